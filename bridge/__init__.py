@@ -1,0 +1,1 @@
+"""Agent Bridge: an agent in Slack, behind signed webhooks and behind an email address."""

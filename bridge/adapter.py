@@ -1,0 +1,196 @@
+"""What a platform must be able to do, and what it is given. One small protocol per ability.
+
+A module under `adapters/` exposes `Settings` (a pydantic model of its table in the configuration)
+and `build(settings, kit) -> Adapter`. Optional abilities are the side protocols below, found by
+`isinstance` when the bridge starts. An adapter keeps no state between calls, never touches the
+store and never decides whether to answer.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+
+import httpx2
+
+from bridge.clock import Clock
+from bridge.model import Envelope, FileRef, InboundMessage, OutboundMessage, Received
+from bridge.tokens import Tokens
+
+R = TypeVar("R")
+
+
+@runtime_checkable
+class Adapter(Protocol):
+    """Speaks one platform, both directions."""
+
+    max_chars: int
+    """The longest text one message of the platform holds; the core splits above it."""
+
+    async def receive(self, envelope: Envelope) -> Received:
+        """Verify first, then parse. Runs before the platform's 2xx: no network, no heavy parsing.
+
+        Raises ReceiveError and nothing else, whatever the bytes are.
+        """
+        ...
+
+    async def send(self, message: OutboundMessage) -> str:
+        """Put the message on the platform and return the platform's id for it.
+
+        May be called again with the same `delivery_id` after a crash. Raises Retryable or
+        Permanent and nothing else.
+        """
+        ...
+
+
+@runtime_checkable
+class Reads(Protocol):
+    """Opens an arrival after it was acknowledged, where that needs the network or much work."""
+
+    async def read(self, envelope: Envelope) -> Sequence[InboundMessage]:
+        """May run more than once for one arrival and must then find the same message keys."""
+        ...
+
+
+Accept: TypeAlias = Callable[[Received, Envelope], Awaitable[None]]
+"""Stores what arrived; returns only after the commit, so that a platform may be told then."""
+
+
+@runtime_checkable
+class Connects(Protocol):
+    """Has a connection of its own to the platform (a socket, a mailbox)."""
+
+    async def run(self, accept: Accept) -> None:
+        """Runs until cancelled, on one node at a time. May raise: it is started again, with back-off."""
+        ...
+
+
+@runtime_checkable
+class Enriches(Protocol):
+    """Adds to a message what needs the network: people, history, files."""
+
+    async def enrich(self, message: InboundMessage) -> InboundMessage:
+        """Time-boxed by the core; on failure the message goes on as it was."""
+        ...
+
+
+class Progress(Protocol):
+    """A view of a running turn on the platform. Losing it loses nothing but the view."""
+
+    async def show(self, kind: str, data: Any) -> None:
+        """Show a task event: `chunk` (str), `tool_call_request` or `plan_updated` (mappings), and so on."""
+        ...
+
+    async def close(self, final: OutboundMessage | None) -> str | None:
+        """End the view. Where it became the answer itself, returns the platform's id for it."""
+        ...
+
+
+@runtime_checkable
+class Shows(Protocol):
+    """Can show that work goes on: a status, a live stream, a plan."""
+
+    async def open(self, message: OutboundMessage) -> Progress:
+        """`message` is a `progress` message without text; its delivery is committed beforehand."""
+        ...
+
+
+@runtime_checkable
+class Finds(Protocol):
+    """Can be asked whether a delivery arrived."""
+
+    async def find(self, message: OutboundMessage) -> str | None:
+        """The platform's id of an earlier try, or None if there surely is none. Raises Retryable."""
+        ...
+
+
+@runtime_checkable
+class Revises(Protocol):
+    """Can change what was sent."""
+
+    async def revise(self, remote_id: str, message: OutboundMessage) -> None:
+        """Raises Retryable or Permanent."""
+        ...
+
+
+@runtime_checkable
+class Withdraws(Protocol):
+    """Can take back what was sent."""
+
+    async def withdraw(self, remote_id: str, message: OutboundMessage) -> None:
+        """Raises Retryable or Permanent."""
+        ...
+
+
+@runtime_checkable
+class Serves(Protocol):
+    """Has pages of its own under `/in/{source}/`."""
+
+    def routes(self) -> Sequence[Any]:
+        """Starlette routes, mounted below the source's path."""
+        ...
+
+
+class Vault(Protocol):
+    """What an adapter must remember: small named values of this source, encrypted at rest."""
+
+    async def get(self, name: str) -> tuple[bytes, int] | None:
+        """The value and its version, or None."""
+        ...
+
+    async def put(self, name: str, value: bytes, *, version: int | None) -> bool:
+        """Compare and set: False if the stored version is another (None: nothing stored yet)."""
+        ...
+
+    async def delete(self, name: str) -> None:
+        """Forget the value; nothing happens where there is none."""
+        ...
+
+    async def names(self, prefix: str = "") -> Sequence[str]:
+        """The stored names that start with `prefix`, sorted."""
+        ...
+
+
+class Files(Protocol):
+    """Attachments, stored by content."""
+
+    async def store(self, name: str, media_type: str | None, content: bytes, *, origin: str) -> FileRef:
+        """Store and return a reference of the form `file:fil_…`. Twice the same content is one file."""
+        ...
+
+    async def load(self, ref: FileRef) -> bytes:
+        """The bytes of a stored file. Raises KeyError where it is gone."""
+        ...
+
+    def link(self, ref: FileRef, lifetime: timedelta) -> str:
+        """A signed, expiring link under our public address that keeps the file's extension."""
+        ...
+
+
+class Cpu(Protocol):
+    """A killable worker for work that hostile input could make endless."""
+
+    async def run(self, function: Callable[..., R], *args: object, seconds: float) -> R:
+        """Run a module-level function in another process. Raises TimeoutError after `seconds`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kit:
+    """What an adapter is given. Nothing in it belongs to another source."""
+
+    source: str
+    public_url: str
+    """Where this source receives, as the world sees it: `https://…/in/{source}`."""
+    http: httpx2.AsyncClient
+    """For addresses the operator wrote himself."""
+    guarded_http: httpx2.AsyncClient
+    """For addresses that came from outside or can change: checked where it dials."""
+    clock: Clock
+    tokens: Tokens
+    vault: Vault
+    files: Files
+    cpu: Cpu
+    max_body: int
+    options: Mapping[str, str]
+    """Options of the bridge an adapter may want to show in a page or a manifest (`name`)."""

@@ -1,0 +1,1 @@
+"""The agent: one contract, spoken as a client."""

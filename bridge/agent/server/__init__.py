@@ -1,0 +1,1 @@
+"""The embedded agent: the same contract, spoken as a server."""

@@ -1,0 +1,1 @@
+"""The rows: tables, the one way to write them and the one way to read them."""

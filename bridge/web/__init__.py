@@ -1,0 +1,1 @@
+"""HTTP in: routes, limits and answers. No decisions."""
