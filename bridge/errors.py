@@ -16,6 +16,7 @@ BridgeError
         Busy              the thread is still at its previous turn: wait, no attempt is spent
         Refused           the agent will never take this request
     StoreUnavailable      the database cannot commit now
+    Replaced              the lease is another node's: stop silently
     ConfigError           every problem of a configuration, each with its path
 """
 
@@ -112,6 +113,10 @@ class Refused(AgentError):
 
 class StoreUnavailable(BridgeError):
     """The database cannot commit now; nothing of the operation is stored. Try again."""
+
+
+class Replaced(BridgeError):
+    """The lease this write was made under is no longer ours: stop silently, another node goes on."""
 
 
 class ConfigError(BridgeError):

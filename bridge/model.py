@@ -174,6 +174,14 @@ class Received:
     """None: the core answers 202 with message_id, conversation_id and status_url."""
 
 
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A node's claim on a conversation. It is void as soon as the row shows another owner or epoch."""
+
+    conversation_id: str
+    epoch: int
+
+
 class TurnState(StrEnum):
     """Where a turn is. The transition into each state stands beside it."""
 
@@ -197,6 +205,38 @@ class DeliveryState(StrEnum):
 
 
 DeliveryKind = Literal["answer", "error", "notice", "progress"]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One message of a turn, with the id it was given."""
+
+    id: str
+    message: InboundMessage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One inbound message, or several collected, at the head of its conversation: all an invoke needs, in one piece."""
+
+    id: str
+    lease: Lease
+    seq: int
+    source: str
+    conversation: str
+    """The conversation's key."""
+    thread_id: str | None
+    """The task id the conversation goes on with."""
+    agent: str
+    agent_version: str | None
+    idempotency_key: str
+    task_id: str | None
+    """Known already: re-attach instead of invoking."""
+    event_cursor: str | None
+    attempt: int
+    """How many calls were begun, this one included."""
+    created_at: datetime
+    said: tuple[Said, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,52 @@
+"""What a turn has to say: the agent's result, or a short sentence about why there is none."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from bridge.markdown import split
+from bridge.model import DeliveryKind, OutboundMessage, Turn, new_id
+
+FAILED = "Sorry, the agent could not finish this. Please try again. (Reference: {turn_id})"
+UNAVAILABLE = "Sorry, the agent could not be reached in time. Please try again later. (Reference: {turn_id})"
+REFUSED = "Sorry, the agent did not accept this request. An operator has to look at it. (Reference: {turn_id})"
+STOPPED = "Stopped."
+
+
+def answer(turn: Turn, text: str, *, task_id: str, status: str, limit: int, now: datetime) -> tuple[OutboundMessage, ...]:
+    """The agent's result in as many parts as the platform needs; nothing where no answer is owed."""
+    parts = split(text, limit) if text else ("",)
+    return _compose(turn, "answer", parts, task_id=task_id, status=status, now=now)
+
+
+def apology(
+    turn: Turn, sentence: str, *, status: str, now: datetime, task_id: str | None = None, kind: DeliveryKind = "error"
+) -> tuple[OutboundMessage, ...]:
+    """A sentence for the person instead of an answer: never the agent's raw error, always a reference to find it by."""
+    return _compose(turn, kind, [sentence.format(turn_id=turn.id)], task_id=task_id, status=status, now=now)
+
+
+def _compose(
+    turn: Turn, kind: DeliveryKind, parts: Sequence[str], *, task_id: str | None, status: str, now: datetime
+) -> tuple[OutboundMessage, ...]:
+    last = turn.said[-1].message
+    if not last.return_address:
+        return ()
+    return tuple(
+        OutboundMessage(
+            delivery_id=new_id("dlv"),
+            kind=kind,
+            return_address=last.return_address,
+            text=text,
+            part=part,
+            parts=len(parts),
+            conversation_id=turn.lease.conversation_id,
+            conversation=turn.conversation,
+            message_ids=tuple(said.id for said in turn.said),
+            turn_id=turn.id,
+            task_id=task_id or turn.task_id,
+            status=status,
+            metadata=last.metadata,
+            created_at=now,
+        )
+        for part, text in enumerate(parts)
+    )

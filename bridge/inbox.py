@@ -1,0 +1,67 @@
+"""Accept an Envelope: receive it, store it once, and only then acknowledge."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from bridge.adapter import Adapter
+from bridge.model import Envelope, Lease, Received, Reply
+from bridge.sealing import Sealer
+from bridge.store import arrivals
+from bridge.store.arrivals import Arrival
+from bridge.store.database import Store
+from bridge.store.envelopes import pack
+from bridge.store.ingest import INGEST, Ingested
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entrance:
+    """One source, as the inbox needs to know it."""
+
+    name: str
+    adapter: Adapter
+    agent: str
+    busy: str
+    max_body: int
+    keep: timedelta
+    """How long a copy is recognised."""
+
+
+class Inbox:
+    """The way in. Holds nothing: what it has accepted is in the store."""
+
+    def __init__(self, store: Store, sealer: Sealer, wake: Callable[[Lease], None]) -> None:
+        self._store = store
+        self._sealer = sealer
+        self._wake = wake
+
+    async def accept(self, entrance: Entrance, envelope: Envelope) -> Ingested | Reply:
+        """Store what the adapter reads in the envelope; returns after the commit.
+
+        A Reply alone means that nothing was stored (a handshake, something to ignore). Raises
+        ReceiveError if it is refused and StoreUnavailable if it could not be stored; in both cases
+        nothing of it is.
+        """
+        received = await entrance.adapter.receive(envelope)
+        if received.messages == () and received.reply is not None:
+            return received.reply
+        ingested = await self.store(entrance, received, envelope)
+        return received.reply or ingested
+
+    async def store(self, entrance: Entrance, received: Received, envelope: Envelope) -> Ingested:
+        """Commit what was received, then wake the conversations that are now this node's."""
+        arrival = Arrival(
+            source=entrance.name,
+            delivery_key=received.delivery_key,
+            digest=arrivals.digest(envelope.body),
+            sealed=self._sealer.seal(pack(envelope), purpose="envelope"),
+            messages=None if received.messages is None else tuple(received.messages),
+            received_at=envelope.received_at,
+            keep=entrance.keep,
+            agent=entrance.agent,
+            busy=entrance.busy,
+        )
+        ingested = await self._store.accept(INGEST, arrival)
+        for lease in ingested.wake:
+            self._wake(lease)
+        return ingested

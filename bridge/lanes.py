@@ -1,0 +1,111 @@
+"""One asyncio task per conversation with something to do: that is the whole ordering mechanism."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import TypeAlias
+
+import structlog
+
+from bridge.clock import Clock
+from bridge.errors import Replaced, StoreUnavailable
+from bridge.model import Lease
+
+log = structlog.get_logger()
+
+AGAIN = timedelta(0)
+RECOVER = timedelta(seconds=1)
+
+Step: TypeAlias = Callable[[Lease], Awaitable[timedelta | datetime | None]]
+"""One piece of work on a conversation. Answers when to come back: a delay, a time, or never (nothing is left)."""
+
+
+class _Lane:
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
+        self.nudge = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+
+
+class Lanes:
+    """Runs steps, one conversation beside the other, one step of a conversation after the other.
+
+    A wait longer than `near` ends the lane: it is kept in the table, where the sweeper finds it.
+    """
+
+    def __init__(self, step: Step, clock: Clock, *, name: str, near: timedelta) -> None:
+        self._step = step
+        self._clock = clock
+        self._name = name
+        self._near = near
+        self._lanes: dict[str, _Lane] = {}
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+    def wake(self, lease: Lease) -> None:
+        """There is something to do. May be said any number of times; a newer epoch replaces an older lane."""
+        if self._closed:
+            return
+        lane = self._lanes.get(lease.conversation_id)
+        if lane is not None and lane.lease.epoch >= lease.epoch:
+            lane.nudge.set()
+            return
+        if lane is not None and lane.task is not None:
+            lane.task.cancel()
+        lane = self._lanes[lease.conversation_id] = _Lane(lease)
+        lane.nudge.set()
+        lane.task = asyncio.create_task(self._run(lane), name=f"{self._name} {lease.conversation_id}")
+
+    def holds(self, conversation_id: str) -> bool:
+        """Whether a lane is at work on this conversation."""
+        return conversation_id in self._lanes
+
+    async def close(self) -> None:
+        """Stop every lane where it is; what it was doing is resumed from its rows."""
+        self._closed = True
+        tasks = [lane.task for lane in self._lanes.values() if lane.task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, lane: _Lane) -> None:
+        try:
+            while lane.nudge.is_set():
+                # cleared before the step: what is committed from here on is either seen by it or nudges again
+                lane.nudge.clear()
+                wait = await self._guarded(lane.lease)
+                if wait is not None:
+                    await self._pause(lane, wait)
+                    lane.nudge.set()
+        finally:
+            if self._lanes.get(lane.lease.conversation_id) is lane:
+                del self._lanes[lane.lease.conversation_id]
+
+    async def _guarded(self, lease: Lease) -> timedelta | None:
+        try:
+            due = await self._step(lease)
+        except Replaced:
+            return None
+        except StoreUnavailable as error:
+            log.warning("store_unavailable", lane=self._name, conversation=lease.conversation_id, error=str(error))
+            return RECOVER
+        except Exception:  # one conversation's trouble must not end the others; it is tried again
+            log.exception("step_failed", lane=self._name, conversation=lease.conversation_id)
+            return RECOVER
+        if not isinstance(due, datetime):
+            return due
+        wait = due - self._clock.now()
+        return wait if wait <= self._near else None  # far off: it waits in the table, the sweeper wakes it
+
+    async def _pause(self, lane: _Lane, wait: timedelta) -> None:
+        if wait <= AGAIN:
+            return
+        sleeping = asyncio.ensure_future(self._clock.sleep(wait.total_seconds()))
+        nudged = asyncio.ensure_future(lane.nudge.wait())
+        try:
+            await asyncio.wait((sleeping, nudged), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            nudged.cancel()

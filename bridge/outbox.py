@@ -1,0 +1,94 @@
+"""Delivers: `sending` is committed, the platform is called, the outcome is committed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from bridge.adapter import Adapter, Finds, Scheduled
+from bridge.backoff import delay, scheduled
+from bridge.clock import Clock
+from bridge.errors import Permanent, Retryable
+from bridge.lanes import AGAIN, Lanes
+from bridge.model import DeliveryState, Lease
+from bridge.store import deliveries as rows
+from bridge.store.database import Store
+from bridge.store.deliveries import Delivery, Outcome
+from bridge.store.settling import NEAR
+from bridge.store.turns import NotYet
+
+log = structlog.get_logger()
+
+ATTEMPTS = 8
+BASE = timedelta(seconds=2)
+CAP = timedelta(minutes=5)
+
+
+class Outbox:
+    """The way back. One delivery of a conversation after the other, in the order of their turns."""
+
+    def __init__(self, store: Store, clock: Clock, *, adapters: Mapping[str, Adapter], age: timedelta) -> None:
+        self._store = store
+        self._adapters = adapters
+        self._age = age
+        self.lanes = Lanes(self.step, clock, name="outbox", near=NEAR)
+
+    async def step(self, lease: Lease) -> timedelta | datetime | None:
+        """Try the next delivery of a conversation, or wait for it."""
+        delivery = await self._store.write(rows.BEGIN, lease)
+        if delivery is None:
+            return None
+        if isinstance(delivery, NotYet):
+            return delivery.until
+        more = await self._store.write(rows.END, await self._try(delivery))
+        return AGAIN if more else None
+
+    async def _try(self, delivery: Delivery) -> Outcome:
+        adapter = self._adapters.get(delivery.source)
+        if adapter is None:
+            return self._dead(delivery, f"No source named {delivery.source!r} is configured.")
+        if self._is_late(delivery, adapter):
+            return self._dead(delivery, "Too late: the answer is older than the configured age.")
+        try:
+            remote_id = await self._find(delivery, adapter) or await self._send(delivery, adapter)
+        except Permanent as error:
+            return self._dead(delivery, str(error))
+        except Retryable as error:
+            return self._again(delivery, adapter, error)
+        return Outcome(delivery=delivery, state=DeliveryState.SENT, remote_id=remote_id)
+
+    async def _find(self, delivery: Delivery, adapter: Adapter) -> str | None:
+        if delivery.uncertain and isinstance(adapter, Finds):
+            return await adapter.find(delivery.message)
+        return None
+
+    async def _send(self, delivery: Delivery, adapter: Adapter) -> str:
+        repeated = delivery.uncertain and not isinstance(adapter, Finds)
+        return await adapter.send(replace(delivery.message, repeated=True) if repeated else delivery.message)
+
+    def _is_late(self, delivery: Delivery, adapter: Adapter) -> bool:
+        return not isinstance(adapter, Scheduled) and self._store.now() - delivery.created_at > self._age
+
+    def _again(self, delivery: Delivery, adapter: Adapter, error: Retryable) -> Outcome:
+        wait = _wait(delivery.attempt, adapter.schedule if isinstance(adapter, Scheduled) else None, error.after)
+        if wait is None:
+            return self._dead(delivery, f"Given up after {delivery.attempt} attempts: {error}")
+        log.warning("delivery_postponed", delivery=delivery.id, attempt=delivery.attempt, error=str(error))
+        return Outcome(
+            delivery=delivery,
+            state=DeliveryState.UNKNOWN if error.ambiguous else DeliveryState.PENDING,
+            error=str(error),
+            until=self._store.now() + wait,
+            retry_after=error.after,
+        )
+
+    def _dead(self, delivery: Delivery, error: str) -> Outcome:
+        log.error("delivery_dead", delivery=delivery.id, attempt=delivery.attempt, error=error)
+        return Outcome(delivery=delivery, state=DeliveryState.DEAD, error=error)
+
+
+def _wait(attempt: int, schedule: Sequence[float] | None, after: float | None) -> timedelta | None:
+    if schedule is not None:
+        return scheduled(attempt, schedule, after=after)
+    return delay(attempt, base=BASE, cap=CAP, after=after) if attempt < ATTEMPTS else None

@@ -1,0 +1,87 @@
+"""Arrivals: one row per transport attempt, so that its copy is recognised and changes nothing."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+
+from bridge.model import InboundMessage, new_id
+from bridge.store.statements import insert_new
+from bridge.store.tables import arrivals, envelopes
+from bridge.store.writer import Tx
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """One envelope, verified and sealed, and what its adapter read in it."""
+
+    source: str
+    delivery_key: str
+    digest: str
+    """Of the raw body: what tells a true copy from another body under the same key."""
+    sealed: bytes
+    """The whole envelope, encrypted."""
+    messages: tuple[InboundMessage, ...] | None
+    """None: to be read later."""
+    received_at: datetime
+    keep: timedelta
+    """How long a copy is recognised."""
+    agent: str
+    """The source's own agent, for messages that name no other."""
+    busy: str
+
+
+def digest(body: bytes) -> str:
+    """What an arrival keeps of its body in the clear."""
+    return hashlib.sha256(body).hexdigest()
+
+
+def claim(tx: Tx, rows: Sequence[Arrival]) -> Mapping[int, str]:
+    """Insert the arrivals nobody has seen; maps their position to their envelope's id.
+
+    Insert first, look after: of two copies at the same moment, in this batch or at another node,
+    exactly one is new.
+    """
+    firsts: dict[tuple[str, str], int] = {}
+    for position, row in enumerate(rows):
+        firsts.setdefault((row.source, row.delivery_key), position)
+    ids = {position: new_id("env") for position in firsts.values()}
+    values = [_values(rows[position], ids[position]) for _, position in sorted(firsts.items())]
+    won = {
+        (row.source, row.delivery_key) for row in insert_new(tx.connection, arrivals, values, "source", "delivery_key")
+    }
+    fresh = {position: ids[position] for key, position in firsts.items() if key in won}
+    if fresh:
+        tx.connection.execute(
+            envelopes.insert(),
+            [
+                {"id": ids[p], "source": rows[p].source, "sealed": rows[p].sealed, "created_at": rows[p].received_at}
+                for p in fresh
+            ],
+        )
+    return fresh
+
+
+def first_digests(tx: Tx, rows: Sequence[Arrival]) -> Mapping[tuple[str, str], str]:
+    """The body digest of the first copy of each of these arrivals, by (source, delivery_key)."""
+    table = arrivals.c
+    known: dict[tuple[str, str], str] = {}
+    for source in {row.source for row in rows}:
+        keys = {row.delivery_key for row in rows if row.source == source}
+        query = select(table.delivery_key, table.digest).where(table.source == source, table.delivery_key.in_(keys))
+        known |= {(source, row.delivery_key): row.digest for row in tx.connection.execute(query)}
+    return known
+
+
+def _values(row: Arrival, envelope_id: str) -> dict[str, object]:
+    return {
+        "source": row.source,
+        "delivery_key": row.delivery_key,
+        "digest": row.digest,
+        "envelope_id": envelope_id,
+        "state": "read" if row.messages is not None else "unread",
+        "received_at": row.received_at,
+        "expires_at": row.received_at + row.keep,
+    }

@@ -1,0 +1,118 @@
+"""The store as the stages see it: `accept` and `write` commit before they return, `read` never blocks either."""
+
+import asyncio
+import fcntl
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import IO, Any, Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+
+from bridge.clock import Clock
+from bridge.errors import StoreUnavailable
+from bridge.model import new_id
+from bridge.store.engine import is_sqlite, open_engine
+from bridge.store.writer import A, R, Write, Writer
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+READERS = 4
+
+
+class Locked(StoreUnavailable):
+    """Another process has this SQLite database open for writing."""
+
+
+class Store:
+    """One node's view of the database. Open inside a running event loop, close when done."""
+
+    def __init__(self, engine: Engine, clock: Clock, *, node: str, lock: IO[str] | None) -> None:
+        self.node = node
+        self.engine = engine
+        self._clock = clock
+        self._lock = lock
+        self._skew = timedelta(0)
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-read")
+        self._engine_lane = Writer(engine, node=node, now=self.now, name="store-write")
+        self._ingest_lane = (
+            self._engine_lane
+            if is_sqlite(engine)
+            else Writer(engine, node=node, now=self.now, name="store-ingest")  # an ack never queues behind engine work
+        )
+
+    @classmethod
+    def open(cls, database_url: str, clock: Clock, *, node: str | None = None) -> "Store":
+        """Open for reading and writing. Raises Locked where another process owns the SQLite file."""
+        engine = open_engine(database_url)
+        lock = _lock_file(database_url) if is_sqlite(engine) else None
+        return cls(engine, clock, node=node or new_id("nod"), lock=lock)
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether this node is surely the only one (SQLite)."""
+        return self._lock is not None
+
+    def now(self) -> datetime:
+        """The present by the database's clock, so that nodes agree on what is due and what has expired."""
+        return self._clock.now() + self._skew
+
+    async def accept(self, write: Write[A, R], args: A) -> R:
+        """Write in the lane that acknowledgements wait for."""
+        return await self._ingest_lane(write, args)
+
+    async def write(self, write: Write[A, R], args: A) -> R:
+        """Write in the lane of all other work."""
+        return await self._engine_lane(write, args)
+
+    async def read(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `function(connection, …)` on a connection apart from the writers'. Raises StoreUnavailable."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, lambda: self._read(function, *args, **kwargs))
+
+    async def settle_clock(self) -> None:
+        """Measure how far the database's clock is from this machine's (nothing to do on SQLite)."""
+        if not is_sqlite(self.engine):
+            self._skew = await self.read(_skew)
+
+    async def close(self) -> None:
+        """Finish queued writes, then let go of the database."""
+        if self._ingest_lane is not self._engine_lane:
+            await self._ingest_lane.close()
+        await self._engine_lane.close()
+        self._readers.shutdown()
+        self.engine.dispose()
+        if self._lock is not None:
+            self._lock.close()
+
+    def _read(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        try:
+            with self.engine.connect() as connection:
+                return function(connection, *args, **kwargs)
+        except DBAPIError as error:
+            raise StoreUnavailable(f"The database cannot be read: {error.orig}") from error
+
+
+def _skew(connection: Connection) -> timedelta:
+    before = time.time()
+    database = float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
+    return timedelta(seconds=database - (before + time.time()) / 2)
+
+
+def _lock_file(database_url: str) -> IO[str] | None:
+    path = make_url(database_url).database
+    if not path or path == ":memory:":
+        raise StoreUnavailable("SQLite needs a file: a database in memory would not survive a restart.")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    file = Path(f"{path}.lock").open("a", encoding="ascii")  # noqa: SIM115 - held open as long as the store
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise Locked(f"{path} is in use by another process of Agent Bridge.") from error
+    return file

@@ -1,0 +1,192 @@
+"""Deliveries: `sending` is committed before each call, the outcome after it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy import Row, bindparam, func, select, update
+
+from bridge.model import DeliveryState, Lease, OutboundMessage
+from bridge.store.bodies import load_outbound
+from bridge.store.settling import settle
+from bridge.store.statements import insert_new
+from bridge.store.tables import aliases, attempts, deliveries
+from bridge.store.turns import NotYet
+from bridge.store.writer import Tx, Write
+
+OVERTAKE = timedelta(seconds=60)
+"""A delivery that waits longer than this lets those of later turns pass; a shorter wait keeps the order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One delivery, now `sending`."""
+
+    id: str
+    lease: Lease
+    source: str
+    message: OutboundMessage
+    attempt: int
+    """The number of the try that is about to be made."""
+    uncertain: bool
+    """An earlier try may have got through: find out before repeating it."""
+    created_at: datetime
+    begun_at: datetime
+
+
+def _begin(tx: Tx, rows: Sequence[Lease]) -> list[Delivery | NotYet | None]:
+    """The next due delivery of each conversation, set `sending`; or how long to wait; or none is left."""
+    lines: dict[str, list[Row[Any]]] = {}
+    for row in tx.connection.execute(_LIVE, {"ids": [lease.conversation_id for lease in rows]}):
+        lines.setdefault(row.conversation_id, []).append(row)
+    picked = [_pick(lines.get(lease.conversation_id, ()), tx.now) for lease in rows]
+    chosen = [row for row in picked if row is not None and not isinstance(row, NotYet)]
+    if chosen:
+        tx.connection.execute(_SENDING, [{"at": row.id} for row in chosen])
+    settle(
+        tx,
+        [
+            lease.conversation_id
+            for lease, row in zip(rows, picked, strict=True)
+            if row is None or isinstance(row, NotYet)
+        ],
+    )
+    return [
+        row if row is None or isinstance(row, NotYet) else _delivery(lease, row, tx.now)
+        for lease, row in zip(rows, picked, strict=True)
+    ]
+
+
+def _pick(line: Iterable[Row[Any]], now: datetime) -> Row[Any] | NotYet | None:
+    passed: list[Row[Any]] = []
+    for row in line:
+        if any(row.turn_id == other.turn_id for other in passed):
+            continue  # parts of one answer never overtake each other
+        if row.not_before is None or row.not_before <= now:
+            return row
+        if row.not_before <= now + OVERTAKE:
+            return NotYet(min(r.not_before for r in (*passed, row)))
+        passed.append(row)
+    return NotYet(min(row.not_before for row in passed)) if passed else None
+
+
+def _delivery(lease: Lease, row: Row[Any], now: datetime) -> Delivery:
+    return Delivery(
+        id=row.id,
+        lease=lease,
+        source=row.source,
+        message=load_outbound(row.body),
+        attempt=row.attempt + 1,
+        uncertain=row.state != DeliveryState.PENDING.value,
+        created_at=row.created_at,
+        begun_at=now,
+    )
+
+
+_LIVE = (
+    select(deliveries)
+    .where(
+        deliveries.c.conversation_id.in_(bindparam("ids", expanding=True)),
+        deliveries.c.state.in_(("pending", "sending", "unknown")),
+    )
+    .order_by(deliveries.c.conversation_id, deliveries.c.seq, deliveries.c.id)
+)
+_SENDING = (
+    update(deliveries)
+    .where(deliveries.c.id == bindparam("at"))
+    .values(state=DeliveryState.SENDING.value, attempt=deliveries.c.attempt + 1)
+)
+
+BEGIN: Write[Lease, Delivery | NotYet | None] = Write(_begin, lease=lambda lease: lease)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a try."""
+
+    delivery: Delivery
+    state: DeliveryState
+    """sent, pending or unknown (again at `until`), dead."""
+    remote_id: str | None = None
+    error: str | None = None
+    until: datetime | None = None
+    retry_after: float | None = None
+
+
+def _end(tx: Tx, rows: Sequence[Outcome]) -> list[bool]:
+    """Note the outcomes; tells of each conversation whether another delivery waits."""
+    tx.connection.execute(_ENDED, [_ended(row, tx.now) for row in rows])
+    tx.connection.execute(attempts.insert(), [_attempt(row, tx.now) for row in rows])
+    named = {
+        (row.delivery.source, row.remote_id): row for row in rows if row.remote_id and row.remote_id != row.delivery.id
+    }
+    insert_new(
+        tx.connection,
+        aliases,
+        [
+            {"source": source, "key": key, "conversation_id": row.delivery.lease.conversation_id}
+            for (source, key), row in sorted(named.items())
+        ],
+        "source",
+        "key",
+    )
+    ids = {row.delivery.lease.conversation_id for row in rows}
+    waiting = set(tx.connection.execute(_WAITING, {"ids": list(ids)}).scalars())
+    settle(tx, ids - waiting)
+    return [row.delivery.lease.conversation_id in waiting for row in rows]
+
+
+_OUTCOMES: dict[DeliveryState, Literal["sent", "retry", "unknown", "permanent"]] = {
+    DeliveryState.SENT: "sent",
+    DeliveryState.PENDING: "retry",
+    DeliveryState.UNKNOWN: "unknown",
+    DeliveryState.DEAD: "permanent",
+}
+
+
+def _ended(row: Outcome, now: datetime) -> dict[str, Any]:
+    return {
+        "at": row.delivery.id,
+        "to": row.state.value,
+        "remote": row.remote_id,
+        "why": row.error,
+        "until": row.until,
+        "ended": now if row.state in {DeliveryState.SENT, DeliveryState.DEAD} else None,
+    }
+
+
+def _attempt(row: Outcome, now: datetime) -> dict[str, Any]:
+    return {
+        "delivery_id": row.delivery.id,
+        "number": row.delivery.attempt,
+        "started_at": row.delivery.begun_at,
+        "ended_at": now,
+        "outcome": _OUTCOMES[row.state],
+        "error": row.error,
+        "retry_after": None if row.retry_after is None else round(row.retry_after),
+    }
+
+
+_ENDED = (
+    update(deliveries)
+    .where(deliveries.c.id == bindparam("at"))
+    .values(
+        state=bindparam("to"),
+        remote_id=func.coalesce(bindparam("remote"), deliveries.c.remote_id),
+        error=bindparam("why"),
+        not_before=bindparam("until"),
+        finished_at=bindparam("ended"),
+    )
+)
+
+_WAITING = (
+    select(deliveries.c.conversation_id)
+    .where(
+        deliveries.c.conversation_id.in_(bindparam("ids", expanding=True)),
+        deliveries.c.state.in_(("pending", "sending", "unknown")),
+    )
+    .distinct()
+)
+
+END: Write[Outcome, bool] = Write(_end, lease=lambda row: row.delivery.lease)

@@ -1,0 +1,43 @@
+"""Opens the database: what SQLite and PostgreSQL need before the same statements run on both."""
+
+import sqlite3
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.pool import QueuePool
+
+MIN_SQLITE = (3, 35)  # RETURNING
+
+
+def open_engine(database_url: str) -> Engine:
+    """An engine for `sqlite:///…` or `postgresql://…`. Nothing is connected yet."""
+    url = make_url(database_url)
+    if url.get_backend_name() == "sqlite":
+        return _sqlite(database_url)
+    return create_engine(url.set(drivername="postgresql+psycopg"), poolclass=QueuePool, pool_size=4, pool_pre_ping=True)
+
+
+def is_sqlite(engine: Engine) -> bool:
+    """Whether one process owns the whole database."""
+    return engine.dialect.name == "sqlite"
+
+
+def _sqlite(database_url: str) -> Engine:
+    if sqlite3.sqlite_version_info < MIN_SQLITE:
+        raise RuntimeError(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer is needed.")
+    engine = create_engine(
+        database_url, poolclass=QueuePool, pool_size=5, connect_args={"check_same_thread": False, "timeout": 5}
+    )
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _: object) -> None:
+        connection.isolation_level = None  # transactions are begun below, not by the driver's guess
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-65536"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+
+    return engine

@@ -1,0 +1,169 @@
+"""Finds the conversations a batch of messages belongs to, and locks their rows."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, select
+
+from bridge.model import Candidate, InboundMessage, new_id
+from bridge.store.statements import insert_new
+from bridge.store.tables import aliases, conversations, messages
+from bridge.store.writer import Tx
+
+
+@dataclass(slots=True)
+class Conversation:
+    """A conversation's row within one transaction; `changed` ones are written back at its end."""
+
+    id: str
+    source: str
+    key: str
+    seq: int = 0
+    owner: str | None = None
+    epoch: int = 0
+    open: bool = False
+    muted: bool = False
+    task_id: str | None = None
+    is_new: bool = False
+    changed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The conversation a message belongs to, and how that was found."""
+
+    conversation: Conversation
+    matched_by: str
+
+
+_COLUMNS = [
+    conversations.c[name] for name in ("id", "source", "key", "seq", "owner", "epoch", "open", "muted", "task_id")
+]
+
+
+class Lookup:
+    """What a batch's candidates lead to. Candidates of several kinds, one look each, rows locked in order of id."""
+
+    def __init__(self, tx: Tx, said: Sequence[tuple[str, InboundMessage]]) -> None:
+        self._tx = tx
+        self._found: dict[tuple[str, str, str], Conversation] = {}
+        self._participants: set[tuple[str, str]] = set()
+        wanted: dict[tuple[str, str], set[str]] = {}
+        for source, message in said:
+            for candidate in message.conversation:
+                wanted.setdefault((source, candidate.kind), set()).add(candidate.value)
+        for (source, kind), values in sorted(wanted.items()):
+            self._find(source, kind, values)
+        if any(candidate.participants_only for _, message in said for candidate in message.conversation):
+            self._learn_participants({message.author.id for _, message in said})
+
+    def match(self, source: str, message: InboundMessage) -> Match | None:
+        """The first candidate that leads somewhere, or None."""
+        for candidate in message.conversation:
+            conversation = self._found.get((source, candidate.kind, candidate.value))
+            if conversation is not None and self._counts(candidate, conversation, message):
+                return Match(conversation, candidate.matched_by)
+        return None
+
+    def missing(self, source: str, message: InboundMessage) -> Candidate | None:
+        """A candidate that must exist and does not."""
+        for candidate in message.conversation:
+            if candidate.must_exist and (source, candidate.kind, candidate.value) not in self._found:
+                return candidate
+        return None
+
+    def create(self, source: str, candidate: Candidate) -> Match:
+        """A new conversation named by `candidate`; later messages of the batch find it, too."""
+        by_task = candidate.kind == "task_id"
+        conversation = Conversation(
+            id=new_id("cnv"),
+            source=source,
+            key=f"task:{candidate.value}" if by_task else candidate.value,
+            task_id=candidate.value if by_task else None,
+            is_new=True,
+        )
+        self._found[source, candidate.kind, candidate.value] = conversation
+        return Match(conversation, candidate.matched_by)
+
+    def insert_created(self, agents: dict[str, str], now: datetime) -> None:
+        """Write the new conversations. One that another node made meanwhile is taken over as it is."""
+        created = sorted((c for c in self._conversations() if c.is_new), key=lambda c: (c.source, c.key))
+        values = [_new_row(c, agents[c.id], now) for c in created]
+        won = {(row.source, row.key) for row in insert_new(self._tx.connection, conversations, values, "source", "key")}
+        for conversation in created:
+            if (conversation.source, conversation.key) not in won:
+                self._adopt(conversation)
+
+    def changed(self) -> list[Conversation]:
+        """The conversations whose rows have to be written back, in the order of their ids."""
+        return sorted((c for c in self._conversations() if c.changed), key=lambda c: c.id)
+
+    def _conversations(self) -> Iterable[Conversation]:
+        return {id(c): c for c in self._found.values()}.values()
+
+    def _counts(self, candidate: Candidate, conversation: Conversation, message: InboundMessage) -> bool:
+        return not candidate.participants_only or (conversation.id, message.author.id) in self._participants
+
+    def _find(self, source: str, kind: str, values: set[str]) -> None:
+        column = {
+            "key": conversations.c.key,
+            "conversation_id": conversations.c.id,
+            "task_id": conversations.c.task_id,
+        }[kind]
+        for conversation in self._select(conversations.c.source == source, column.in_(values)):
+            value = {"key": conversation.key, "conversation_id": conversation.id, "task_id": conversation.task_id}[kind]
+            self._found[source, kind, str(value)] = conversation
+        if kind == "key":
+            self._find_aliases(source, {value for value in values if (source, "key", value) not in self._found})
+
+    def _find_aliases(self, source: str, keys: set[str]) -> None:
+        if not keys:
+            return
+        query = select(aliases.c.key, aliases.c.conversation_id).where(
+            aliases.c.source == source, aliases.c.key.in_(keys)
+        )
+        owners = {row.key: row.conversation_id for row in self._tx.connection.execute(query)}
+        if not owners:
+            return
+        rows = {c.id: c for c in self._select(conversations.c.id.in_(set(owners.values())))}
+        for key, conversation_id in owners.items():
+            self._found[source, "key", key] = rows[conversation_id]
+
+    def _select(self, *where: ColumnElement[bool]) -> list[Conversation]:
+        known = {c.id: c for c in self._conversations()}
+        rows = self._tx.connection.execute(
+            select(*_COLUMNS).where(*where).order_by(conversations.c.id).with_for_update()
+        )
+        return [known.get(row.id) or Conversation(*row) for row in rows]
+
+    def _learn_participants(self, author_ids: set[str]) -> None:
+        ids = {c.id for c in self._conversations()}
+        query = (
+            select(messages.c.conversation_id, messages.c.author_id)
+            .where(messages.c.conversation_id.in_(ids), messages.c.author_id.in_(author_ids))
+            .distinct()
+        )
+        self._participants = {(row.conversation_id, row.author_id) for row in self._tx.connection.execute(query)}
+
+    def _adopt(self, conversation: Conversation) -> None:
+        (other,) = self._select(conversations.c.source == conversation.source, conversations.c.key == conversation.key)
+        for name in ("id", "seq", "owner", "epoch", "open", "muted", "task_id"):
+            setattr(conversation, name, getattr(other, name))
+        conversation.is_new = False
+
+
+def _new_row(conversation: Conversation, agent: str, now: datetime) -> dict[str, Any]:
+    return {
+        "id": conversation.id,
+        "source": conversation.source,
+        "key": conversation.key,
+        "task_id": conversation.task_id,
+        "agent": agent,
+        "seq": 0,
+        "epoch": 0,
+        "open": False,
+        "created_at": now,
+        "last_at": now,
+    }

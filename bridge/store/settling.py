@@ -1,0 +1,56 @@
+"""Letting go of conversations: closed when nothing is left to do, set aside when all of it is far off."""
+
+from collections.abc import Collection
+from datetime import timedelta
+
+from sqlalchemy import bindparam, case, func, literal, select, update
+
+from bridge.store.tables import Instant, conversations, deliveries, turns
+from bridge.store.writer import Tx
+
+NEAR = timedelta(seconds=60)
+"""What is due within this time is waited for in memory; what is later waits in the table, owned by nobody."""
+
+_LIVE_TURN = ("queued", "running", "paused")
+_LIVE_DELIVERY = ("pending", "sending", "unknown")
+_AT_ONCE = literal(0)
+
+_turn_at = (
+    select(case((turns.c.state == "running", _AT_ONCE), else_=func.coalesce(turns.c.not_before, _AT_ONCE)))
+    .where(turns.c.conversation_id == conversations.c.id, turns.c.state.in_(_LIVE_TURN))
+    .order_by(turns.c.seq)
+    .limit(1)
+    .scalar_subquery()
+)
+_delivery_at = (
+    select(func.min(func.coalesce(deliveries.c.not_before, _AT_ONCE)))
+    .where(deliveries.c.conversation_id == conversations.c.id, deliveries.c.state.in_(_LIVE_DELIVERY))
+    .scalar_subquery()
+)
+_HORIZON = select(conversations.c.id, _turn_at.label("turn_at"), _delivery_at.label("delivery_at")).where(
+    conversations.c.id.in_(bindparam("ids", expanding=True))
+)
+_LET_GO = (
+    update(conversations)
+    .where(conversations.c.id == bindparam("at"))
+    .values(owner=None, open=bindparam("still_open"), wake_at=bindparam("due", type_=Instant))
+)
+
+
+def settle(tx: Tx, conversation_ids: Collection[str]) -> None:
+    """Let go of those of these conversations, all of them locked and ours, that have nothing due soon.
+
+    Looks only after the rows are locked, in a statement of its own: a turn that was committed while
+    this transaction waited for the lock is seen.
+    """
+    if not conversation_ids:
+        return
+    near = Instant().process_bind_param(tx.now + NEAR, tx.connection.dialect) or 0
+    letting_go = []
+    for row in tx.connection.execute(_HORIZON, {"ids": list(conversation_ids)}):
+        due = [at for at in (row.turn_at, row.delivery_at) if at is not None]
+        if not due or min(due) > near:
+            wake_at = Instant().process_result_value(min(due, default=None), tx.connection.dialect)
+            letting_go.append({"at": row.id, "still_open": bool(due), "due": wake_at})
+    if letting_go:
+        tx.connection.execute(_LET_GO, letting_go)

@@ -1,0 +1,250 @@
+"""Every table, the same on SQLite and PostgreSQL. Impossible combinations are CHECK constraints."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.types import TypeDecorator
+
+from bridge.model import DeliveryState, TurnState
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware UTC datetime, kept as microseconds since 1970: it compares and sorts the same on both databases."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002 - the base's signature
+        return None if value is None else (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+def _one_of(column: str, states: type[TurnState | DeliveryState]) -> CheckConstraint:
+    names = ", ".join(f"'{state.value}'" for state in states)
+    return CheckConstraint(f"{column} IN ({names})", name=f"{column}_known")
+
+
+LIVE_TURN = "state IN ('queued', 'running', 'paused')"
+LIVE_DELIVERY = "state IN ('pending', 'sending', 'unknown')"
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+
+def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+    return Index(name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))
+
+
+envelopes = Table(
+    "envelopes",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("source", String, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),  # encrypted; credential headers were dropped before
+    Column("created_at", Instant, nullable=False, index=True),
+)
+
+arrivals = Table(
+    "arrivals",
+    metadata,
+    Column("source", String, primary_key=True),
+    Column("delivery_key", String, primary_key=True),
+    Column("digest", String, nullable=False),
+    Column("envelope_id", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("error", Text),
+    Column("received_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False, index=True),
+    CheckConstraint("state IN ('read', 'unread', 'parked')", name="state_known"),
+    _partial("ix_arrivals_unread", "source", "received_at", where="state = 'unread'"),
+)
+
+conversations = Table(
+    "conversations",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("source", String, nullable=False),
+    Column("key", String, nullable=False),
+    Column("task_id", String),
+    Column("agent", String),
+    Column("agent_version", String),
+    Column("seq", Integer, nullable=False),  # of the newest turn
+    Column("owner", String),
+    Column("epoch", Integer, nullable=False),  # grows with every change of owner
+    Column("open", Boolean, nullable=False),  # something is left to do
+    Column("wake_at", Instant),  # when, where nobody owns it meanwhile
+    Column("muted", Boolean, nullable=False, server_default=text("false")),
+    Column("created_at", Instant, nullable=False),
+    Column("last_at", Instant, nullable=False),
+    UniqueConstraint("source", "key"),
+    CheckConstraint("owner IS NULL OR open", name="owned_is_open"),
+    _partial("ix_conversations_owner", "owner", where="open"),
+    _partial("ix_conversations_wake_at", "wake_at", where="open AND owner IS NULL"),
+    _partial("ix_conversations_task_id", "source", "task_id", where="task_id IS NOT NULL"),
+)
+
+aliases = Table(
+    "aliases",
+    metadata,
+    Column("source", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("conversation_id", String, ForeignKey(conversations.c.id), nullable=False, index=True),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("source", String, nullable=False),
+    Column("message_key", String, nullable=False),
+    Column("conversation_id", String),
+    Column("turn_id", String),
+    Column("envelope_id", String),
+    Column("admission", String, nullable=False),  # admitted, declined:<reason>, parked:<reason>
+    Column("matched_by", String),
+    Column("addressed", String, nullable=False),
+    Column("author_id", String, nullable=False),
+    Column("return_address", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("body", Text, nullable=False),  # the rest of the InboundMessage as JSON: author, files, options, …
+    Column("received_at", Instant, nullable=False, index=True),
+    UniqueConstraint("source", "message_key"),
+    CheckConstraint("admission = 'admitted' OR turn_id IS NULL", name="only_admitted_have_turns"),
+    Index("ix_messages_turn_id", "turn_id"),
+    Index("ix_messages_conversation_id", "conversation_id", "author_id"),
+)
+
+turns = Table(
+    "turns",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("conversation_id", String, nullable=False),
+    Column("seq", Integer, nullable=False),
+    Column("state", String, nullable=False),
+    Column("agent", String, nullable=False),
+    Column("idempotency_key", String, nullable=False),
+    Column("task_id", String),
+    Column("event_cursor", String),
+    Column("attempt", Integer, nullable=False),
+    Column("not_before", Instant),
+    Column("status", String),  # the agent's last status, verbatim
+    Column("error", Text),
+    Column("created_at", Instant, nullable=False),
+    Column("started_at", Instant),  # the first call was about to be made
+    Column("tasked_at", Instant),  # the task id was known
+    Column("finished_at", Instant),
+    UniqueConstraint("conversation_id", "seq"),
+    _one_of("state", TurnState),
+    CheckConstraint("(finished_at IS NULL) = (" + LIVE_TURN + ")", name="finished_is_final"),
+    _partial("ix_turns_live", "conversation_id", "seq", where=LIVE_TURN),
+    _partial("uq_turns_running", "conversation_id", where="state = 'running'", unique=True),
+    _partial("ix_turns_finished_at", "finished_at", where="finished_at IS NOT NULL"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("conversation_id", String, nullable=False),
+    Column("turn_id", String, nullable=False),
+    Column("source", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("part", Integer, nullable=False),
+    Column("seq", Integer, nullable=False),  # of its turn: answers go out in this order
+    Column("state", String, nullable=False),
+    Column("body", Text, nullable=False),  # the OutboundMessage, frozen
+    Column("marker", String),
+    Column("remote_id", String),
+    Column("attempt", Integer, nullable=False),
+    Column("not_before", Instant),
+    Column("error", Text),
+    Column("created_at", Instant, nullable=False),
+    Column("finished_at", Instant),
+    UniqueConstraint("turn_id", "kind", "part"),
+    _one_of("state", DeliveryState),
+    CheckConstraint("kind IN ('answer', 'error', 'notice', 'progress')", name="kind_known"),
+    CheckConstraint("(finished_at IS NULL) = (" + LIVE_DELIVERY + ")", name="finished_is_final"),
+    _partial("ix_deliveries_live", "conversation_id", "seq", where=LIVE_DELIVERY),
+    _partial("ix_deliveries_dead", "created_at", where="state = 'dead'"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("delivery_id", String, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("started_at", Instant, nullable=False),
+    Column("ended_at", Instant, nullable=False),
+    Column("outcome", String, nullable=False),  # sent, retry, permanent, unknown
+    Column("error", Text),
+    Column("retry_after", Integer),  # seconds the platform asked for
+)
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("until", Instant, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("version", String, nullable=False),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("until", Instant, nullable=False),
+)
+
+vault = Table(
+    "vault",
+    metadata,
+    Column("source", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+)
+
+files = Table(
+    "files",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("digest", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("media_type", String, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("origin", String, nullable=False),
+    Column("created_at", Instant, nullable=False, index=True),
+    UniqueConstraint("digest", "name"),
+)

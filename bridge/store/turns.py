@@ -1,0 +1,243 @@
+"""Turns: taken from the head of their conversation, run, and ended together with what they have to say."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, bindparam, func, select, update
+
+from bridge.model import Lease, OutboundMessage, Said, Turn, TurnState
+from bridge.store.bodies import dump_outbound, load_inbound
+from bridge.store.settling import settle
+from bridge.store.tables import conversations, deliveries, messages, turns
+from bridge.store.writer import Tx, Write
+
+_LIVE = ("queued", "running", "paused")
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """The head of the conversation waits until then."""
+
+    until: datetime
+
+
+def _take(tx: Tx, rows: Sequence[Lease]) -> list[Turn | NotYet | None]:
+    """The head of each conversation: set running and given out, or why not. Nothing left: let go of it."""
+    heads = {
+        row.conversation_id: row for row in tx.connection.execute(_HEADS, {"ids": [r.conversation_id for r in rows]})
+    }
+    due = {key: head for key, head in heads.items() if _is_due(head, tx.now)}
+    starting = [head for head in due.values() if head.state != "running"]
+    if starting:
+        tx.connection.execute(_START, [{"at": head.id, "now": tx.now} for head in starting])
+    settle(tx, [row.conversation_id for row in rows if row.conversation_id not in due])
+    said = _messages(tx, [head.id for head in due.values()])
+    return [
+        _turn(row, due[row.conversation_id], said) if row.conversation_id in due else _not_yet(heads, row)
+        for row in rows
+    ]
+
+
+def _is_due(head: Row[Any], now: datetime) -> bool:
+    return head.state == "running" or head.not_before is None or bool(head.not_before <= now)
+
+
+def _not_yet(heads: dict[str, Row[Any]], row: Lease) -> NotYet | None:
+    head = heads.get(row.conversation_id)
+    return None if head is None else NotYet(head.not_before)
+
+
+def _turn(lease: Lease, head: Row[Any], said: dict[str, list[Said]]) -> Turn:
+    return Turn(
+        id=head.id,
+        lease=lease,
+        seq=head.seq,
+        source=head.source,
+        conversation=head.key,
+        thread_id=head.thread_id,
+        agent=head.agent,
+        agent_version=head.agent_version,
+        idempotency_key=head.idempotency_key,
+        task_id=head.task_id,
+        event_cursor=head.event_cursor,
+        attempt=head.attempt + (head.state == "queued"),
+        created_at=head.created_at,
+        said=tuple(said.get(head.id, ())),
+    )
+
+
+def _messages(tx: Tx, turn_ids: Sequence[str]) -> dict[str, list[Said]]:
+    said: dict[str, list[Said]] = {}
+    if turn_ids:
+        for row in tx.connection.execute(_MESSAGES, {"ids": turn_ids}):
+            said.setdefault(row.turn_id, []).append(Said(row.id, load_inbound(row.body, row.text)))
+    return said
+
+
+_head_seq = (
+    select(func.min(turns.c.seq))
+    .where(turns.c.conversation_id == conversations.c.id, turns.c.state.in_(_LIVE))
+    .scalar_subquery()
+)
+_HEADS = (
+    select(
+        turns,
+        conversations.c.source,
+        conversations.c.key,
+        conversations.c.task_id.label("thread_id"),
+        conversations.c.agent_version,
+    )
+    .join(conversations, turns.c.conversation_id == conversations.c.id)
+    .where(conversations.c.id.in_(bindparam("ids", expanding=True)), turns.c.seq == _head_seq)
+)
+_MESSAGES = (
+    select(messages.c.id, messages.c.turn_id, messages.c.text, messages.c.body)
+    .where(messages.c.turn_id.in_(bindparam("ids", expanding=True)))
+    .order_by(messages.c.received_at, messages.c.id)
+)
+_START = (
+    update(turns)
+    .where(turns.c.id == bindparam("at"))
+    .values(
+        state=TurnState.RUNNING.value,
+        attempt=turns.c.attempt + 1,
+        not_before=None,
+        started_at=func.coalesce(turns.c.started_at, bindparam("now", type_=turns.c.started_at.type)),
+    )
+)
+
+TAKE: Write[Lease, Turn | NotYet | None] = Write(_take, lease=lambda lease: lease)
+
+
+@dataclass(frozen=True, slots=True)
+class Tasked:
+    """The agent gave the turn a task: from here on it is re-attached to, never invoked again."""
+
+    lease: Lease
+    turn_id: str
+    task_id: str
+
+
+def _note_task(tx: Tx, rows: Sequence[Tasked]) -> list[None]:
+    tx.connection.execute(_TASKED, [{"at": r.turn_id, "task": r.task_id, "now": tx.now} for r in rows])
+    tx.connection.execute(_THREAD, [{"at": r.lease.conversation_id, "task": r.task_id} for r in rows])
+    return [None] * len(rows)
+
+
+_TASKED = (
+    update(turns).where(turns.c.id == bindparam("at")).values(task_id=bindparam("task"), tasked_at=bindparam("now"))
+)
+_THREAD = update(conversations).where(conversations.c.id == bindparam("at")).values(task_id=bindparam("task"))
+
+NOTE_TASK: Write[Tasked, None] = Write(_note_task, lease=lambda row: row.lease)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """How a turn ends, and what is to be delivered. Both commit together."""
+
+    turn: Turn
+    state: TurnState
+    task_id: str | None = None
+    status: str | None = None
+    error: str | None = None
+    deliveries: tuple[OutboundMessage, ...] = ()
+
+
+def _end(tx: Tx, rows: Sequence[End]) -> list[bool]:
+    """End the turns; tells of each conversation whether another turn waits."""
+    tx.connection.execute(_ENDED, [_ended(row, tx.now) for row in rows])
+    threads = [{"at": r.turn.lease.conversation_id, "task": r.task_id} for r in rows if r.task_id]
+    if threads:
+        tx.connection.execute(_THREAD, threads)
+    out = [delivery_row(row.turn, message) for row in rows for message in row.deliveries]
+    if out:
+        tx.connection.execute(deliveries.insert(), out)
+    ids = [row.turn.lease.conversation_id for row in rows]
+    waiting = set(tx.connection.execute(_WAITING, {"ids": ids}).scalars())
+    silent = {row.turn.lease.conversation_id for row in rows if not row.deliveries}
+    settle(tx, silent - waiting)
+    return [conversation_id in waiting for conversation_id in ids]
+
+
+def _ended(row: End, now: datetime) -> dict[str, Any]:
+    return {
+        "at": row.turn.id,
+        "to": row.state.value,
+        "task": row.task_id or row.turn.task_id,
+        "agent_status": row.status,
+        "why": row.error,
+        "now": now,
+    }
+
+
+def delivery_row(turn: Turn, message: OutboundMessage) -> dict[str, Any]:
+    """A new delivery of this turn."""
+    return {
+        "id": message.delivery_id,
+        "conversation_id": turn.lease.conversation_id,
+        "turn_id": turn.id,
+        "source": turn.source,
+        "kind": message.kind,
+        "part": message.part,
+        "seq": turn.seq,
+        "state": "pending",
+        "body": dump_outbound(message),
+        "attempt": 0,
+        "created_at": message.created_at,
+    }
+
+
+_ENDED = (
+    update(turns)
+    .where(turns.c.id == bindparam("at"))
+    .values(
+        state=bindparam("to"),
+        task_id=bindparam("task"),
+        status=bindparam("agent_status"),
+        error=bindparam("why"),
+        finished_at=bindparam("now"),
+        tasked_at=func.coalesce(turns.c.tasked_at, bindparam("now", type_=turns.c.tasked_at.type)),
+    )
+)
+_WAITING = (
+    select(turns.c.conversation_id)
+    .where(turns.c.conversation_id.in_(bindparam("ids", expanding=True)), turns.c.state.in_(_LIVE))
+    .distinct()
+)
+
+END: Write[End, bool] = Write(_end, lease=lambda row: row.turn.lease)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Postponement:
+    """The turn goes back to the head of the line and is tried again at `until`."""
+
+    turn: Turn
+    until: datetime
+    error: str
+    spent: int = 1
+    """0 where nothing was tried (the thread was busy, the circuit open): no attempt is counted."""
+
+
+def _postpone(tx: Tx, rows: Sequence[Postponement]) -> list[None]:
+    values = [{"at": r.turn.id, "until": r.until, "why": r.error, "unspent": 1 - r.spent} for r in rows]
+    tx.connection.execute(_POSTPONED, values)
+    settle(tx, [row.turn.lease.conversation_id for row in rows])
+    return [None] * len(rows)
+
+
+_POSTPONED = (
+    update(turns)
+    .where(turns.c.id == bindparam("at"))
+    .values(
+        state=TurnState.QUEUED.value,
+        not_before=bindparam("until"),
+        error=bindparam("why"),
+        attempt=turns.c.attempt - bindparam("unspent"),
+    )
+)
+
+POSTPONE: Write[Postponement, None] = Write(_postpone, lease=lambda row: row.turn.lease)
