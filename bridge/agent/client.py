@@ -1,0 +1,181 @@
+"""The public REST v1 of the agent service, call by call. No retries, no state: callers decide what comes next."""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from datetime import timedelta
+from typing import Any, Final
+from urllib.parse import quote
+
+import httpx2
+
+from bridge.agent.outcomes import NotThere, failure_from_status, foreign_failures
+from bridge.agent.request import InvokeRequest
+from bridge.agent.sse import Oversized, Sent, read_events
+from bridge.clock import Clock
+from bridge.errors import Interrupted
+from bridge.model import Json
+
+CONNECT_SECONDS: Final = 10.0
+READ_SECONDS: Final = 60.0
+"""Longest silence on a call or a stream: load balancers cut an idle connection after 60 s."""
+_MAX_ERROR_BYTES: Final = 4096
+
+
+class Client:
+    """Speaks to one agent service with one key."""
+
+    def __init__(self, http: httpx2.AsyncClient, *, base_url: str, api_key: str, clock: Clock) -> None:
+        self._http = http
+        self._root = base_url.rstrip("/").removesuffix("/v1") + "/v1"
+        self._headers = {"x-api-key": api_key, "user-agent": "agent-bridge", "accept": "application/json"}
+        self.clock = clock
+
+    async def invoke(self, request: InvokeRequest, *, limit: timedelta) -> Json:
+        """Run a turn and wait for its end, at most `limit`."""
+        return await self._post_invoke(request, "", read_seconds=limit.total_seconds())
+
+    async def invoke_async(self, request: InvokeRequest) -> Json:
+        """Start a turn; the answer comes at once, its task pending."""
+        return await self._post_invoke(request, "/async", read_seconds=READ_SECONDS)
+
+    def open_stream(self, request: InvokeRequest) -> AsyncIterator[Sent]:
+        """Start a turn and follow it. Nothing is sent before the first step of the iteration.
+
+        A service that answers with plain JSON instead yields that task as its only event.
+        """
+        return self._stream(request)
+
+    async def task(self, task_id: str) -> Json | None:
+        """The task as it is now, the *latest* turn of its thread; None where the service knows none."""
+        try:
+            return await self.known_task(task_id)
+        except NotThere:
+            return None
+
+    async def known_task(self, task_id: str) -> Json:
+        """The same, but an unknown task is Refused."""
+        return await self._call("GET", f"/tasks/{_segment(task_id)}")
+
+    async def last_prompt(self, task_id: str) -> str | None:
+        """What the thread's last user message says, or None where the service does not tell."""
+        messages = await self._fetch("GET", f"/tasks/{_segment(task_id)}/thread")
+        for message in reversed(messages if isinstance(messages, list) else ()):
+            if isinstance(message, dict) and message.get("role") == "user":
+                content = message.get("content")
+                return content if isinstance(content, str) else None
+        return None
+
+    async def stop(self, task_id: str) -> Json:
+        """Cancel what runs; a terminal task stays as it is. Never the DELETE, which erases the thread."""
+        return await self._call("POST", f"/tasks/{_segment(task_id)}/stop")
+
+    async def _post_invoke(self, request: InvokeRequest, kind: str, *, read_seconds: float) -> Json:
+        url, headers, content = self._invocation(request, kind)
+        return await self._call("POST", url, headers=headers, content=content, read_seconds=read_seconds)
+
+    def _invocation(self, request: InvokeRequest, kind: str) -> tuple[str, dict[str, str], bytes]:
+        url = f"/agents/{_segment(request.agent_id or '')}/invoke{kind}"
+        if request.agent_version is not None:
+            url += f"?version={_segment(request.agent_version)}"
+        headers = {**self._headers, "content-type": "application/json"}
+        if request.idempotency_key is not None:
+            headers["idempotency-key"] = request.idempotency_key
+        return url, headers, json.dumps(request.rest_body(), default=_plain, separators=(",", ":")).encode()
+
+    async def _stream(self, request: InvokeRequest) -> AsyncIterator[Sent]:
+        url, headers, content = self._invocation(request, "/stream")
+        headers["accept"] = "text/event-stream, application/json"
+        call = self._http.stream(
+            "POST", self._root + url, headers=headers, content=content, timeout=_timeout(READ_SECONDS)
+        )
+        with foreign_failures():
+            async with call as response:
+                if not response.is_success:
+                    raise await self._failure(response)
+                if _media_type(response) != "text/event-stream":
+                    yield Sent(await response.aread(), None)
+                    return
+                try:
+                    # The generator is closed here, not by the collector: the connection goes back at once.
+                    async with aclosing(read_events(response.aiter_bytes())) as events:  # type: ignore[type-var]  # it is an async generator
+                        async for event in events:
+                            yield event
+                except Oversized as error:
+                    raise Interrupted(str(error)) from error
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        read_seconds: float = READ_SECONDS,
+    ) -> Json:
+        record = await self._fetch(method, path, headers=headers, content=content, read_seconds=read_seconds)
+        if not isinstance(record, dict) or not isinstance(record.get("id"), str):
+            raise Interrupted("the agent service answered with something that is no task: check base_url")
+        return record
+
+    async def _fetch(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        read_seconds: float = READ_SECONDS,
+    ) -> Any:
+        with foreign_failures():
+            response = await self._http.request(
+                method,
+                self._root + path,
+                headers=headers or self._headers,
+                content=content,
+                timeout=_timeout(read_seconds),
+                follow_redirects=False,
+            )
+        if not response.is_success:
+            raise await self._failure(response)
+        try:
+            return json.loads(response.content)
+        except ValueError as error:
+            media_type = _media_type(response) or "nothing readable"
+            raise Interrupted(f"the agent service answered with {media_type}, not JSON: check base_url") from error
+
+    async def _failure(self, response: httpx2.Response) -> Exception:
+        body = b""
+        async for chunk in _content(response):
+            body += chunk
+            if len(body) >= _MAX_ERROR_BYTES:
+                break
+        return failure_from_status(response.status_code, response.headers, body, now=self.clock.now())
+
+
+async def _content(response: httpx2.Response) -> AsyncIterator[bytes]:
+    if response.is_stream_consumed or response.is_closed:
+        yield response.content
+        return
+    async for chunk in response.aiter_bytes():
+        yield chunk
+
+
+def _timeout(read_seconds: float) -> httpx2.Timeout:
+    return httpx2.Timeout(read_seconds, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS)
+
+
+def _segment(value: str) -> str:
+    """One path segment: an id may hold a slash, a dot pair or a line end, and stays one segment."""
+    return quote(value, safe="") if value not in {".", ".."} else value.replace(".", "%2E")
+
+
+def _media_type(response: httpx2.Response) -> str:
+    return str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()
+
+
+def _plain(value: object) -> object:
+    """Mappings that are no dicts, frozen ones for instance."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} cannot travel as JSON")

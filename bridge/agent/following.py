@@ -1,0 +1,143 @@
+"""Following a turn to its end: by its stream, and by status reads where there is none or it broke."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from bridge.agent.client import Client
+from bridge.agent.request import InvokeRequest
+from bridge.agent.sse import Sent
+from bridge.agent.task import TERMINAL, Task, TaskEvent
+from bridge.errors import Interrupted, Unreachable
+from bridge.model import Json
+
+_OLD_NAMES: Final = {"content_chunk": "chunk", "task_started": "task_updated", "task_completed": "task_finished"}
+"""Names of the service's older pages, still seen on older deployments."""
+
+_SLOWEST_SECONDS: Final = 15.0
+_GROWTH: Final = 1.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pursuit:
+    """How one turn is followed."""
+
+    client: Client
+    request: InvokeRequest
+    until: datetime
+    """When to give up waiting; the task itself goes on."""
+    first_pause: float
+    """Seconds before the second status read; they grow to 15."""
+    patience: timedelta
+    """How long reads may show another turn of the thread, or no task at all."""
+    reattached: bool = False
+    """The call was made in an earlier life: a read that tells nothing of its turn proves nothing."""
+
+    async def stream(self, task: Task, sent: AsyncIterator[Sent]) -> AsyncIterator[TaskEvent]:
+        """Yields the stream's events; where it ends early, a status read decides and polling goes on."""
+        try:
+            async with aclosing(sent):  # type: ignore[type-var]  # it is an async generator
+                async for raw in sent:
+                    event = event_from(raw)
+                    if event is None:
+                        continue
+                    learn(task, event)
+                    yield event
+                    if _settled(task, event):
+                        return
+                    if self.client.clock.now() >= self.until:
+                        break
+        except (Interrupted, Unreachable):
+            pass  # the connection broke, the task did not: ask for it
+        async for event in self.poll(task):
+            yield event
+
+    async def poll(self, task: Task) -> AsyncIterator[TaskEvent]:
+        """Yields a change of status as `task_updated`, the end as `task_finished`, a login as `auth_event`."""
+        clock, pause = self.client.clock, self.first_pause
+        lost_at = clock.now() + self.patience
+        while True:
+            record, wait = await self._look(task.id)
+            if record is not None:
+                lost_at = clock.now() + self.patience
+                for event in _changes(task, record):
+                    yield event
+                if task.finished or task.status == "paused":
+                    return
+            elif wait is None and clock.now() >= lost_at:
+                raise Interrupted(f"the agent no longer shows this turn under task {task.id}")
+            if clock.now() >= self.until:
+                raise Interrupted(f"no result in the time allowed for a turn; task {task.id} may still be running")
+            left = (self.until - clock.now()).total_seconds()
+            await clock.sleep(min(max(pause, wait or 0.0), max(left, 0.0)))
+            pause = min(pause * _GROWTH, _SLOWEST_SECONDS)
+
+    async def _look(self, task_id: str) -> tuple[Json | None, float | None]:
+        """The record if it is this turn's; and, where the service could not answer, seconds to leave it alone."""
+        try:
+            record = await self.client.task(task_id)
+            if record is None or not await self._is_ours(record):
+                return None, None
+        except (Interrupted, Unreachable) as error:
+            return None, error.after or 0.0
+        return record, None
+
+    async def _is_ours(self, record: Json) -> bool:
+        """A task id serves every turn of its thread, and a read shows the latest: is that this turn?
+
+        While it runs it does not matter. At the end the idempotency key decides, else the input's
+        text, else (the service's short form has neither) the last words said in the thread.
+        """
+        if record.get("status") not in TERMINAL and record.get("status") != "paused":
+            return True
+        extension, given = record.get("payload_extension"), record.get("input")
+        if self.request.idempotency_key and isinstance(extension, dict) and "idempotency_key" in extension:
+            return bool(extension["idempotency_key"] == self.request.idempotency_key)
+        if isinstance(given, dict) and isinstance(given.get("text"), str):
+            return bool(given["text"] == self.request.prompt)
+        if not self.reattached or self.request.existing_task_id is None:
+            return True
+        return await self.client.last_prompt(str(record["id"])) == self.request.prompt
+
+
+def event_from(raw: Sent) -> TaskEvent | None:
+    """One event of the wire, or None where it is none. No validation: this runs for every chunk."""
+    try:
+        event = json.loads(raw.data)
+        kind = event["type"]
+        return TaskEvent(
+            _OLD_NAMES.get(kind, kind), event.get("task_id") or "", event.get("data"), event.get("time") or "", raw.id
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def learn(task: Task, event: TaskEvent) -> None:
+    """Take over the record that a `task_…` event of this very task carries."""
+    if event.type.startswith("task_") and isinstance(event.data, dict) and event.data.get("id") == task.id:
+        task.record = event.data
+
+
+def _settled(task: Task, event: TaskEvent) -> bool:
+    return (event.type == "task_finished" and task.finished) or (
+        event.type == "task_updated" and task.status == "paused"
+    )
+
+
+def _changes(task: Task, record: Json) -> list[TaskEvent]:
+    before, task.record = task.status, record
+    time = str(record.get("updated_at") or record.get("finished_at") or "")
+    if task.finished:
+        return [TaskEvent("task_finished", task.id, record, time)]
+    if task.status == before:
+        return []
+    events = [TaskEvent("task_updated", task.id, record, time)]
+    login = record.get("pending_eca_request")
+    if task.status == "paused" and isinstance(login, dict) and login.get("auth_url"):
+        # Only a stream carries auth events; the record tells the same to those who poll.
+        data = {"url": login["auth_url"], "server_name": login.get("connector_name"), "server_url": None}
+        events.insert(0, TaskEvent("auth_event", task.id, {"type": "login_required", "data": data}, time))
+    return events

@@ -1,0 +1,152 @@
+"""A task at the agent, as its caller holds it: what is known of it, and what happens to it."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from bridge.model import Json
+
+TERMINAL: Final = frozenset({"completed", "error", "failed", "stopped"})
+"""Statuses that end a turn. `paused` does not: a person must do something first."""
+
+_IMAGES: Final = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tiff", ".webp", ".heic", ".avif"})
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEvent:
+    """One thing that happened to a task."""
+
+    type: str
+    """`chunk`, `think`, `tool_call_request`, `plan_updated`, `auth_event`, `ask_user_questions`, `task_finished`, …"""
+    task_id: str
+    data: Any
+    """A fragment of the answer for `chunk`, the task's record for `task_…`, otherwise what the agent sends."""
+    time: str = ""
+    """As the agent wrote it."""
+    cursor: str | None = None
+    """The place behind this event in the agent's own stream, where it tells one."""
+
+
+class Task:
+    """The handle of one turn at the agent. `record` is the newest state seen; nothing here is stored."""
+
+    __slots__ = ("_feed", "_polling", "_read", "_stop", "record")
+
+    def __init__(
+        self,
+        record: Json,
+        *,
+        read: Callable[[str], Awaitable[Json]],
+        stop: Callable[[str], Awaitable[Json]],
+        polling: "Callable[[Task], AsyncIterator[TaskEvent]]",
+    ) -> None:
+        self.record = record
+        self._read = read
+        self._stop = stop
+        self._polling = polling
+        self._feed: AsyncIterator[TaskEvent] | None = None
+
+    def __repr__(self) -> str:
+        return f"Task(id={self.id!r}, status={self.status!r})"
+
+    @property
+    def id(self) -> str:
+        """The task id, which is the thread id: send it as `existing_task_id` to go on."""
+        return str(self.record["id"])
+
+    @property
+    def status(self) -> str:
+        """The agent's word, verbatim; a record without one is pending."""
+        return str(self.record.get("status") or "pending")
+
+    @property
+    def result(self) -> str | None:
+        """The answer, or the error's text where the status is `error` or `failed`. JSON answers are JSON text."""
+        result = self.record.get("result")
+        return result if result is None or isinstance(result, str) else json.dumps(result)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the turn is over."""
+        return self.status in TERMINAL
+
+    def feed(self, events: AsyncIterator[TaskEvent]) -> None:
+        """Follow a stream that is open already; the next `aevents` goes on from there."""
+        self._feed = events
+
+    async def aevents(self) -> AsyncIterator[TaskEvent]:
+        """What happens until the turn is over or waits for a person; then `status` is terminal or `paused`.
+
+        A cut stream is continued by polling, so chunks may be missing from then on: `result` is what counts.
+        Raises Interrupted when the time allowed for the turn is over, or Refused if the key stops working.
+        """
+        feed, self._feed = self._feed, None
+        async with aclosing(feed or self._polling(self)) as events:  # type: ignore[type-var]  # both are async generators
+            async for event in events:
+                yield event
+
+    async def areload(self) -> None:
+        """Read the task anew. It shows the latest turn of its thread."""
+        self.record = await self._read(self.id)
+
+    async def astop(self) -> None:
+        """Stop what the agent is doing. Stopping a finished task changes nothing."""
+        self.record = await self._stop(self.id)
+
+    def get_files(self) -> list[str]:
+        """The PDF files of the input, as URLs."""
+        return [url for url in self._urls() if _extension(url) == ".pdf"]
+
+    def get_images(self) -> list[str]:
+        """The images of the input, as URLs."""
+        return [url for url in self._urls() if _extension(url) in _IMAGES]
+
+    def to_message(self, *, with_timestamp: bool = True) -> str:
+        """The input as one text: what was said, the files, when. A JSON object or array stays untouched."""
+        text = str(self._input().get("text") or "")
+        if _is_json(text):
+            return text
+        if urls := self._urls():
+            text += ("\n" if text else "") + "Files: " + ", ".join(urls)
+        if with_timestamp:
+            text += f"\n\nMessage timestamp (UTC): {self._created_at():%Y-%m-%d %H:%M}"
+        return text
+
+    def _input(self) -> Mapping[str, Any]:
+        given = self.record.get("input")
+        return given if isinstance(given, Mapping) else {}
+
+    def _urls(self) -> list[str]:
+        return [url for url in self._input().get("files") or () if isinstance(url, str)]
+
+    def _created_at(self) -> datetime:
+        given = self.record.get("created_at")
+        if isinstance(given, int | float):
+            return datetime.fromtimestamp(given, UTC)
+        try:
+            at = datetime.fromisoformat(str(given))
+        except ValueError:
+            return datetime.now(UTC)
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _extension(url: str) -> str:
+    try:
+        return PurePosixPath(urlsplit(url).path).suffix.lower()
+    except ValueError:  # not a URL at all, whoever put it there
+        return ""
+
+
+def _is_json(text: str) -> bool:
+    if not text.lstrip().startswith(("{", "[")):
+        return False
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True

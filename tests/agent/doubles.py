@@ -1,0 +1,132 @@
+"""What the agent's tests are made of: a clock that leaps, and an agent service that follows a script to the byte."""
+
+import asyncio
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+
+class LeapingClock:
+    """Waiting takes no time: whoever sleeps finds the clock where he wanted it."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
+        self.slept: list[float] = []
+
+    def now(self) -> datetime:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.time += timedelta(seconds=max(seconds, 0))
+        await asyncio.sleep(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """Bytes for the wire. `cut` breaks the connection off behind them, `silent` leaves it hanging."""
+
+    head: bytes
+    pieces: tuple[bytes, ...] = ()
+    cut: bool = False
+    silent: bool = False
+
+
+def answer(document: Any, status: int = 200, **headers: str) -> Answer:
+    content = json.dumps(document).encode()
+    return Answer(head=_head(status, len(content), "application/json", headers), pieces=(content,))
+
+
+def text_answer(content: bytes, status: int = 200, media_type: str = "text/html") -> Answer:
+    return Answer(head=_head(status, len(content), media_type, {}), pieces=(content,))
+
+
+def stream(*events: Mapping[str, Any] | bytes, cut: bool = False) -> Answer:
+    """An event stream in chunked encoding; a `cut` one ends without its last chunk."""
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    pieces = [
+        event if isinstance(event, bytes) else b"data: " + json.dumps(event).encode() + b"\n\n" for event in events
+    ]
+    chunks = [f"{len(piece):x}\r\n".encode() + piece + b"\r\n" for piece in pieces]
+    return Answer(head=head, pieces=(*chunks, *([] if cut else [b"0\r\n\r\n"])), cut=cut)
+
+
+HANGS_UP = Answer(head=b"", cut=True)
+
+
+def _head(status: int, length: int, media_type: str, headers: Mapping[str, str]) -> bytes:
+    lines = [
+        f"HTTP/1.1 {status} Status",
+        f"content-type: {media_type}",
+        f"content-length: {length}",
+        "connection: close",
+    ]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+@dataclass
+class ScriptedService:
+    """An HTTP server that gives its answers in turn, whatever it is asked, and notes the questions."""
+
+    answers: Iterator[Answer] = field(default_factory=lambda: iter(()))
+    calls: list[Call] = field(default_factory=list)
+    url: str = ""
+
+    def script(self, answers: Iterable[Answer]) -> None:
+        self.answers = iter(answers)
+
+    async def start(self) -> asyncio.Server:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        return server
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            self.calls.append(await _read(reader))
+            reply = next(self.answers)
+            for piece in (reply.head, *reply.pieces):
+                writer.write(piece)
+                await writer.drain()
+            if reply.silent:
+                await reader.read()
+            if reply.cut:
+                writer.transport.abort()
+        writer.close()
+
+
+async def _read(reader: asyncio.StreamReader) -> Call:
+    first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    method, path, _ = first.split(" ")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines if line)}
+    body = await reader.readexactly(int(headers.get("content-length", "0")))
+    return Call(method=method, path=path, headers=headers, body=json.loads(body) if body else None)
+
+
+def task(status: str = "pending", **more: Any) -> dict[str, Any]:
+    """A record as the service shows it."""
+    return {
+        "id": "t1",
+        "agent_id": "a1",
+        "organization_id": "o1",
+        "status": status,
+        "input": {"text": "hello", "files": []},
+        "created_at": "2026-11-22T09:00:00Z",
+        "result": "the answer" if status == "completed" else None,
+        **more,
+    }
+
+
+def event(kind: str, data: Any) -> dict[str, Any]:
+    return {"type": kind, "task_id": "t1", "organization_id": "o1", "time": "2026-11-22T09:00:00Z", "data": data}
