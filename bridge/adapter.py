@@ -131,6 +131,22 @@ class Serves(Protocol):
         ...
 
 
+@runtime_checkable
+class Handshakes(Protocol):
+    """Takes more than POST, because the platform introduces itself by GET or OPTIONS."""
+
+    methods: frozenset[str]
+    """All HTTP methods it takes, POST included."""
+
+
+@runtime_checkable
+class Scheduled(Protocol):
+    """Has its own idea of when to try again."""
+
+    schedule: Sequence[float]
+    """When each attempt is made, in seconds after the first; after the last one the delivery is dead."""
+
+
 class Vault(Protocol):
     """What an adapter must remember: small named values of this source, encrypted at rest."""
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from bridge.adapter import Adapter
+from bridge.adapter import Adapter, Handshakes
 from bridge.model import Envelope, Lease, Received, Reply
 from bridge.sealing import Sealer
 from bridge.store import arrivals
@@ -25,6 +25,14 @@ class Entrance:
     max_body: int
     keep: timedelta
     """How long a copy is recognised."""
+
+    @property
+    def methods(self) -> frozenset[str]:
+        """The HTTP methods it takes."""
+        return self.adapter.methods if isinstance(self.adapter, Handshakes) else _POST
+
+
+_POST = frozenset({"POST"})
 
 
 class Inbox:

@@ -30,12 +30,15 @@ class _Lane:
 class Lanes:
     """Runs steps, one conversation beside the other, one step of a conversation after the other.
 
-    A wait longer than `near` ends the lane: it is kept in the table, where the sweeper finds it.
+    Due times are compared with `now`, the database's clock. A wait longer than `near` ends the lane: it is kept in the table, where the sweeper finds it.
     """
 
-    def __init__(self, step: Step, clock: Clock, *, name: str, near: timedelta) -> None:
+    def __init__(
+        self, step: Step, clock: Clock, *, now: Callable[[], datetime], name: str, near: timedelta
+    ) -> None:
         self._step = step
         self._clock = clock
+        self._now = now
         self._name = name
         self._near = near
         self._lanes: dict[str, _Lane] = {}
@@ -96,7 +99,7 @@ class Lanes:
             return RECOVER
         if not isinstance(due, datetime):
             return due
-        wait = due - self._clock.now()
+        wait = due - self._now()
         return wait if wait <= self._near else None  # far off: it waits in the table, the sweeper wakes it
 
     async def _pause(self, lane: _Lane, wait: timedelta) -> None:

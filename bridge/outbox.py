@@ -32,7 +32,7 @@ class Outbox:
         self._store = store
         self._adapters = adapters
         self._age = age
-        self.lanes = Lanes(self.step, clock, name="outbox", near=NEAR)
+        self.lanes = Lanes(self.step, clock, now=store.now, name="outbox", near=NEAR)
 
     async def step(self, lease: Lease) -> timedelta | datetime | None:
         """Try the next delivery of a conversation, or wait for it."""

@@ -65,7 +65,7 @@ class Turns:
         self._patience = patience
         self._link = link
         self._deliver = deliver
-        self.lanes = Lanes(self.step, clock, name="turns", near=NEAR)
+        self.lanes = Lanes(self.step, clock, now=store.now, name="turns", near=NEAR)
 
     async def step(self, lease: Lease) -> timedelta | datetime | None:
         """Run the head of a conversation to its end, or put it off."""
@@ -158,6 +158,7 @@ class Turns:
             state=state,
             task_id=task.id if task else None,
             status=task.status if task else None,
+            result=task.result if task and state is TurnState.ANSWERED else None,
             error=error,
             deliveries=out,
         )

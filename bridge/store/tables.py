@@ -51,6 +51,7 @@ LIVE_DELIVERY = "state IN ('pending', 'sending', 'unknown')"
 
 metadata = MetaData(
     naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
         "pk": "pk_%(table_name)s",
         "uq": "uq_%(table_name)s_%(column_0_N_name)s",
         "ck": "ck_%(table_name)s_%(constraint_name)s",
@@ -156,6 +157,7 @@ turns = Table(
     Column("attempt", Integer, nullable=False),
     Column("not_before", Instant),
     Column("status", String),  # the agent's last status, verbatim
+    Column("result", Text),  # the answer, whether or not anyone is owed a delivery of it
     Column("error", Text),
     Column("created_at", Instant, nullable=False),
     Column("started_at", Instant),  # the first call was about to be made

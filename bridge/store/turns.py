@@ -142,6 +142,7 @@ class End:
     state: TurnState
     task_id: str | None = None
     status: str | None = None
+    result: str | None = None
     error: str | None = None
     deliveries: tuple[OutboundMessage, ...] = ()
 
@@ -168,6 +169,7 @@ def _ended(row: End, now: datetime) -> dict[str, Any]:
         "to": row.state.value,
         "task": row.task_id or row.turn.task_id,
         "agent_status": row.status,
+        "text": row.result,
         "why": row.error,
         "now": now,
     }
@@ -197,6 +199,7 @@ _ENDED = (
         state=bindparam("to"),
         task_id=bindparam("task"),
         status=bindparam("agent_status"),
+        result=bindparam("text"),
         error=bindparam("why"),
         finished_at=bindparam("now"),
         tasked_at=func.coalesce(turns.c.tasked_at, bindparam("now", type_=turns.c.tasked_at.type)),

@@ -1,0 +1,47 @@
+"""Brings a database to the newest schema: only when it is behind, and by one process at a time."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, text
+
+_ADVISORY_LOCK = 0x0A6E_7B71  # any number of our own; held for the length of a migration
+
+
+def is_behind(engine: Engine) -> bool:
+    """Whether the schema is older than this program. Reads one row and changes nothing."""
+    with engine.connect() as connection:
+        return _current(connection) != _newest()
+
+
+def migrate(engine: Engine) -> bool:
+    """Bring the schema up to date. False if there was nothing to do. Safe to run on several nodes at once."""
+    if not is_behind(engine):
+        return False  # no DDL, not even a harmless-looking one: it would wait for locks of nodes at work
+    with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SET LOCAL lock_timeout = '10s'"))
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+        if _current(connection) == _newest():
+            return False
+        command.upgrade(_config(connection), "head")
+    return True
+
+
+def _current(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _newest() -> str | None:
+    return ScriptDirectory.from_config(_config(None)).get_current_head()
+
+
+def _config(connection: Connection | None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config

@@ -1,0 +1,50 @@
+"""Puts the routes together: the only list of what is served."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from http import HTTPStatus
+from typing import TypeAlias
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from bridge.errors import StoreUnavailable
+from bridge.web.incoming import Incoming
+from bridge.web.problem import on_store_unavailable, problem
+from bridge.web.reading import Reading
+
+Lifespan: TypeAlias = Callable[[Starlette], AbstractAsyncContextManager[None]]
+
+
+def create_asgi(incoming: Incoming, reading: Reading, ready: Callable[[], Awaitable[bool]], lifespan: Lifespan) -> Starlette:
+    """The whole HTTP side."""
+
+    async def readyz(_: Request) -> Response:
+        if await ready():
+            return PlainTextResponse("ready\n")
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, "The database cannot be reached, or this node is shutting down.")
+
+    routes: Sequence[BaseRoute] = [
+        Route("/in/{source}", incoming),
+        *reading.routes(),
+        Route("/healthz", _healthz),
+        Route("/readyz", readyz),
+    ]
+    handlers = {HTTPException: _on_http_exception, StoreUnavailable: on_store_unavailable}
+    return Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
+
+
+async def _healthz(_: Request) -> Response:
+    return PlainTextResponse("ok\n")
+
+
+async def _on_http_exception(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    details = {HTTPStatus.NOT_FOUND: "There is nothing at this path.", HTTPStatus.METHOD_NOT_ALLOWED: "Not with this method."}
+    status = HTTPStatus(error.status_code)
+    return problem(status, details.get(status, error.detail), headers=error.headers)
+
+
