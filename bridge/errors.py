@@ -16,6 +16,7 @@ BridgeError
         Busy              the thread is still at its previous turn: wait, no attempt is spent
         Refused           the agent will never take this request
     StoreUnavailable      the database cannot commit now
+    Denied                the egress policy refuses this address; nothing was sent
     ConfigError           every problem of a configuration, each with its path
 """
 
@@ -112,6 +113,14 @@ class Refused(AgentError):
 
 class StoreUnavailable(BridgeError):
     """The database cannot commit now; nothing of the operation is stored. Try again."""
+
+
+class Denied(BridgeError):
+    """An address that came from outside may not be called. Nothing was sent.
+
+    Trying again cannot help unless its name or the policy changes. The text is for operators:
+    whoever gave the address learns no more than that it was refused.
+    """
 
 
 class ConfigError(BridgeError):
