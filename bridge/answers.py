@@ -12,7 +12,9 @@ REFUSED = "Sorry, the agent did not accept this request. An operator has to look
 STOPPED = "Stopped."
 
 
-def answer(turn: Turn, text: str, *, task_id: str, status: str, limit: int, now: datetime) -> tuple[OutboundMessage, ...]:
+def answer(
+    turn: Turn, text: str, *, task_id: str, status: str, limit: int, now: datetime
+) -> tuple[OutboundMessage, ...]:
     """The agent's result in as many parts as the platform needs; nothing where no answer is owed."""
     parts = split(text, limit) if text else ("",)
     return _compose(turn, "answer", parts, task_id=task_id, status=status, now=now)

@@ -33,9 +33,7 @@ class Lanes:
     Due times are compared with `now`, the database's clock. A wait longer than `near` ends the lane: it is kept in the table, where the sweeper finds it.
     """
 
-    def __init__(
-        self, step: Step, clock: Clock, *, now: Callable[[], datetime], name: str, near: timedelta
-    ) -> None:
+    def __init__(self, step: Step, clock: Clock, *, now: Callable[[], datetime], name: str, near: timedelta) -> None:
         self._step = step
         self._clock = clock
         self._now = now

@@ -26,11 +26,16 @@ class Ledger:
         return self.accepted == accounted
 
 
-_owed = select(
-    deliveries.c.turn_id,
-    func.max(case((deliveries.c.state == "dead", 1), else_=0)).label("dead"),
-    func.max(case((deliveries.c.state.in_(("pending", "sending", "unknown")), 1), else_=0)).label("live"),
-).where(deliveries.c.kind == "answer").group_by(deliveries.c.turn_id).subquery()
+_owed = (
+    select(
+        deliveries.c.turn_id,
+        func.max(case((deliveries.c.state == "dead", 1), else_=0)).label("dead"),
+        func.max(case((deliveries.c.state.in_(("pending", "sending", "unknown")), 1), else_=0)).label("live"),
+    )
+    .where(deliveries.c.kind == "answer")
+    .group_by(deliveries.c.turn_id)
+    .subquery()
+)
 
 # Every state is named; what fits none of them (a turn without a row, say) is counted nowhere.
 _state = case(
@@ -57,8 +62,12 @@ _COUNTS = (
 def ledger(connection: Connection) -> Ledger:
     """Count every message once. One read transaction, so the figures belong together."""
     found = {row[0]: row[1] for row in connection.execute(_COUNTS)}
-    unread = connection.execute(select(func.count()).select_from(arrivals).where(arrivals.c.state == "unread")).scalar_one()
-    parked = connection.execute(select(func.count()).select_from(arrivals).where(arrivals.c.state == "parked")).scalar_one()
+    unread = connection.execute(
+        select(func.count()).select_from(arrivals).where(arrivals.c.state == "unread")
+    ).scalar_one()
+    parked = connection.execute(
+        select(func.count()).select_from(arrivals).where(arrivals.c.state == "parked")
+    ).scalar_one()
     total = connection.execute(select(func.count()).select_from(messages)).scalar_one()
     return Ledger(
         accepted=total + unread + parked,

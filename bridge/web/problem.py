@@ -11,7 +11,9 @@ from bridge.errors import ReceiveError, StoreUnavailable
 RETRY_SECONDS = 5
 
 
-def problem(status: int, detail: str, *, title: str | None = None, headers: Mapping[str, str] | None = None) -> Response:
+def problem(
+    status: int, detail: str, *, title: str | None = None, headers: Mapping[str, str] | None = None
+) -> Response:
     """A problem response; the title defaults to the status's own phrase."""
     content = {"type": "about:blank", "title": title or HTTPStatus(status).phrase, "status": status, "detail": detail}
     return JSONResponse(content, status_code=status, headers=headers, media_type="application/problem+json")

@@ -19,7 +19,9 @@ from bridge.web.reading import Reading
 Lifespan: TypeAlias = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
 
-def create_asgi(incoming: Incoming, reading: Reading, ready: Callable[[], Awaitable[bool]], lifespan: Lifespan) -> Starlette:
+def create_asgi(
+    incoming: Incoming, reading: Reading, ready: Callable[[], Awaitable[bool]], lifespan: Lifespan
+) -> Starlette:
     """The whole HTTP side."""
 
     async def readyz(_: Request) -> Response:
@@ -43,8 +45,9 @@ async def _healthz(_: Request) -> Response:
 
 async def _on_http_exception(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    details = {HTTPStatus.NOT_FOUND: "There is nothing at this path.", HTTPStatus.METHOD_NOT_ALLOWED: "Not with this method."}
+    details = {
+        HTTPStatus.NOT_FOUND: "There is nothing at this path.",
+        HTTPStatus.METHOD_NOT_ALLOWED: "Not with this method.",
+    }
     status = HTTPStatus(error.status_code)
     return problem(status, details.get(status, error.detail), headers=error.headers)
-
-
