@@ -30,7 +30,8 @@ class _Lane:
 class Lanes:
     """Runs steps, one conversation beside the other, one step of a conversation after the other.
 
-    Due times are compared with `now`, the database's clock. A wait longer than `near` ends the lane: it is kept in the table, where the sweeper finds it.
+    Due times are compared with `now`, the database's clock. A wait longer than `near` ends the lane: it
+    is kept in the table, where the sweeper finds it.
     """
 
     def __init__(self, step: Step, clock: Clock, *, now: Callable[[], datetime], name: str, near: timedelta) -> None:

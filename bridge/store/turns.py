@@ -76,9 +76,11 @@ def _messages(tx: Tx, turn_ids: Sequence[str]) -> dict[str, list[Said]]:
     return said
 
 
+_live = turns.alias("live")
 _head_seq = (
-    select(func.min(turns.c.seq))
-    .where(turns.c.conversation_id == conversations.c.id, turns.c.state.in_(_LIVE))
+    select(func.min(_live.c.seq))
+    .where(_live.c.conversation_id == conversations.c.id, _live.c.state.in_(_LIVE))
+    .correlate(conversations)
     .scalar_subquery()
 )
 _HEADS = (
