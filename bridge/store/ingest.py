@@ -89,6 +89,11 @@ class _Said:
         return f"declined:{self.message.declined}" if self.message.declined else None
 
     @property
+    def claim(self) -> int:
+        """How good its claim to be admitted is, compared with another copy of the same message."""
+        return 0 if self.verdict else 1 if self.message.addressed == "ambient" else 2
+
+    @property
     def conversation_id(self) -> str | None:
         return self.match.conversation.id if self.match else None
 
@@ -155,13 +160,13 @@ class _Batch:
             self._known |= {(source, row[0]): Known(*row[1:]) for row in self._tx.connection.execute(query)}
 
     def _unknown(self, fresh: Iterable[_Said]) -> list[_Said]:
-        """One per message: of two copies the one that is not declined, in the order of arrival."""
+        """One per message: of two copies the one with the better claim to be admitted, in the order of arrival."""
         chosen: dict[tuple[str, str], _Said] = {}
         for each in fresh:
             stored = self._known.get(each.key)
             if stored is not None and (stored.admission == ADMITTED or each.verdict):
                 continue
-            if each.key not in chosen or (chosen[each.key].verdict and not each.verdict):
+            if each.key not in chosen or each.claim > chosen[each.key].claim:
                 chosen[each.key] = each
         return list(chosen.values())
 

