@@ -1,0 +1,58 @@
+"""What the person wrote: the reply, and apart from it what the mail program quoted.
+
+A convenience for the reader, never a security boundary: `elided` goes along as untrusted material.
+"""
+
+import re
+from dataclasses import dataclass
+
+from adapters.email import quote_html, quote_lines
+
+MARKER = "— reply above this line —"
+"""Stands on top of every mail we send; where it comes back, everything from it on is our own text."""
+
+MAX_TEXT = 256 * 1024
+
+_MARKER = re.compile(r"[^\n]{0,80}(?:reply above this line|type your reply above)[^\n]{0,80}", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extraction:
+    """`reply` is what was written, `elided` everything that was cut, in the order of the mail."""
+
+    reply: str
+    elided: str
+
+    @property
+    def quoted_only(self) -> bool:
+        """Whether nothing new was written at all: a bare forward, or an empty reply."""
+        return not self.reply and bool(self.elided)
+
+
+def extract(*, text: str | None = None, html: str | None = None) -> Extraction:
+    """Split a mail's body. HTML, where given, is read for its structure; otherwise the text alone.
+
+    Never raises on any string and never loses a word: all of the input is in one of the two fields
+    (HTML beyond 256 KiB and what a browser would not show excepted).
+    """
+    if html and html.strip():
+        written, quoted = quote_html.split(_normalised(html))
+        if not written and not quoted and text:
+            return extract(text=text)
+    else:
+        written, quoted = _normalised(text or ""), ""
+    written, below_marker = _above_marker(written)
+    reply, elided = quote_lines.split(written, from_html=bool(html and html.strip()))
+    return Extraction(reply=reply, elided="\n\n".join(filter(None, (elided, below_marker, quoted))))
+
+
+def _normalised(text: str) -> str:
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "")
+    return text.replace("\u200b", "").replace("\ufeff", "").replace("\xa0", " ")
+
+
+def _above_marker(text: str) -> tuple[str, str]:
+    match = _MARKER.search(text[:MAX_TEXT]) if "above" in text else None
+    if match is None:
+        return text, ""
+    return text[: match.start()], text[match.start() :]
