@@ -17,6 +17,7 @@ BridgeError
         Refused           the agent will never take this request
     StoreUnavailable      the database cannot commit now
     Replaced              the lease is another node's: stop silently
+    Denied                the egress policy refuses this address; nothing was sent
     ConfigError           every problem of a configuration, each with its path
 """
 
@@ -117,6 +118,14 @@ class StoreUnavailable(BridgeError):
 
 class Replaced(BridgeError):
     """The lease this write was made under is no longer ours: stop silently, another node goes on."""
+
+
+class Denied(BridgeError):
+    """An address that came from outside may not be called. Nothing was sent.
+
+    Trying again cannot help unless its name or the policy changes. The text is for operators:
+    whoever gave the address learns no more than that it was refused.
+    """
 
 
 class ConfigError(BridgeError):
