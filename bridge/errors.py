@@ -18,6 +18,7 @@ BridgeError
     StoreUnavailable      the database cannot commit now
     Replaced              the lease is another node's: stop silently
     Denied                the egress policy refuses this address; nothing was sent
+    Unsealable            what is stored encrypted cannot be read: another key, or changed bytes
     ConfigError           every problem of a configuration, each with its path
 """
 
@@ -126,6 +127,10 @@ class Denied(BridgeError):
     Trying again cannot help unless its name or the policy changes. The text is for operators:
     whoever gave the address learns no more than that it was refused.
     """
+
+
+class Unsealable(BridgeError):
+    """Something stored encrypted cannot be read. Only an operator can help, with the right key."""
 
 
 class ConfigError(BridgeError):

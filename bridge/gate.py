@@ -1,7 +1,6 @@
 """The guard at work: it sees every URL before it is used and every address before it is dialled."""
 
 import errno
-import logging
 import socket
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -9,13 +8,14 @@ from ipaddress import ip_address
 from typing import Final
 
 import httpx2
+import structlog
 from aiohttp import AddrInfoType
 
 from bridge.addresses import Guard
 from bridge.errors import Denied
 
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
-_LOG = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -75,8 +75,7 @@ def denied(refusal: str) -> Denied:
 
 
 def _log(host: str, address: str | None, refusal: str | None) -> None:
-    _LOG.log(
-        logging.WARNING if refusal else logging.DEBUG,
-        "egress denied" if refusal else "egress allowed",
-        extra={"host": host, "address": address, "reason": refusal},
-    )
+    if refusal:
+        log.warning("egress_denied", host=host, address=address, reason=refusal)
+    else:
+        log.debug("egress_allowed", host=host, address=address)
