@@ -38,10 +38,18 @@ class ReceiveError(BridgeError):
 
 
 class Unverified(ReceiveError):
-    """The sender could not be authenticated."""
+    """The sender could not be authenticated.
+
+    `reason` is one word for logs and metrics (`header`, `encoding`, `stale`, `mismatch`, `body`). The
+    caller never sees it: which check failed would help whoever is forging.
+    """
 
     status = 401
     title = "Not verified"
+
+    def __init__(self, message: str, *, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class Malformed(ReceiveError):

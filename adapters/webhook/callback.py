@@ -1,0 +1,192 @@
+"""The answer as a signed callback: Standard Webhooks, with an id that stays and a timestamp that does not."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx2
+
+from adapters.webhook.presets import STANDARD, STANDARD_V1A
+from bridge.adapter import Kit
+from bridge.egress import NEVER_SENT
+from bridge.errors import Denied, Permanent, Retryable
+from bridge.model import Envelope, FileRef, OutboundMessage
+from bridge.signing import Secret, sign
+
+SCHEDULE: tuple[float, ...] = (0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
+"""When to try, in seconds after the first attempt (Standard Webhooks, "deliverability"). The core adds jitter."""
+
+TIMEOUT_SECONDS = 30
+MAX_RESPONSE_BYTES = 65_536
+MAX_RETRY_AFTER_SECONDS = 86_400
+FILE_LIFETIME = timedelta(days=7)
+
+_TRY_LATER = frozenset({408, 409, 425, 429})
+_MOVED_FOR_GOOD = frozenset({301, 308})
+_FAILED = frozenset({"failed", "error", "stopped"})
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackSigner:
+    """The keys that sign what goes out; every active one does, so that receivers can rotate."""
+
+    symmetric: tuple[Secret, ...]
+    asymmetric: tuple[Secret, ...]
+
+    def signed(self, envelope: Envelope, now: datetime) -> Envelope:
+        """The request with webhook-timestamp and webhook-signature. ValueError where no key is active."""
+        signatures: list[str] = []
+        for scheme, secrets in ((STANDARD, self.symmetric), (STANDARD_V1A, self.asymmetric)):
+            if any(secret.is_active(now) for secret in secrets):
+                signed = sign(scheme, secrets, envelope, now)
+                signatures += signed.header_values("webhook-signature")
+        if not signatures:
+            raise ValueError("no secret is active that could sign a callback")
+        return _with_header(signed, "webhook-signature", " ".join(signatures))
+
+
+async def post_callback(kit: Kit, signer: CallbackSigner, url: str, message: OutboundMessage, body: bytes) -> str:
+    """Make one attempt; returns the delivery id, which the receiver dedupes on. Raises Retryable or Permanent."""
+    now = kit.clock.now()
+    content_type = "application/cloudevents+json" if body.startswith(b'{"specversion"') else "application/json"
+    unsigned = Envelope(
+        source=kit.source,
+        method="POST",
+        path="",
+        query="",
+        headers=(
+            ("content-type", content_type),
+            ("user-agent", "agent-bridge"),
+            ("webhook-id", message.delivery_id),
+            ("idempotency-key", f'"{message.delivery_id}"'),
+        ),
+        body=body,
+        received_at=now,
+    )
+    try:
+        request = signer.signed(unsigned, now)
+    except ValueError as error:
+        raise Permanent(f"The callback cannot be signed: {error}.") from None
+    status, retry_after = await _post(kit.guarded_http, url, request)
+    _judge(status, retry_after, now)
+    return message.delivery_id
+
+
+def callback_body(kit: Kit, message: OutboundMessage) -> dict[str, Any]:
+    """What a callback says. The same at every attempt, but for the age of file links."""
+    data: dict[str, Any] = {
+        "message_id": message.message_ids[-1] if message.message_ids else None,
+        "conversation_id": message.conversation_id,
+        "conversation": message.conversation,
+        "task_id": message.task_id,
+        "status": message.status,
+        "result": message.text,
+        "files": [_file(kit, ref) for ref in message.files],
+        "metadata": dict(message.metadata),
+    }
+    if len(message.message_ids) > 1:  # several messages were answered at once
+        data["message_ids"] = list(message.message_ids)
+    return {
+        "type": callback_type(message),
+        "timestamp": message.created_at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "data": data,
+    }
+
+
+def callback_type(message: OutboundMessage) -> str:
+    """`task.completed`, `task.failed` or `task.paused`; `task.notice` for news that ends nothing."""
+    if message.status == "paused":
+        return "task.paused"
+    if message.kind == "error" or message.status in _FAILED:
+        return "task.failed"
+    return "task.completed" if message.kind == "answer" else "task.notice"
+
+
+def encoded(document: dict[str, Any]) -> bytes:
+    """JSON as it goes over the wire."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _file(kit: Kit, ref: FileRef) -> dict[str, Any]:
+    url = kit.files.link(ref, FILE_LIFETIME) if ref.url.startswith("file:") else ref.url
+    return {"url": url, "name": ref.name, "media_type": ref.media_type, "size": ref.size}
+
+
+async def _post(client: httpx2.AsyncClient, url: str, request: Envelope) -> tuple[int, str | None]:
+    """The status and the Retry-After of the answer; its body is let go, nobody here may read it to anyone."""
+    answer: tuple[int, str | None] | None = None
+    try:
+        # One deadline over everything: a receiver that sends a byte a second would outlive any read timeout.
+        async with (
+            asyncio.timeout(TIMEOUT_SECONDS),
+            client.stream(
+                "POST", url, content=request.body, headers=list(request.headers), follow_redirects=False
+            ) as response,
+        ):
+            answer = response.status_code, response.headers.get("retry-after")
+            await _drain(response)
+    except (httpx2.InvalidURL, httpx2.UnsupportedProtocol, Denied) as error:
+        raise Permanent(
+            "The callback address may not be called; look at callback and allow_private_callbacks."
+        ) from error
+    except NEVER_SENT as error:
+        raise Retryable("The callback target could not be reached.") from error
+    except (httpx2.HTTPError, TimeoutError) as error:
+        if answer is None:
+            raise Retryable("The callback target gave no answer in time.", ambiguous=True) from error
+    assert answer is not None, "either an answer came or an exception was raised"
+    return answer
+
+
+async def _drain(response: httpx2.Response) -> None:
+    """Read a short body to its end, so that the connection can be used again; a long one is cut off."""
+    read = 0
+    async for chunk in response.aiter_raw():
+        read += len(chunk)
+        if read > MAX_RESPONSE_BYTES:
+            return
+
+
+def _judge(status: int, retry_after: str | None, now: datetime) -> None:
+    """Return for success, else raise what is to be done."""
+    if 200 <= status < 300:  # noqa: PLR2004 - HTTP's own numbers
+        return
+    if status == httpx2.codes.GONE:
+        raise Permanent("The callback target answered 410: it wants no more callbacks.")
+    if status in _MOVED_FOR_GOOD:
+        raise Permanent(f"The callback target answered {status}: it has moved. Configure the new address.")
+    if 400 <= status < 500 and status not in _TRY_LATER:  # noqa: PLR2004
+        raise Permanent(f"The callback target answered {status} and would answer the same again.")
+    raise Retryable(f"The callback target answered {status}.", after=_seconds(retry_after, now))
+
+
+def _seconds(retry_after: str | None, now: datetime) -> float | None:
+    """Retry-After in seconds from now, from either of its two forms (RFC 9110, 10.2.3), at most a day."""
+    if retry_after is None:
+        return None
+    text = retry_after.strip()
+    if text.isascii() and text.isdecimal():
+        return float(min(int(text[:10]), MAX_RETRY_AFTER_SECONDS))
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return min(max((aware - now).total_seconds(), 0.0), float(MAX_RETRY_AFTER_SECONDS))
+
+
+def _with_header(envelope: Envelope, name: str, value: str) -> Envelope:
+    others: Sequence[tuple[str, str]] = [pair for pair in envelope.headers if pair[0] != name]
+    return Envelope(
+        source=envelope.source,
+        method=envelope.method,
+        path=envelope.path,
+        query=envelope.query,
+        headers=(*others, (name, value)),
+        body=envelope.body,
+        received_at=envelope.received_at,
+    )

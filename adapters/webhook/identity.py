@@ -1,0 +1,95 @@
+"""Which message a request is: the same for every copy of it, and hard to change for whoever replays one."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bridge.errors import Malformed
+from bridge.model import Envelope
+from bridge.signing import Location, Scheme, Verified, location_from_text, value_at_path, values_at
+
+MAX_ID_CHARS = 255
+_PLAIN = re.compile(r"[!-~]+(?: [!-~]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The key of the message and the key of this transport attempt."""
+
+    message_key: str
+    delivery_key: str
+
+
+class IdentityRule:
+    """Where a source's requests carry their id, and whether a copy could carry another.
+
+    An id that the signature covers, or that the operator named himself, is the message's identity. One
+    that merely stands beside a signature (X-GitHub-Delivery) tells transport attempts apart, but whoever
+    replays a captured request could change it: there the signed bytes are the message's identity. With
+    no signature at all (tokens), the id is taken, else the body's digest.
+    """
+
+    def __init__(self, scheme: Scheme, places: Sequence[str], *, is_configured: bool) -> None:
+        self._locations = tuple(location_from_text(place) for place in places)
+        self._is_configured = is_configured
+        self._scheme = scheme
+        self._has_signature = scheme.kind not in {"token", "none"}
+
+    def identify(self, envelope: Envelope, content: Any, verified: Verified | None) -> Identity:
+        """Raises Malformed where an Idempotency-Key cannot be one."""
+        for location in self._locations:
+            value = _value(envelope, content, location)
+            if value:
+                key = _bounded(value)
+                trusted = self._is_configured or not self._has_signature or self._is_signed(location)
+                return Identity(key if trusted else _fallback(envelope, verified), key)
+        idempotency_key = idempotency_key_of(envelope)
+        fallback = _fallback(envelope, verified if self._has_signature else None)
+        if idempotency_key is None:
+            return Identity(fallback, fallback)
+        return Identity(fallback if self._has_signature else idempotency_key, idempotency_key)
+
+    def _is_signed(self, location: Location) -> bool:
+        if location.place == "json" and self._scheme.covers_body:
+            return True
+        return any(part.kind == location.place and part.name == location.name for part in self._scheme.parts)
+
+
+def idempotency_key_of(envelope: Envelope) -> str | None:
+    """The Idempotency-Key, with or without the quotes that the draft standard asks for; None without one."""
+    values = envelope.header_values("idempotency-key")
+    if not values:
+        return None
+    value = values[0].strip()
+    if len(value) > 1 and value[0] == value[-1] == '"':
+        value = value[1:-1]
+    if len(values) > 1 or not _PLAIN.fullmatch(value) or len(value) > MAX_ID_CHARS:
+        raise Malformed(
+            f"Idempotency-Key must stand once and hold 1 to {MAX_ID_CHARS} printable ASCII characters, such as a UUID."
+        )
+    return value
+
+
+def _value(envelope: Envelope, content: Any, location: Location) -> str | None:
+    if location.place == "json":
+        return value_at_path(content, location.name)
+    values = values_at(envelope, location)
+    return values[0] if len(values) == 1 else None
+
+
+def _fallback(envelope: Envelope, verified: Verified | None) -> str:
+    """A digest of what was signed; without a signature, of what was said (the query belongs to it)."""
+    if verified is not None and verified.content:
+        return f"sha256:{hashlib.sha256(verified.content).hexdigest()}"
+    digest = hashlib.sha256(envelope.query.encode("utf-8", "replace") + b"\n")
+    digest.update(envelope.body)
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _bounded(value: str) -> str:
+    """The id itself where it is short and printable, else a digest of it."""
+    if len(value) <= MAX_ID_CHARS and _PLAIN.fullmatch(value):
+        return value
+    return f"sha256:{hashlib.sha256(value.encode('utf-8', 'surrogatepass')).hexdigest()}"

@@ -1,0 +1,92 @@
+"""The table `[sources.x]` of a webhook source, and what of it is worked out once, at the start."""
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from adapters.webhook.presets import PRESETS, ChallengeName
+from bridge.signing import Scheme, Secret, secret_from_text
+
+
+class SecretSetting(BaseModel):
+    """One secret: the bare text, or a table with the dates between which it counts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    value: SecretStr
+    name: str = ""
+    not_before: datetime | None = None
+    not_after: datetime | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, data: Any) -> Any:
+        return {"value": data} if isinstance(data, str) else data
+
+    def secret(self, scheme: Scheme) -> Secret:
+        """Read for a scheme. Raises ValueError, without showing the secret."""
+        return secret_from_text(
+            scheme,
+            self.value.get_secret_value(),
+            name=self.name,
+            not_before=_aware(self.not_before),
+            not_after=_aware(self.not_after),
+        )
+
+
+class ReplyVia(BaseModel):
+    """Another source through which the answer goes out, and the address there (a channel, a mailbox)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str
+    address: str
+
+
+class Settings(BaseModel):
+    """One webhook source. Everything but `secrets` has a default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    scheme: str | None = Field(default=None, description="a preset; `standard` unless `verify` tells a kind")
+    verify: dict[str, Any] = Field(default_factory=dict, description="fields of the preset, overridden")
+    secrets: tuple[SecretSetting, ...] = ()
+    allow_unverified: bool = False
+    identity: tuple[str, ...] | None = Field(default=None, description="where the sender puts its id of a message")
+    challenge: ChallengeName | None = None
+    challenge_token: SecretStr | None = Field(default=None, description="what Meta calls the verify token")
+    allowed_origins: tuple[str, ...] = Field(default=(), description="for the CloudEvents handshake")
+    allow_foreign_task_id: bool = False
+    callback: str | None = None
+    callback_allow: tuple[str, ...] = Field(default=(), description="addresses a payload may name")
+    callback_secrets: tuple[SecretSetting, ...] = ()
+    callback_format: Literal["standard", "cloudevents"] = "standard"
+    reply_via: ReplyVia | None = None
+    capture: bool = False
+
+
+def preset_name(settings: Settings) -> str:
+    """The preset to start from: the one named, `standard`, or none where `verify` tells a kind of its own."""
+    return settings.scheme or ("" if "kind" in settings.verify else "standard")
+
+
+def scheme_from_settings(settings: Settings, public_url: str) -> Scheme:
+    """The preset with its overrides. ValueError names every field that does not fit."""
+    name = preset_name(settings)
+    if name and name not in PRESETS:
+        raise ValueError(f"scheme: {name!r} is no preset; use one of {', '.join(sorted(PRESETS))}")
+    try:
+        scheme = PRESETS[name].scheme.revised(settings.verify) if name else Scheme.model_validate(settings.verify)
+    except ValidationError as error:
+        problems = [f"verify.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False)]
+        raise ValueError("\n".join(problems)) from None
+    if scheme.kind == "none" and not settings.allow_unverified:
+        raise ValueError("scheme: 'none' lets anybody in; set allow_unverified = true if that is meant")
+    if scheme.signs_url and not scheme.public_url:
+        return scheme.model_copy(update={"public_url": public_url})
+    return scheme
+
+
+def _aware(moment: datetime | None) -> datetime | None:
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
