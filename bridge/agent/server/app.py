@@ -1,0 +1,76 @@
+"""The embedded agent as an ASGI app: wiring, nothing else."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from bridge.agent.server.access import Access, refusal, refuse
+from bridge.agent.server.brains import Attachment
+from bridge.agent.server.desk import Agent, Desk, Invalid
+from bridge.agent.server.logins import Logins
+from bridge.agent.server.reading import Attach, Reading
+from bridge.agent.server.rest import Rest
+from bridge.agent.server.runs import Limits, Runs
+from bridge.agent.server.tasks import TaskRows
+from bridge.clock import Clock
+from bridge.errors import StoreUnavailable
+
+MAX_BODY: Final = 8 << 20
+
+
+def create_app(  # noqa: PLR0913 - each is a part of the world the server lives in
+    *,
+    rows: TaskRows,
+    agents: Mapping[str, Agent],
+    api_keys: Sequence[str],
+    clock: Clock,
+    public_url: str,
+    attach: Attach | None = None,
+    limits: Limits | None = None,
+    max_body: int = MAX_BODY,
+) -> Starlette:
+    """An agent service with these agents, over these rows. Serve it with its lifespan on.
+
+    `public_url` is where people reach it (for login links); `attach` reads the files of a request,
+    None leaves them unread.
+    """
+    reading = Reading(rows, attach=attach or _unread, clock=clock, public_url=public_url)
+    brains = {agent_id: agent.brain for agent_id, agent in agents.items()}
+    runs = Runs(rows, brains, reading=reading, clock=clock, limits=limits or Limits())
+    desk = Desk(rows, runs, agents=agents, clock=clock, max_body=max_body)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        beat = asyncio.create_task(runs.recover(), name="agent recovery")
+        yield
+        beat.cancel()
+        with suppress(asyncio.CancelledError):
+            await beat
+        await runs.close()
+
+    return Starlette(
+        routes=[*Rest(desk).routes(), *Logins(desk).routes()],
+        middleware=[Middleware(Access, api_keys=api_keys)],
+        exception_handlers={HTTPException: refuse, Invalid: _unusable, StoreUnavailable: _unavailable},
+        lifespan=lifespan,
+    )
+
+
+async def _unread(urls: Sequence[str]) -> tuple[Attachment, ...]:
+    return tuple(Attachment(url=url, name=url, note="this agent reads no files") for url in urls)
+
+
+async def _unusable(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Invalid)  # noqa: S101 - registered for nothing else
+    return refusal(422, error.problems)
+
+
+async def _unavailable(_: Request, __: Exception) -> Response:
+    return refusal(503, "The agent's database cannot be reached; nothing was stored. Try again.", after=2)

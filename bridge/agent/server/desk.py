@@ -1,0 +1,185 @@
+"""Where both dialects bring what they are asked: takes orders, shows tasks, stops and erases them."""
+
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from bridge.agent.server.access import body_of
+from bridge.agent.server.brains import Brain
+from bridge.agent.server.orders import Order
+from bridge.agent.server.runs import Run, Runs
+from bridge.agent.server.tasks import FINISHED, LIVE, TaskRows, history, record
+from bridge.agent_rows import NewTurn, TaskTurn, TurnChange
+from bridge.clock import Clock
+from bridge.model import Json
+
+_ELSEWHERE_SECONDS: Final = 1.0
+
+
+class Invalid(Exception):
+    """A body or a parameter that cannot be used; `problems` is what a 422 lists."""
+
+    def __init__(self, problems: Sequence[Json]) -> None:
+        super().__init__(str(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """One agent that this server is."""
+
+    name: str
+    brain: Brain
+    model: str = "demo"
+    """What its brain thinks with, shown to clients."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An accepted order: its turn, and the work on it where that happens in this process."""
+
+    turn: TaskTurn
+    run: Run | None
+    repeated: bool
+
+
+class Desk:
+    """The actions of the embedded agent, one method each."""
+
+    def __init__(self, rows: TaskRows, runs: Runs, *, agents: Mapping[str, Agent], clock: Clock, max_body: int) -> None:
+        self.rows = rows
+        self.agents = agents
+        self._runs = runs
+        self._clock = clock
+        self._max_body = max_body
+
+    def agent(self, agent_id: str) -> Agent:
+        """Raises HTTPException 404."""
+        if (agent := self.agents.get(agent_id)) is None:
+            raise HTTPException(404, f"No agent {agent_id!r} here.")
+        return agent
+
+    async def order(self, request: Request) -> Order:
+        """The order in a request's body. Raises Invalid, or HTTPException 413."""
+        try:
+            return Order.model_validate_json(await body_of(request, self._max_body))
+        except ValidationError as error:
+            raise Invalid(_problems(error)) from error
+
+    async def take(self, agent_id: str, order: Order, *, key: str | None) -> Taken:
+        """Store the order and start on it, once for each key. Raises HTTPException 404, 409, 422 or 503."""
+        self.agent(agent_id)
+        if self._runs.full:
+            raise HTTPException(503, "All places are taken; try again shortly.", {"retry-after": "1"})
+        begun = await self.rows.begin(self._new_turn(agent_id, order, key))
+        if begun.how == "busy":
+            raise HTTPException(409, f"Task {begun.turn.task_id} is still at its previous turn.")
+        if begun.how == "foreign":
+            raise HTTPException(422, f"Task {begun.turn.task_id} belongs to agent {begun.turn.agent_id!r}.")
+        if begun.how == "repeated":
+            return Taken(begun.turn, self._run_of(begun.turn), repeated=True)
+        return Taken(begun.turn, self._runs.start(begun.turn), repeated=False)
+
+    async def ended(self, taken: Taken) -> Json:
+        """The task when the turn is over or paused."""
+        turn = await taken.run.ended() if taken.run else await self._ended_elsewhere(taken.turn)
+        return record(turn)
+
+    async def events(self, turn: TaskTurn) -> AsyncIterator[bytes]:
+        """Every event of a turn from its start, wherever it is worked on."""
+        if (run := self._run_of(turn)) is not None:
+            async for event in run.follow():
+                yield event
+            return
+        for event in history(await self._ended_elsewhere(turn)):
+            yield event
+
+    async def known(self, task_id: str) -> TaskTurn:
+        """The latest turn of a task. Raises HTTPException 404."""
+        turn = await self.rows.latest(task_id) if "\x00" not in task_id else None
+        if turn is None:
+            raise HTTPException(404, "No such task.")
+        return turn
+
+    async def show(self, task_id: str) -> Json:
+        """The task as it is now. Raises HTTPException 404."""
+        if (run := self._runs.get(task_id)) is not None:
+            return record(run.turn, status=run.status)
+        return record(await self.known(task_id))
+
+    async def stop(self, task_id: str) -> Json:
+        """Stop what runs; a finished task stays as it is. Raises HTTPException 404."""
+        if (run := self._runs.get(task_id)) is not None:
+            return record(await self._runs.stop(run))
+        turn = await self.known(task_id)
+        if turn.status not in FINISHED:
+            change = TurnChange(
+                task_id=task_id,
+                number=turn.number,
+                status="stopped",
+                only_from=LIVE | {"paused"},
+                at=self._clock.now(),
+            )
+            turn = await self.rows.change(change) or await self.known(task_id)
+        return record(turn)
+
+    async def erase(self, task_id: str) -> None:
+        """Stop and forget a task. Raises HTTPException 404."""
+        await self.stop(task_id)
+        await self.rows.erase(task_id)
+
+    async def resume(self, task_id: str) -> bool:
+        """Go on with a paused turn; False where none is paused. Of two calls at once one resumes."""
+        turn = await self.known(task_id)
+        change = TurnChange(
+            task_id=task_id,
+            number=turn.number,
+            status="executing",
+            only_from=frozenset({"paused"}),
+            at=self._clock.now(),
+        )
+        resumed = await self.rows.change(change)
+        if resumed is not None:
+            self._runs.start(resumed, resumed=True)
+        return resumed is not None
+
+    def _run_of(self, turn: TaskTurn) -> Run | None:
+        run = self._runs.get(turn.task_id)
+        return run if run is not None and run.turn.number == turn.number else None
+
+    async def _ended_elsewhere(self, turn: TaskTurn) -> TaskTurn:
+        """Wait for a turn that another process works on, or that has just ended in this one."""
+        while turn.status in LIVE:
+            turns = await self.rows.turns(turn.task_id, limit=_FAR_BACK)
+            turn = next((one for one in turns if one.number == turn.number), turn)
+            if turn.status in LIVE:
+                if (run := self._run_of(turn)) is not None:
+                    return await run.ended()
+                await self._clock.sleep(_ELSEWHERE_SECONDS)
+        return turn
+
+    def _new_turn(self, agent_id: str, order: Order, key: str | None) -> NewTurn:
+        return NewTurn(
+            task_id=order.id or str(uuid.uuid4()),
+            agent_id=agent_id,
+            idempotency_key=key or order.idempotency_key,
+            request=order.stored(),
+            user_id=order.input.user.id if order.input.user else None,
+            source=order.source,
+            parent_id=order.parent_execution_id,
+            triggering_agent_id=order.triggering_agent_id,
+            at=self._clock.now(),
+        )
+
+
+_FAR_BACK: Final = 20
+
+
+def _problems(error: ValidationError) -> list[Json]:
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return [{"loc": ["body", *one["loc"]], "msg": one["msg"], "type": one["type"]} for one in found[:20]]

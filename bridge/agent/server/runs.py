@@ -1,0 +1,269 @@
+"""Turns being worked on in this process: each runs its brain, tells its events, and commits its end."""
+
+import asyncio
+import itertools
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final
+
+import structlog
+
+from bridge.agent.server.brains import Brain, BrainFault, Pause, Result, Told
+from bridge.agent.server.reading import Reading
+from bridge.agent.server.tasks import LIVE, TaskRows, envelope, last_word, record, stamp
+from bridge.agent.server.verdict import violation
+from bridge.agent_rows import TaskTurn, TurnChange
+from bridge.clock import Clock
+from bridge.errors import StoreUnavailable
+
+log = structlog.get_logger()
+
+MOST_ATTEMPTS: Final = 3
+_KEPT_APART: Final = 500
+_FAILED: Final = "The agent failed while working on this. Its operator finds the reason in the log."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one embedded agent takes upon itself."""
+
+    running: int = 100
+    """Brains at work at once; further turns wait as `pending`."""
+    waiting: int = 1000
+    """Turns that may wait so; above it the service answers 503."""
+    result_chars: int = 2_000_000
+    events: int = 50_000
+    """Events one turn may tell."""
+    turn: timedelta = timedelta(hours=1)
+    """The longest a brain may work on one turn."""
+    lifetime: timedelta = timedelta(seconds=6)
+    """How long a silent process counts as alive; it gives a sign three times as often."""
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """One turn at work. Subscribers read its events by position, so a slow one holds up nobody and stores nothing."""
+
+    turn: TaskTurn
+    events: list[bytes] = field(default_factory=list)
+    told: list[tuple[str, str | None, Any]] = field(default_factory=list)
+    status: str = "pending"
+    work: asyncio.Task[None] | None = None
+    stopped: bool = False
+    thinking: bool = True
+    """The outcome is still open: once it is not, a stop comes too late."""
+    _tick: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def over(self) -> bool:
+        """Nothing will be added to the events."""
+        return self.status not in {"pending", "executing"}
+
+    def add(self, event: bytes) -> None:
+        """Tell everyone who listens."""
+        self.events.append(event)
+        self.wake()
+
+    def wake(self) -> None:
+        """Let subscribers look again."""
+        self._tick.set()
+        self._tick = asyncio.Event()
+
+    async def follow(self) -> AsyncIterator[bytes]:
+        """Every event from the start; ends when the turn is over or paused."""
+        position = 0
+        while True:
+            for event in self.events[position:]:
+                yield event
+                position += 1
+            if position < len(self.events):
+                continue
+            if self.over:
+                return
+            await self._tick.wait()
+
+    async def ended(self) -> TaskTurn:
+        """Wait for the end of the turn."""
+        while not self.over:
+            await self._tick.wait()
+        return self.turn
+
+
+class Runs:
+    """All turns at work here. What they need after a crash is in their rows; `recover` takes them up again."""
+
+    def __init__(
+        self,
+        rows: TaskRows,
+        brains: Mapping[str, Brain],
+        *,
+        reading: Reading,
+        clock: Clock,
+        limits: Limits,
+    ) -> None:
+        self.limits = limits
+        self._rows = rows
+        self._brains = brains
+        self._reading = reading
+        self._clock = clock
+        self._slots = asyncio.Semaphore(limits.running)
+        self._runs: dict[str, Run] = {}
+
+    def get(self, task_id: str) -> Run | None:
+        """The turn of a task that is at work here."""
+        return self._runs.get(task_id)
+
+    @property
+    def full(self) -> bool:
+        """No further turn should be taken on."""
+        return len(self._runs) >= self.limits.running + self.limits.waiting
+
+    def start(self, turn: TaskTurn, *, resumed: bool = False) -> Run:
+        """Work on a stored turn. Its end is committed before anyone is told of it."""
+        run = Run(turn)
+        self._runs[turn.task_id] = run
+        run.add(envelope(turn, "task_created", record(turn, status="pending"), turn.created_at))
+        run.work = asyncio.create_task(self._work(run, resumed=resumed), name=f"turn {turn.task_id}")
+        return run
+
+    async def stop(self, run: Run) -> TaskTurn:
+        """End a turn as `stopped`, unless it ended by itself meanwhile."""
+        if run.thinking and run.work is not None:
+            run.stopped = True
+            run.work.cancel()
+        return await run.ended()
+
+    async def recover(self) -> None:
+        """Runs until cancelled: gives signs of life and takes up the turns of processes that ceased."""
+        while True:
+            try:
+                for turn in await self._rows.keep(self.limits.lifetime):
+                    await self._take_up(turn)
+            except StoreUnavailable as error:
+                log.warning("agent_beat_failed", error=str(error))
+            await self._clock.sleep(self.limits.lifetime.total_seconds() / 3)
+
+    async def close(self) -> None:
+        """Drop what runs: its rows say `executing` still, and the next process takes it up."""
+        work = [run.work for run in self._runs.values() if run.work is not None]
+        for task in work:
+            task.cancel()
+        await asyncio.gather(*work, return_exceptions=True)
+
+    async def _take_up(self, turn: TaskTurn) -> None:
+        if turn.attempt <= MOST_ATTEMPTS:
+            log.warning("turn_taken_up", task=turn.task_id, attempt=turn.attempt)
+            self.start(turn)
+            return
+        reason = f"The agent's process ended {MOST_ATTEMPTS} times while working on this."
+        await self._rows.change(_end(turn, "failed", reason, self._clock))
+
+    async def _work(self, run: Run, *, resumed: bool) -> None:
+        try:
+            async with self._slots:
+                run.status = "executing"
+                run.add(envelope(run.turn, "task_updated", record(run.turn, status="executing"), self._clock.now()))
+                status, result = await self._outcome(run, resumed=resumed)
+        except asyncio.CancelledError:
+            if not run.stopped:
+                self._forget(run, "failed")  # the process ends; the row stays live for the next one
+                raise
+            status, result = "stopped", None
+        run.thinking = False
+        await self._conclude(run, status, result)
+
+    async def _outcome(self, run: Run, *, resumed: bool) -> tuple[str, str | None]:
+        """The status and result that the brain's work comes to."""
+        try:
+            async with asyncio.timeout(self.limits.turn.total_seconds()):
+                return await self._think(run, resumed=resumed)
+        except BrainFault as error:
+            return "error", str(error)
+        except TimeoutError:
+            return "error", f"The agent took longer than {self.limits.turn}."
+        except Exception:
+            # A brain is foreign code: whatever it raises ends its own turn, never the server.
+            log.exception("brain_failed", task=run.turn.task_id, agent=run.turn.agent_id)
+            return "error", _FAILED
+
+    async def _think(self, run: Run, *, resumed: bool) -> tuple[str, str | None]:
+        ask = await self._reading.ask(run.turn, resumed=resumed)
+        parts: list[str] = []
+        length = 0
+        async with aclosing(self._brains[run.turn.agent_id].answer(ask)) as steps:  # type: ignore[type-var]  # an async generator
+            async for step in steps:
+                if isinstance(step, str):
+                    parts.append(step)
+                    length += len(step)
+                    self._tell(run, Told("chunk", step))
+                elif isinstance(step, Result):
+                    parts, length = [step.text], len(step.text)
+                elif isinstance(step, Pause):
+                    self._tell(run, step.told)
+                    return "paused", step.question or None
+                else:
+                    self._tell(run, step)
+                if length > self.limits.result_chars:
+                    raise BrainFault(f"The answer is longer than {self.limits.result_chars} characters.")
+        answer = "".join(parts)
+        if ask.output_schema is not None and (fault := await violation(answer, ask.output_schema)):
+            raise BrainFault(f"The answer does not fit output_schema: {fault}")
+        return "completed", answer
+
+    def _tell(self, run: Run, told: Told) -> None:
+        now = stamp(self._clock.now())
+        if len(run.told) >= self.limits.events:
+            raise BrainFault(f"The agent told more than {self.limits.events} things.")
+        run.add(envelope(run.turn, told.type, told.data, self._clock.now()))
+        run.told.append((told.type, now, told.data))
+
+    async def _conclude(self, run: Run, status: str, result: str | None) -> None:
+        """Commit the end, then tell it. Another node's hand on the turn, or a stop elsewhere, goes before ours."""
+        change = _end(run.turn, status, result, self._clock, events=json.dumps(_joined(run.told)) if run.told else "")
+        run.turn = await self._stored(change) or await self._rows.latest(run.turn.task_id) or run.turn
+        run.events.append(envelope(run.turn, last_word(run.turn.status), record(run.turn), run.turn.updated_at))
+        self._forget(run, run.turn.status)
+
+    async def _stored(self, change: TurnChange) -> TaskTurn | None:
+        """Try until it is stored: a turn that ended must not look live for as long as this process does."""
+        pause = 0.5
+        while True:
+            try:
+                return await self._rows.change(change)
+            except StoreUnavailable as error:
+                log.warning("turn_end_not_stored_yet", task=change.task_id, error=str(error))
+            await self._clock.sleep(pause)
+            pause = min(pause * 2, 30.0)
+
+    def _forget(self, run: Run, status: str) -> None:
+        run.status = status
+        if self._runs.get(run.turn.task_id) is run:
+            del self._runs[run.turn.task_id]
+        run.wake()
+
+
+def _joined(told: list[tuple[str, str | None, Any]]) -> list[tuple[str, str | None, Any]]:
+    """The same story for later readers, with fragments that follow each other as one where there are very many."""
+    if len(told) <= _KEPT_APART:
+        return told
+    joined: list[tuple[str, str | None, Any]] = []
+    for kind, group in itertools.groupby(told, key=lambda one: one[0]):
+        first, *more = group
+        joined += [(kind, first[1], first[2] + "".join(one[2] for one in more))] if kind == "chunk" else [first, *more]
+    return joined
+
+
+def _end(turn: TaskTurn, status: str, result: str | None, clock: Clock, *, events: str | None = None) -> TurnChange:
+    return TurnChange(
+        task_id=turn.task_id,
+        number=turn.number,
+        status=status,
+        result=None if result is None else result.replace("\x00", "\ufffd"),  # PostgreSQL's text knows no NUL
+        events=events,
+        attempt=turn.attempt,
+        only_from=LIVE,
+        at=clock.now(),
+    )
