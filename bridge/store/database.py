@@ -75,6 +75,14 @@ class Store:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, lambda: self._read(function, *args, **kwargs))
 
+    async def is_available(self) -> bool:
+        """Whether the database answers right now."""
+        try:
+            await self.read(lambda connection: connection.execute(text("SELECT 1")).scalar_one())
+        except StoreUnavailable:
+            return False
+        return True
+
     async def settle_clock(self) -> None:
         """Measure how far the database's clock is from this machine's (nothing to do on SQLite)."""
         if not is_sqlite(self.engine):

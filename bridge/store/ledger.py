@@ -1,6 +1,6 @@
 """The conservation check: what became of every accepted message, counted from the rows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from sqlalchemy import Connection, case, func, literal, select
 
@@ -78,3 +78,8 @@ def ledger(connection: Connection) -> Ledger:
         dead=found.get("dead", 0),
         in_flight=found.get("in_flight", 0) + unread,
     )
+
+
+def report(counts: Ledger) -> dict[str, int | bool]:
+    """The figures and the verdict under their public names."""
+    return {**{field.name: getattr(counts, field.name) for field in fields(counts)}, "balanced": counts.balanced}

@@ -1,9 +1,7 @@
 """Puts the routes together: the only list of what is served."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
-from typing import TypeAlias
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,12 +14,8 @@ from bridge.web.incoming import Incoming
 from bridge.web.problem import on_store_unavailable, problem
 from bridge.web.reading import Reading
 
-Lifespan: TypeAlias = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
-
-def create_asgi(
-    incoming: Incoming, reading: Reading, ready: Callable[[], Awaitable[bool]], lifespan: Lifespan
-) -> Starlette:
+def create_asgi(incoming: Incoming, reading: Reading, ready: Callable[[], Awaitable[bool]]) -> Starlette:
     """The whole HTTP side."""
 
     async def readyz(_: Request) -> Response:
@@ -36,7 +30,7 @@ def create_asgi(
         Route("/readyz", readyz),
     ]
     handlers = {HTTPException: _on_http_exception, StoreUnavailable: on_store_unavailable}
-    return Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
+    return Starlette(routes=routes, exception_handlers=handlers)
 
 
 async def _healthz(_: Request) -> Response:

@@ -1,0 +1,75 @@
+"""Wires the parts together: the only place that knows all of them. Reads top to bottom."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from starlette.types import ASGIApp
+
+from bridge.clock import Clock, SystemClock
+from bridge.errors import StoreUnavailable
+from bridge.inbox import Inbox
+from bridge.model import Lease
+from bridge.outbox import Outbox
+from bridge.settings import Settings
+from bridge.store.database import Store
+from bridge.store.migrations import migrate
+from bridge.sweeper import Sweeper
+from bridge.turns import Patience, Turns
+from bridge.web.incoming import Incoming
+from bridge.web.reading import Reading
+from bridge.web.routes import create_asgi
+from bridge.world import World
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bridge:
+    """A running bridge."""
+
+    store: Store
+    asgi: ASGIApp
+
+
+@asynccontextmanager
+async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Bridge]:
+    """Open everything, run until the block ends, then let go: what was in flight is resumed from its rows."""
+    clock = clock or SystemClock()
+    options = settings.bridge
+    async with AsyncExitStack() as stack:
+        store = Store.open(options.database_url, clock)
+        stack.push_async_callback(store.close)
+        await asyncio.to_thread(migrate, store.engine)
+        world = await World.open(settings, store, clock, stack)
+
+        outbox = Outbox(store, clock, adapters=world.adapters, age=options.limits.answer_age)
+        turns = Turns(
+            store,
+            clock,
+            agents=world.agents,
+            limits={name: adapter.max_chars for name, adapter in world.adapters.items()},
+            patience=Patience(attempts=options.limits.attempts, age=options.limits.answer_age),
+            link=world.link,
+            deliver=outbox.lanes.wake,
+        )
+        inbox = Inbox(store, world.sealer, turns.lanes.wake)
+
+        def wake(lease: Lease) -> None:
+            turns.lanes.wake(lease)
+            outbox.lanes.wake(lease)
+
+        sweeper = Sweeper(store, clock, wake)
+        asgi = create_asgi(
+            Incoming(inbox, world.entrances, clock, world.status_url),
+            Reading(store, world.tokens, world.admin_token),
+            store.is_available,
+        )
+        beating = asyncio.create_task(sweeper.run(), name="sweeper")
+        try:
+            yield Bridge(store=store, asgi=asgi)
+        finally:
+            beating.cancel()
+            await asyncio.gather(beating, turns.lanes.close(), outbox.lanes.close(), return_exceptions=True)
+            with contextlib.suppress(StoreUnavailable, TimeoutError):  # then others wait for the lease to run out
+                await sweeper.leave()

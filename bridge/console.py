@@ -1,0 +1,64 @@
+"""What the command line prints: tables for people, one JSON document for programs."""
+
+import dataclasses
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from pydantic import TypeAdapter
+
+_ANY: TypeAdapter[Any] = TypeAdapter(Any)
+WIDEST = 60
+
+
+def print_json(content: object) -> None:
+    """One document on stdout."""
+    sys.stdout.write(_ANY.dump_json(content, indent=2).decode() + "\n")
+
+
+def print_table(rows: Iterable[Sequence[object]], *head: str) -> None:
+    """Columns as wide as they need to be; an empty table says so."""
+    lines = [list(head), *([_cell(cell) for cell in row] for row in rows)]
+    if len(lines) == 1:
+        sys.stdout.write("(none)\n")
+        return
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    for line in lines:
+        sys.stdout.write("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n")
+
+
+def print_fields(view: Any) -> None:
+    """One thing, a line for each of its fields; what it contains comes indented below."""
+    width = max(len(field.name) for field in dataclasses.fields(view))
+    for field in dataclasses.fields(view):
+        value = getattr(view, field.name)
+        if isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
+            sys.stdout.write(f"{field.name}:\n")
+            for each in value:
+                sys.stdout.write("  - " + _line(each) + "\n")
+        elif value is not None:
+            sys.stdout.write(f"{field.name.ljust(width)}  {_text(value)}\n")
+
+
+def print_error(text: str) -> None:
+    """For people, on stderr."""
+    sys.stderr.write(text.rstrip("\n") + "\n")
+
+
+def _line(view: Any) -> str:
+    pairs = ((field.name, getattr(view, field.name)) for field in dataclasses.fields(view))
+    return "  ".join(f"{name}={_text(value)}" for name, value in pairs if value not in {None, ()})
+
+
+def _cell(value: object) -> str:
+    text = " ".join(_text(value).split())
+    return text if len(text) <= WIDEST else text[: WIDEST - 1] + "…"
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S")
+    return str(value)

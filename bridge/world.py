@@ -1,0 +1,184 @@
+"""What the configuration names, made real: adapters, agents, links and keys."""
+
+import importlib
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+import httpx2
+from pydantic import BaseModel
+
+from bridge import settings as configuration
+from bridge.adapter import Adapter, Kit
+from bridge.agent.backend import Backend
+from bridge.clock import Clock
+from bridge.egress import open_client
+from bridge.embedded import EmbeddedServer, embedded_server
+from bridge.inbox import Entrance
+from bridge.model import FileRef
+from bridge.options import EmbeddedAgent, RemoteAgent, guard_from
+from bridge.sealing import Sealer
+from bridge.settings import Settings, Source
+from bridge.store.database import Store
+from bridge.store.vault import StoredVault
+from bridge.tokens import Tokens
+from bridge.turns import Agent
+from bridge.web.reading import STATUS
+
+FILE_LINK: Final = timedelta(days=7)
+MAX_BODY: Final = 1 << 20
+
+
+def adapter_module(name: str) -> ModuleType:
+    """The module of an adapter: a name under `adapters/`, or a dotted path of somebody else's.
+
+    Raises LookupError with a sentence.
+    """
+    path = name if "." in name else f"adapters.{name}"
+    try:
+        return importlib.import_module(path)
+    except ImportError as error:
+        raise LookupError(f"cannot import the adapter {path!r}: {error}") from error
+
+
+def load_settings(config: Path | None, environ: Mapping[str, str]) -> Settings:
+    """The configuration, every adapter's own table checked by that adapter. Raises ConfigError."""
+    return configuration.load(config, environ, _adapter_settings)
+
+
+def public_url(settings: Settings, source: Source | None = None) -> str:
+    """Where the world reaches this bridge, or one of its sources."""
+    base = settings.bridge.public_url or f"http://{settings.bridge.listen}"
+    if source is None:
+        return base
+    return source.common.public_url or f"{base}/in/{source.name}"
+
+
+def warnings(settings: Settings) -> list[str]:
+    """What is allowed and yet surely a surprise."""
+    found = []
+    if urlsplit(public_url(settings)).hostname in {"127.0.0.1", "localhost", "::1", "0.0.0.0"}:  # noqa: S104 - compared
+        remote = [name for name, agent in settings.agents.items() if isinstance(agent, RemoteAgent)]
+        found += [
+            f"agents.{name} is elsewhere, but bridge.public_url leads to this machine: it cannot open file links."
+            for name in remote
+        ]
+    used = {source.common.agent for source in settings.sources.values()}
+    found += [f"agents.{name} is used by no source." for name in settings.agents if name not in used]
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """The parts that face the outside."""
+
+    settings: Settings
+    store: Store
+    clock: Clock
+    tokens: Tokens
+    sealer: Sealer
+    http: httpx2.AsyncClient
+    adapters: dict[str, Adapter]
+    agents: dict[str, Agent]
+
+    @classmethod
+    async def open(cls, settings: Settings, store: Store, clock: Clock, stack: AsyncExitStack) -> "World":
+        """Build every adapter and agent; `stack` closes what they hold. Raises ConfigError."""
+        keys = [key.get_secret_value() for key in settings.bridge.secret_keys]
+        world = cls(
+            settings=settings,
+            store=store,
+            clock=clock,
+            tokens=Tokens(keys),
+            sealer=Sealer(keys),
+            http=await stack.enter_async_context(open_client()),
+            adapters={},
+            agents={},
+        )
+        for name, source in settings.sources.items():
+            world.adapters[name] = await world._adapter(source, stack)
+        await world._add_agents(stack)
+        return world
+
+    @property
+    def entrances(self) -> dict[str, Entrance]:
+        """The sources as the inbox knows them."""
+        return {name: self._entrance(self.settings.sources[name], adapter) for name, adapter in self.adapters.items()}
+
+    @property
+    def admin_token(self) -> str:
+        """What opens `/v1`."""
+        token = self.settings.bridge.admin_token
+        assert token is not None, "settings are loaded with a token, or not at all"
+        return token.get_secret_value()
+
+    def status_url(self, message_id: str) -> str:
+        """Where whoever sent a message may ask for it: the same each time, good for this message only."""
+        token = quote(self.tokens.sign(message_id, purpose=STATUS), safe="")
+        return f"{public_url(self.settings)}/v1/messages/{message_id}?token={token}"
+
+    def link(self, ref: FileRef) -> str:
+        """Where the agent can open a file."""
+        return ref.url
+
+    async def _adapter(self, source: Source, stack: AsyncExitStack) -> Adapter:
+        guard = guard_from(self.settings.bridge, source.common)
+        kit = Kit(
+            source=source.name,
+            public_url=public_url(self.settings, source),
+            http=self.http,
+            guarded_http=await stack.enter_async_context(open_client(guard=guard)),
+            clock=self.clock,
+            tokens=self.tokens,
+            vault=StoredVault(self.store, self.sealer, source.name),
+            files=None,  # type: ignore[arg-type]
+            cpu=None,  # type: ignore[arg-type]
+            max_body=_max_body(source),
+            options={"name": self.settings.bridge.name},
+        )
+        adapter: Adapter = adapter_module(source.common.adapter).build(source.own, kit)
+        return adapter
+
+    def _entrance(self, source: Source, adapter: Adapter) -> Entrance:
+        busy = source.common.busy or getattr(adapter_module(source.common.adapter), "BUSY", "queue")
+        return Entrance(
+            name=source.name,
+            adapter=adapter,
+            agent=source.common.agent,
+            busy=busy,
+            max_body=_max_body(source),
+            keep=self.settings.bridge.limits.dedupe,
+        )
+
+    async def _add_agents(self, stack: AsyncExitStack) -> None:
+        configured = self.settings.agents
+        local = {name: o for name, o in configured.items() if isinstance(o, EmbeddedAgent)}
+        server = None
+        if local:
+            serving = embedded_server(local, self.store, self.clock, public_url=public_url(self.settings))
+            server = await stack.enter_async_context(serving)
+        for name, options in configured.items():
+            defaults = options.defaults.model_dump(exclude_none=True, exclude={"user"})
+            self.agents[name] = Agent(backend=self._backend(name, options, server), defaults=defaults)
+
+    def _backend(self, name: str, options: RemoteAgent | EmbeddedAgent, server: EmbeddedServer | None) -> Backend:
+        shared: dict[str, Any] = {"mode": options.mode, "timeout": options.timeout, "clock": self.clock}
+        if isinstance(options, RemoteAgent):
+            key = options.api_key.get_secret_value()
+            return Backend(self.http, base_url=options.base_url, api_key=key, agent_id=options.agent_id, **shared)
+        assert server is not None, "an embedded agent has a server"
+        return Backend(server.http, base_url=server.base_url, api_key=server.api_key, agent_id=name, **shared)
+
+
+def _adapter_settings(name: str) -> type[BaseModel]:
+    model: type[BaseModel] = adapter_module(name).Settings
+    return model
+
+
+def _max_body(source: Source) -> int:
+    return source.common.max_body or getattr(adapter_module(source.common.adapter), "MAX_BODY", MAX_BODY)
