@@ -202,7 +202,7 @@ def test_every_problem_of_the_file_is_told_at_once_with_its_place_and_a_right_va
         ("bridge = 1\n" + MINIMAL, "bridge: should be a table"),
         ("sources = 1\nagents.a = 2", "agents.a: should be a table"),
         (
-            "[agents.a]\nkind='embedded'\nbrain='python'" + MINIMAL.partition("\n[s")[2],
+            "[agents.a]\nkind='embedded'\nbrain='python'\n" + MINIMAL.partition("\n\n")[2],
             'brain = "python" needs function',
         ),
         (
