@@ -1,0 +1,225 @@
+"""The options of `bridge.toml`, apart from those that belong to one adapter."""
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from ipaddress import ip_network
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+
+from bridge.addresses import Guard
+from bridge.units import Duration, Size
+
+Busy = Literal["collect", "queue", "interrupt", "steer"]
+
+
+class Options(BaseModel):
+    """A table of the configuration: frozen, and every unknown name is a mistake."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+
+class Listen(NamedTuple):
+    """Where to accept connections."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _listen_from_text(text: object) -> object:
+    if isinstance(text, Listen):
+        return text
+    host, colon, port = str(text).rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:  # noqa: PLR2004 - 16 bits
+        raise ValueError("should be a host and a port")
+    return Listen(host.removeprefix("[").removesuffix("]"), int(port))
+
+
+def _public_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise ValueError("should be the address under which the world reaches this bridge, with http or https")
+    return url.rstrip("/")
+
+
+def _http_url(url: str) -> str:
+    if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
+        raise ValueError("should be an http or https address")
+    return url.rstrip("/")
+
+
+def _database_url(url: str) -> str:
+    kind, _, rest = url.partition("://")
+    if kind.partition("+")[0] not in {"sqlite", "postgresql"} or not rest.strip("/") or rest.startswith("/:memory:"):
+        raise ValueError("should be a SQLite file or a PostgreSQL database")
+    return url
+
+
+def _exempt(entry: str) -> str:
+    if "/" in entry:
+        ip_network(entry)  # says itself what is wrong
+    elif not entry or any(sign in entry for sign in ":*@ "):
+        raise ValueError("should be an exact host name, or a network such as 10.1.0.0/16")
+    return entry.lower()
+
+
+PublicUrl = Annotated[str, AfterValidator(_public_url)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+LongSecret = Annotated[SecretStr, Field(min_length=16)]
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+"""The name of an agent or a source: it is part of an address, of metrics and of keys."""
+
+
+class Limits(Options):
+    """How long things are tried and kept."""
+
+    attempts: int = Field(default=8, ge=1, le=100)
+    """Tries of a call to the agent, or of a delivery, before it is dead."""
+    answer_age: Duration = timedelta(hours=24)
+    """An answer older than this is not delivered any more."""
+    stuck: Duration = Field(default=timedelta(hours=1), examples=["1h"])
+    """A turn without any sign of life for this long is dead, and its conversation goes on."""
+    pause: Duration = Field(default=timedelta(days=7), examples=["7d"])
+    """How long the agent may wait for a person."""
+    payloads: Duration = Field(default=timedelta(days=30), examples=["30d"])
+    """How long raw arrivals are kept."""
+    rows: Duration = Field(default=timedelta(days=90), examples=["90d"])
+    """How long messages and all that became of them are kept."""
+    dedupe: Duration = Field(default=timedelta(days=14), examples=["14d"])
+    """How long a second copy of an arrival is recognised."""
+
+
+class BridgeOptions(Options):
+    """`[bridge]`."""
+
+    name: str = Field(default="Agent Bridge", examples=["Ask Acme"])
+    """What people see in pages and manifests."""
+    listen: Annotated[Listen, BeforeValidator(_listen_from_text)] = Field(
+        default=Listen("127.0.0.1", 8080), examples=["127.0.0.1:8080"]
+    )
+    public_url: PublicUrl = Field(default="", examples=["https://bridge.example.com"])
+    database_url: Annotated[str, AfterValidator(_database_url)] = Field(
+        default="sqlite:///data/bridge.db", examples=["postgresql://user:password@host/db"], repr=False
+    )
+    files_url: str = Field(default="data/files", examples=["s3://bucket/prefix"])
+    secret_keys: tuple[LongSecret, ...] = Field(default=(), examples=[["${BRIDGE_SECRET_KEY}"]])
+    """Newest first."""
+    admin_token: LongSecret | None = Field(default=None, examples=["${BRIDGE_ADMIN_TOKEN}"])
+    allow_private_callbacks: bool = False
+    egress_allow: tuple[Annotated[str, AfterValidator(_exempt)], ...] = Field(
+        default=(), examples=[["10.1.0.0/16", "inside.example.com"]]
+    )
+    """Networks and exact host names that addresses from outside may lead to although they are private."""
+    max_file: Size = Field(default=25 * 1024 * 1024, examples=["25 MiB"])
+    concurrency: int = Field(default=32, ge=1, examples=[32])
+    """Turns this process runs at the same time."""
+    log: Literal["json", "console"] = "json"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    limits: Limits = Limits()
+
+
+class Person(Options):
+    """Who is taken as the author where a source names nobody."""
+
+    id: str = Field(examples=["web-form"])
+    email: str | None = Field(default=None, examples=["forms@example.com"])
+    first_name: str | None = None
+    last_name: str | None = None
+    timezone: str | None = Field(default=None, examples=["Europe/Berlin"])
+
+
+class RequestDefaults(Options):
+    """What every request to the agent carries unless the message itself says otherwise."""
+
+    title: str | None = None
+    instructions_override: str | None = None
+    additional_context: str | None = None
+    expected_output: str | None = None
+    output_format: Literal["text", "markdown", "json", "voice"] | None = Field(default=None, examples=["markdown"])
+    output_schema: Mapping[str, Any] | None = Field(default=None, examples=[{"type": "object"}])
+    think_mode: Literal["default", "harder"] | None = Field(default=None, examples=["harder"])
+    disable_attachment_injection: bool | None = Field(default=None, examples=[True])
+    agent_version: str | None = Field(default=None, examples=["3"])
+    worker_id: str | None = None
+    run_locally: bool | None = Field(default=None, examples=[True])
+    user: Person | None = Field(default=None, examples=[{"id": "web-form", "email": "forms@example.com"}])
+
+
+class AgentOptions(Options):
+    """What every `[agents.*]` has."""
+
+    mode: Literal["stream", "poll", "sync"] = "stream"
+    timeout: Duration = Field(default=timedelta(minutes=30), examples=["30m"])
+    concurrency: int | None = Field(default=None, ge=1, examples=[8])
+    """Turns that may run at this agent at the same time, on each node; None: no limit of its own."""
+    defaults: RequestDefaults = RequestDefaults()
+
+
+class RemoteAgent(AgentOptions):
+    """An agent behind a service that speaks the contract."""
+
+    kind: Literal["xpander"]
+    base_url: HttpUrl = Field(default="https://api.xpander.ai", examples=["https://api.xpander.ai"])
+    api_key: SecretStr = Field(min_length=1, examples=["${XPANDER_API_KEY}"])
+    agent_id: str = Field(min_length=1, examples=["${XPANDER_AGENT_ID}"])
+
+
+class EmbeddedAgent(AgentOptions):
+    """An agent inside this process."""
+
+    kind: Literal["embedded"]
+    brain: Literal["demo", "openai", "python"] = "demo"
+    function: str | None = Field(default=None, pattern=r"^[\w.]+:[\w.]+$", examples=["package.module:function"])
+    base_url: HttpUrl | None = Field(default=None, examples=["https://api.openai.com/v1"])
+    api_key: SecretStr | None = Field(default=None, examples=["${OPENAI_API_KEY}"])
+    model: str | None = Field(default=None, examples=["gpt-5"])
+    instructions: str | None = Field(default=None, examples=["You answer in one paragraph."])
+
+    @model_validator(mode="after")
+    def _has_what_its_brain_needs(self) -> Self:
+        needed = {"demo": (), "openai": ("model",), "python": ("function",)}[self.brain]
+        if missing := [name for name in needed if getattr(self, name) is None]:
+            example = type(self).model_fields[missing[0]].examples
+            raise ValueError(
+                f'brain = "{self.brain}" needs {missing[0]}, for example "{example[0] if example else ""}"'
+            )
+        return self
+
+
+class ReplyVia(Options):
+    """Answers go out through another source."""
+
+    source: str = Field(examples=["team"])
+    address: str = Field(min_length=1, examples=["C0123456789"])
+
+
+class SourceOptions(Options):
+    """What every `[sources.*]` has, whatever its adapter."""
+
+    adapter: str = Field(min_length=1, examples=["webhook"])
+    agent: str = Field(default="", examples=["support"])
+    busy: Busy | None = Field(default=None, examples=["collect"])
+    """None: what suits the adapter."""
+    max_body: Size | None = Field(default=None, gt=0, examples=["1 MiB"])
+    """None: what suits the adapter."""
+    capture: bool = False
+    public_url: PublicUrl | None = Field(default=None, examples=["https://hooks.example.com/in/orders"])
+    allow_private_callbacks: bool | None = Field(default=None, examples=[True])
+    """None: as in `[bridge]`."""
+    defaults: RequestDefaults = RequestDefaults()
+    reply_via: ReplyVia | None = Field(default=None, examples=[{"source": "team", "address": "C0123456789"}])
+
+
+def guard_from(bridge: BridgeOptions, source: SourceOptions) -> Guard:
+    """What addresses from outside may lead to, for one source."""
+    private = source.allow_private_callbacks
+    return Guard(
+        allow_private=bridge.allow_private_callbacks if private is None else private,
+        allow_networks=tuple(ip_network(entry) for entry in bridge.egress_allow if "/" in entry),
+        allow_hosts=frozenset(entry for entry in bridge.egress_allow if "/" not in entry),
+    )
