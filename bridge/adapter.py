@@ -144,7 +144,7 @@ class Scheduled(Protocol):
     """Has its own idea of when to try again."""
 
     schedule: Sequence[float]
-    """When each attempt is made, in seconds after the first; after the last one the delivery is dead."""
+    """Seconds before each attempt, counted from the failure of the one before; after the last the delivery is dead."""
 
 
 class Vault(Protocol):

@@ -1,6 +1,7 @@
 """The command line. Exit 0: done; 1: the thing failed; 2: wrong use or configuration."""
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -11,7 +12,8 @@ import typer
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from bridge import console, demo, server, world
+from bridge import console, demo, server, standalone, trial, world
+from bridge.clock import SystemClock
 from bridge.errors import BridgeError, ConfigError
 from bridge.settings import Settings
 from bridge.store import ledger as counts
@@ -77,7 +79,7 @@ def check(config: Config = None) -> None:
     """Validate the configuration and say what it would serve."""
     settings = _settings(config)
     console.print_table(
-        [(name, o.kind, getattr(o, "brain", None) or getattr(o, "base_url", None)) for name, o in settings.agents.items()],
+        [(name, o.kind, o.brain if o.kind == "embedded" else o.base_url) for name, o in settings.agents.items()],
         "AGENT", "KIND", "WHERE",
     )  # fmt: skip
     console.print_table(
@@ -93,6 +95,36 @@ def migrate_command(config: Config = None) -> None:
     """Bring the database to the newest schema; does nothing where it is there already."""
     store_url = _settings(config).bridge.database_url
     asyncio.run(_migrate(store_url))
+
+
+@cli.command()
+def sign(
+    source: str,
+    text: Annotated[str, typer.Option(help="What to say.")] = "Hello, who are you?",
+    body: Annotated[str | None, typer.Option(help="The whole body, instead of --text.")] = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a signed request that this source accepts, as a curl line to paste within five minutes."""
+    settings = _settings(config)
+    content = body if body is not None else json.dumps({"text": text})
+    envelope = trial.signed_request(settings, source, content.encode())
+    if as_json:
+        url = trial.address(settings, envelope)
+        console.print_json({"url": url, "method": "POST", "headers": dict(envelope.headers), "body": content})
+    else:
+        console.print_line(trial.curl(settings, envelope))
+
+
+@cli.command()
+def agent(
+    api_key: Annotated[list[str], typer.Option(help="A key that clients must send; may be repeated.")],
+    listen: Annotated[str, typer.Option(help="HOST:PORT")] = "127.0.0.1:8090",
+    database: Annotated[str, typer.Option(help="Where tasks are kept.")] = "sqlite:///data/agent.db",
+    agent_id: Annotated[str, typer.Option(help="The agent's id in the URLs.")] = "demo",
+) -> None:
+    """Serve the embedded agent alone, for anything that speaks the contract. Needs no configuration."""
+    asyncio.run(standalone.serve(listen, api_key, database, agent_id))
 
 
 @cli.command()
@@ -204,8 +236,6 @@ def _show(view: object | None, missing: str, *, as_json: bool) -> None:
 
 
 async def _migrate(database_url: str) -> None:
-    from bridge.clock import SystemClock
-
     store = Store.open(database_url, SystemClock())  # takes the lock: never beside a running server on SQLite
     try:
         changed = await asyncio.to_thread(migrate, store.engine)

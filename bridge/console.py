@@ -41,6 +41,11 @@ def print_fields(view: Any) -> None:
             sys.stdout.write(f"{field.name.ljust(width)}  {_text(value)}\n")
 
 
+def print_line(text: str) -> None:
+    """One line on stdout."""
+    sys.stdout.write(text + "\n")
+
+
 def print_error(text: str) -> None:
     """For people, on stderr."""
     sys.stderr.write(text.rstrip("\n") + "\n")

@@ -1,7 +1,6 @@
 """The embedded agent inside this process: its own server on a private socket, reached by the very same client."""
 
 import asyncio
-import contextlib
 import secrets
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -19,6 +18,7 @@ from bridge.clock import Clock
 from bridge.egress import open_client
 from bridge.errors import ConfigError
 from bridge.options import EmbeddedAgent
+from bridge.serving import QuietServer
 from bridge.store.database import Store
 from bridge.store.embedded import EmbeddedRows
 
@@ -50,7 +50,7 @@ async def embedded_server(
         config = uvicorn.Config(
             asgi, uds=socket_path, lifespan="on", log_config=None, access_log=False, timeout_graceful_shutdown=1
         )
-        server = _Server(config)
+        server = QuietServer(config)
         serving = asyncio.create_task(server.serve(), name="embedded agent")
         try:
             while not server.started:
@@ -69,9 +69,3 @@ def agent_from(name: str, options: EmbeddedAgent) -> Agent:
     if options.brain == "demo":
         return Agent(name=name, brain=Demo())
     raise ConfigError([f'agents.{name}.brain: {options.brain!r} is not there; use brain = "demo".'])
-
-
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self):  # type: ignore[no-untyped-def]  # signals belong to the bridge around it
-        yield

@@ -48,7 +48,7 @@ class Patience:
 class Turns:
     """The way to the agent. Holds nothing that its rows do not: a crash anywhere here is a resume."""
 
-    def __init__(  # noqa: PLR0913 - each is a part of the world it acts on
+    def __init__(
         self,
         store: Store,
         clock: Clock,

@@ -145,12 +145,12 @@ class World:
         return adapter
 
     def _entrance(self, source: Source, adapter: Adapter) -> Entrance:
-        busy = source.common.busy or getattr(adapter_module(source.common.adapter), "BUSY", "queue")
+        usual: str = getattr(adapter_module(source.common.adapter), "BUSY", "queue")
         return Entrance(
             name=source.name,
             adapter=adapter,
             agent=source.common.agent,
-            busy=busy,
+            busy=source.common.busy or usual,
             max_body=_max_body(source),
             keep=self.settings.bridge.limits.dedupe,
         )
@@ -181,4 +181,5 @@ def _adapter_settings(name: str) -> type[BaseModel]:
 
 
 def _max_body(source: Source) -> int:
-    return source.common.max_body or getattr(adapter_module(source.common.adapter), "MAX_BODY", MAX_BODY)
+    usual: int = getattr(adapter_module(source.common.adapter), "MAX_BODY", MAX_BODY)
+    return source.common.max_body or usual

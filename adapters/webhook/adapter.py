@@ -3,13 +3,14 @@
 import json
 from collections.abc import Sequence
 
-from adapters.webhook.callback import SCHEDULE, callback_body, encoded, post_callback
+from adapters.webhook.callback import callback_body, encoded, post_callback
 from adapters.webhook.document import Document, document_of, media_type
 from adapters.webhook.identity import Identity
 from adapters.webhook.message import Unmappable, fields_from_content, message_from_fields
 from adapters.webhook.multipart import Upload, has_uploads
 from adapters.webhook.plan import Plan
 from bridge.adapter import Kit
+from bridge.backoff import STANDARD_WEBHOOKS
 from bridge.errors import Malformed, Permanent, TooLarge, Unsupported
 from bridge.model import Author, Candidate, Envelope, FileRef, InboundMessage, OutboundMessage, Received
 from bridge.signing import Verified, verify
@@ -22,7 +23,7 @@ class WebhookAdapter:
 
     max_chars = 10_000_000
     methods = frozenset({"POST"})
-    schedule: Sequence[float] = SCHEDULE
+    schedule: Sequence[float] = STANDARD_WEBHOOKS
 
     def __init__(self, plan: Plan, kit: Kit) -> None:
         self._plan = plan

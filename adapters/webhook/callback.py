@@ -17,9 +17,6 @@ from bridge.errors import Denied, Permanent, Retryable
 from bridge.model import Envelope, FileRef, OutboundMessage
 from bridge.signing import Secret, sign
 
-SCHEDULE: tuple[float, ...] = (0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
-"""When to try, in seconds after the first attempt (Standard Webhooks, "deliverability"). The core adds jitter."""
-
 TIMEOUT_SECONDS = 30
 MAX_RESPONSE_BYTES = 65_536
 MAX_RETRY_AFTER_SECONDS = 86_400

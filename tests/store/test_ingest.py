@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from bridge.errors import Replaced, Unprocessable
-from bridge.model import Addressed, Author, Candidate, InboundMessage, TurnState
+from bridge.model import Addressed, Author, Candidate, InboundMessage, Turn, TurnState
 from bridge.store import reader, turns
 from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
@@ -62,7 +62,7 @@ async def test_a_new_message_gets_a_conversation_a_turn_and_an_owner(store: Stor
     (lease,) = stored.wake
     assert known.conversation_id == lease.conversation_id
     head = await store.write(turns.TAKE, lease)
-    assert isinstance(head, turns.Turn)
+    assert isinstance(head, Turn)
     assert [said.message.text for said in head.said] == ["hello"]
     assert head.thread_id is None
     assert head.attempt == 1
@@ -76,9 +76,7 @@ async def test_twenty_copies_at_the_same_moment_are_one_message(store: Store) ->
     assert (await store.read(ledger)).accepted == 1
 
 
-async def test_copies_at_two_nodes_at_the_same_moment_are_one_message(
-    store: Store, database_url: str, clock: object
-) -> None:
+async def test_copies_at_two_nodes_at_the_same_moment_are_one_message(store: Store, database_url: str) -> None:
     if store.exclusive:
         return  # SQLite admits one node
     other = Store.open(database_url, store._clock, node="nod_two")
@@ -192,7 +190,7 @@ async def test_a_foreign_task_id_starts_a_conversation_that_continues_it(store: 
     wanted = (Candidate(value="task-7", matched_by="task_id", kind="task_id"),)
     stored = await store.accept(INGEST, arrival(store, "d1", message("m1", candidates=wanted)))
     head = await store.write(turns.TAKE, stored.wake[0])
-    assert isinstance(head, turns.Turn)
+    assert isinstance(head, Turn)
     assert head.thread_id == "task-7"
 
 
@@ -220,7 +218,7 @@ async def test_queueing_gives_each_message_a_turn_in_order(store: Store) -> None
     assert lease is not None
     for _ in range(5):
         head = await store.write(turns.TAKE, lease)
-        assert isinstance(head, turns.Turn)
+        assert isinstance(head, Turn)
         texts.append(head.said[0].message.text)
         more = await store.write(turns.END, turns.End(turn=head, state=TurnState.ANSWERED))
     assert texts == ["0", "1", "2", "3", "4"]

@@ -17,7 +17,7 @@ class Access:
     """Lets nothing through that does not show one of the API keys in `x-api-key`."""
 
     def __init__(self, app: ASGIApp, *, api_keys: Sequence[str]) -> None:
-        assert all(api_keys) and api_keys, "an agent server needs at least one API key"  # noqa: S101, PT018 - wiring
+        assert all(api_keys) and api_keys, "an agent server needs at least one API key"  # noqa: PT018 - wiring
         self._app = app
         self._keys = [key.encode() for key in api_keys]
 
@@ -43,7 +43,7 @@ def refusal(status: int, detail: Any, *, after: int | None = None) -> Response:
 
 def refuse(_: Request, error: Exception) -> Response:
     """Starlette's own refusals (unknown path, wrong method), in the same form."""
-    assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
+    assert isinstance(error, HTTPException)
     return JSONResponse({"detail": error.detail}, error.status_code, headers=error.headers)
 
 

@@ -25,7 +25,7 @@ from bridge.errors import StoreUnavailable
 MAX_BODY: Final = 8 << 20
 
 
-def create_app(  # noqa: PLR0913 - each is a part of the world the server lives in
+def create_app(
     *,
     rows: TaskRows,
     agents: Mapping[str, Agent],
@@ -68,7 +68,7 @@ async def _unread(urls: Sequence[str]) -> tuple[Attachment, ...]:
 
 
 async def _unusable(_: Request, error: Exception) -> Response:
-    assert isinstance(error, Invalid)  # noqa: S101 - registered for nothing else
+    assert isinstance(error, Invalid)
     return refusal(422, error.problems)
 
 

@@ -1,0 +1,33 @@
+"""The embedded agent as a service of its own: `agent-bridge agent`."""
+
+import asyncio
+from collections.abc import Sequence
+
+from bridge.agent.server.app import create_app
+from bridge.clock import SystemClock
+from bridge.embedded import agent_from
+from bridge.errors import ConfigError
+from bridge.options import EmbeddedAgent
+from bridge.serving import listen
+from bridge.store.database import Store
+from bridge.store.embedded import EmbeddedRows
+from bridge.store.migrations import migrate
+
+
+async def serve(address: str, api_keys: Sequence[str], database_url: str, agent_id: str) -> None:
+    """Run until SIGTERM. What was at work is taken up again at the next start."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ConfigError([f"--listen: {address!r} is no HOST:PORT; for example 127.0.0.1:8090"])
+    clock = SystemClock()
+    store = Store.open(database_url, clock)
+    try:
+        await asyncio.to_thread(migrate, store.engine)
+        agents = {agent_id: agent_from(agent_id, EmbeddedAgent(kind="embedded"))}
+        asgi = create_app(
+            rows=EmbeddedRows(store), agents=agents, api_keys=api_keys, clock=clock, public_url=f"http://{address}"
+        )
+        async with asgi.router.lifespan_context(asgi):
+            await listen(asgi, host, int(port))
+    finally:
+        await store.close()

@@ -1,0 +1,53 @@
+"""Signed requests for trying a source: what a true sender would send, ready to post or to paste."""
+
+import shlex
+from datetime import UTC, datetime
+
+from bridge.errors import ConfigError
+from bridge.model import Envelope
+from bridge.settings import Settings
+from bridge.world import adapter_module, public_url
+
+
+def signed_request(
+    settings: Settings, source_name: str, body: bytes, *, content_type: str = "application/json"
+) -> Envelope:
+    """A request this source accepts, signed now. Raises ConfigError where the source is unknown or cannot sign."""
+    source = settings.sources.get(source_name)
+    if source is None:
+        known = ", ".join(sorted(settings.sources))
+        raise ConfigError([f"sources.{source_name}: there is no such source; configured are {known}."])
+    sign = getattr(adapter_module(source.common.adapter), "sign", None)
+    if sign is None:
+        raise ConfigError(
+            [f"sources.{source_name}: requests of the adapter {source.common.adapter!r} cannot be made up here."]
+        )
+    envelope = Envelope(
+        source=source_name,
+        method="POST",
+        path=f"/in/{source_name}",
+        query="",
+        headers=(("content-type", content_type),),
+        body=body,
+        received_at=datetime.now(UTC),
+    )
+    try:
+        signed: Envelope = sign(source.own, envelope, source=source_name, public_url=public_url(settings, source))
+    except ValueError as error:
+        raise ConfigError([f"sources.{source_name}: {error}."]) from error
+    return signed
+
+
+def address(settings: Settings, envelope: Envelope) -> str:
+    """Where this machine reaches the source: the port it listens on, not its public address."""
+    host, port = settings.bridge.listen
+    here = "127.0.0.1" if host in {"0.0.0.0", "::", ""} else host  # noqa: S104 - compared, not bound
+    query = f"?{envelope.query}" if envelope.query else ""
+    return f"http://{here}:{port}{envelope.path}{query}"
+
+
+def curl(settings: Settings, envelope: Envelope) -> str:
+    """The request as one line for a shell."""
+    headers = " ".join(f"-H {shlex.quote(f'{name}: {value}')}" for name, value in envelope.headers)
+    body = shlex.quote(envelope.body.decode())
+    return f"curl -sS {headers} --data-binary {body} {shlex.quote(address(settings, envelope))}"
