@@ -1,4 +1,4 @@
-"""`agent-bridge demo`: two signed webhooks, one conversation, one task id, two signed callbacks, on this machine alone."""
+"""`agent-bridge demo`: two signed webhooks, one conversation, one task id, two signed callbacks; needs no account."""
 
 import asyncio
 import json
