@@ -48,7 +48,7 @@ def claim(tx: Tx, rows: Sequence[Arrival]) -> Mapping[int, str]:
     for position, row in enumerate(rows):
         firsts.setdefault((row.source, row.delivery_key), position)
     ids = {position: new_id("env") for position in firsts.values()}
-    values = [_values(rows[position], ids[position]) for _, position in sorted(firsts.items())]
+    values = [_values(rows[position], ids[position], tx.node) for _, position in sorted(firsts.items())]
     won = {
         (row.source, row.delivery_key) for row in insert_new(tx.connection, arrivals, values, "source", "delivery_key")
     }
@@ -75,13 +75,15 @@ def first_digests(tx: Tx, rows: Sequence[Arrival]) -> Mapping[tuple[str, str], s
     return known
 
 
-def _values(row: Arrival, envelope_id: str) -> dict[str, object]:
+def _values(row: Arrival, envelope_id: str, owner: str) -> dict[str, object]:
     return {
         "source": row.source,
         "delivery_key": row.delivery_key,
         "digest": row.digest,
         "envelope_id": envelope_id,
         "state": "read" if row.messages is not None else "unread",
+        "owner": owner,
+        "attempt": 0,
         "received_at": row.received_at,
         "expires_at": row.received_at + row.keep,
     }

@@ -67,6 +67,16 @@ class Lookup:
                 return Match(conversation, candidate.matched_by)
         return None
 
+    def hold(self, conversation_id: str) -> Conversation | None:
+        """A conversation by its id, locked; None if there is none. Matches it for later messages of the batch, too."""
+        for known in self._conversations():
+            if known.id == conversation_id:
+                return known
+        for found in self._select(conversations.c.id == conversation_id):
+            self._found[found.source, "conversation_id", found.id] = found
+            return found
+        return None
+
     def missing(self, source: str, message: InboundMessage) -> Candidate | None:
         """A candidate that must exist and does not."""
         for candidate in message.conversation:

@@ -1,10 +1,13 @@
 """The few statements whose spelling differs between the two databases, or that every table needs."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, Row, Table
 from sqlalchemy.dialects import postgresql, sqlite
+
+AnyRow: TypeAlias = Row[*tuple[Any, ...]]
+"""A row of any statement; its columns are read by name."""
 
 
 def insert_new(connection: Connection, table: Table, values: Sequence[dict[str, Any]], *key: str) -> Sequence[Row[Any]]:

@@ -81,6 +81,9 @@ arrivals = Table(
     Column("digest", String, nullable=False),
     Column("envelope_id", String, nullable=False),
     Column("state", String, nullable=False),
+    Column("owner", String),  # the node that reads it
+    Column("attempt", Integer, nullable=False),
+    Column("not_before", Instant),
     Column("error", Text),
     Column("received_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False, index=True),
@@ -129,7 +132,8 @@ messages = Table(
     Column("conversation_id", String),
     Column("turn_id", String),
     Column("envelope_id", String),
-    Column("admission", String, nullable=False),  # admitted, declined:<reason>, parked:<reason>
+    Column("act", String, nullable=False),  # say; an edit that became a turn of its own is kept beside it, uncounted
+    Column("admission", String, nullable=False),  # admitted, declined:<reason>, parked:<reason>, cancelled:<reason>
     Column("matched_by", String),
     Column("addressed", String, nullable=False),
     Column("author_id", String, nullable=False),
@@ -159,6 +163,13 @@ turns = Table(
     Column("status", String),  # the agent's last status, verbatim
     Column("result", Text),  # the answer, whether or not anyone is owed a delivery of it
     Column("error", Text),
+    Column("stop_at", Instant),  # a person wants it stopped; whoever runs it does so
+    Column(
+        "restart", Boolean, nullable=False, server_default=text("false")
+    ),  # … and begun anew with what was said since
+    Column("asked_at", Instant),  # the person's answer to the agent's question: only what was said from then on is new
+    Column("pause", Text),  # what the agent waits for, as JSON
+    Column("paused_at", Instant),
     Column("created_at", Instant, nullable=False),
     Column("started_at", Instant),  # the first call was about to be made
     Column("tasked_at", Instant),  # the task id was known
@@ -167,6 +178,7 @@ turns = Table(
     _one_of("state", TurnState),
     CheckConstraint("(finished_at IS NULL) = (" + LIVE_TURN + ")", name="finished_is_final"),
     _partial("ix_turns_live", "conversation_id", "seq", where=LIVE_TURN),
+    _partial("ix_turns_stop_at", "stop_at", where="stop_at IS NOT NULL AND " + LIVE_TURN),
     _partial("uq_turns_running", "conversation_id", where="state = 'running'", unique=True),
     _partial("ix_turns_finished_at", "finished_at", where="finished_at IS NOT NULL"),
 )
@@ -208,6 +220,14 @@ attempts = Table(
     Column("outcome", String, nullable=False),  # sent, retry, permanent, unknown
     Column("error", Text),
     Column("retry_after", Integer),  # seconds the platform asked for
+)
+
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("key", String, primary_key=True),
+    Column("full_at", Instant, nullable=False),  # when the allowance will be whole again, if nothing more is spent
+    Column("frozen_until", Instant),  # the platform said so (Retry-After); holds for all nodes
 )
 
 nodes = Table(

@@ -1,8 +1,10 @@
-"""The waiting turn at the end of a conversation, which may take up what is said meanwhile (`busy = collect`)."""
+"""The two ends of a conversation's line: the turn at its head, and the waiting one at its end."""
 
+import json
 from collections.abc import Collection
+from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 
 from bridge.model import InboundMessage
 from bridge.store.bodies import load_inbound
@@ -10,30 +12,37 @@ from bridge.store.tables import messages, turns
 from bridge.store.writer import Tx
 
 
-class Tails:
-    """The last turn of each conversation, where it has not been tried yet."""
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The turn whose turn it is."""
 
-    def __init__(self, tx: Tx, conversation_ids: Collection[str | None]) -> None:
+    turn_id: str
+    state: str
+    asks: bool
+    """It waits for the person's answer to a question."""
+    author_id: str
+
+
+class Tails:
+    """Looks at the lines of a batch's conversations as they are before it."""
+
+    def __init__(self, tx: Tx, *, folding: Collection[str | None], open_ones: Collection[str | None]) -> None:
         self._tails: dict[str | None, tuple[str, InboundMessage]] = {}
-        if not conversation_ids:
-            return
-        last = (
-            select(turns.c.conversation_id, func.max(turns.c.seq).label("seq"))
-            .where(turns.c.conversation_id.in_(conversation_ids))
-            .group_by(turns.c.conversation_id)
-            .subquery()
-        )
-        query = (
-            select(turns.c.conversation_id, turns.c.id, messages.c.body, messages.c.text)
-            .join(last, (turns.c.conversation_id == last.c.conversation_id) & (turns.c.seq == last.c.seq))
-            .join(messages, messages.c.turn_id == turns.c.id)
-            .where(turns.c.state == "queued", turns.c.attempt == 0)
-        )
-        for row in tx.connection.execute(query):
-            self._tails[row.conversation_id] = (row.id, load_inbound(row.body, row.text))
+        self._heads: dict[str | None, Head] = {}
+        if folding:
+            for row in tx.connection.execute(_LAST, {"ids": list(folding)}):
+                self._tails[row.conversation_id] = (row.id, load_inbound(row.body, row.text))
+        if open_ones:
+            for head in tx.connection.execute(_HEADS, {"ids": list(open_ones)}):
+                asks = head.state == "paused" and json.loads(head.pause)["kind"] == "question"
+                self._heads.setdefault(head.conversation_id, Head(head.id, head.state, asks, head.author_id))
+
+    def head(self, conversation_id: str | None) -> Head | None:
+        """The running or paused turn of an open conversation, or None."""
+        return self._heads.get(conversation_id)
 
     def fold(self, conversation_id: str | None, message: InboundMessage) -> str | None:
-        """The turn that takes this message, too: same author, same return address, same options; else None."""
+        """The waiting turn that takes this message, too: same author, same return address, same options; else None."""
         if conversation_id not in self._tails:
             return None
         turn_id, other = self._tails[conversation_id]
@@ -51,3 +60,23 @@ def _belong_together(one: InboundMessage, other: InboundMessage) -> bool:
         other.options,
         other.agent,
     )
+
+
+_last = (
+    select(turns.c.conversation_id, func.max(turns.c.seq).label("seq"))
+    .where(turns.c.conversation_id.in_(bindparam("ids", expanding=True)))
+    .group_by(turns.c.conversation_id)
+    .subquery()
+)
+_LAST = (
+    select(turns.c.conversation_id, turns.c.id, messages.c.body, messages.c.text)
+    .join(_last, (turns.c.conversation_id == _last.c.conversation_id) & (turns.c.seq == _last.c.seq))
+    .join(messages, messages.c.turn_id == turns.c.id)
+    .where(turns.c.state == "queued", turns.c.attempt == 0)
+)
+_HEADS = (
+    select(turns.c.conversation_id, turns.c.id, turns.c.state, turns.c.pause, messages.c.author_id)
+    .join(messages, messages.c.turn_id == turns.c.id)
+    .where(turns.c.conversation_id.in_(bindparam("ids", expanding=True)), turns.c.state.in_(("running", "paused")))
+    .order_by(messages.c.received_at, messages.c.id)
+)

@@ -70,6 +70,9 @@ def upgrade() -> None:
         sa.Column("digest", sa.String(), nullable=False),
         sa.Column("envelope_id", sa.String(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
+        sa.Column("owner", sa.String(), nullable=True),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("not_before", sa.BigInteger(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("received_at", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
@@ -96,6 +99,13 @@ def upgrade() -> None:
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("retry_after", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("delivery_id", "number", name=op.f("pk_attempts")),
+    )
+    op.create_table(
+        "budgets",
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("full_at", sa.BigInteger(), nullable=False),
+        sa.Column("frozen_until", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_budgets")),
     )
     op.create_table(
         "conversations",
@@ -228,6 +238,7 @@ def upgrade() -> None:
         sa.Column("conversation_id", sa.String(), nullable=True),
         sa.Column("turn_id", sa.String(), nullable=True),
         sa.Column("envelope_id", sa.String(), nullable=True),
+        sa.Column("act", sa.String(), nullable=False),
         sa.Column("admission", sa.String(), nullable=False),
         sa.Column("matched_by", sa.String(), nullable=True),
         sa.Column("addressed", sa.String(), nullable=False),
@@ -270,6 +281,11 @@ def upgrade() -> None:
         sa.Column("status", sa.String(), nullable=True),
         sa.Column("result", sa.Text(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("stop_at", sa.BigInteger(), nullable=True),
+        sa.Column("restart", sa.Boolean(), server_default=sa.text("(false)"), nullable=False),
+        sa.Column("asked_at", sa.BigInteger(), nullable=True),
+        sa.Column("pause", sa.Text(), nullable=True),
+        sa.Column("paused_at", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("started_at", sa.BigInteger(), nullable=True),
         sa.Column("tasked_at", sa.BigInteger(), nullable=True),
@@ -299,6 +315,13 @@ def upgrade() -> None:
             unique=False,
             sqlite_where=sa.text("state IN ('queued', 'running', 'paused')"),
             postgresql_where=sa.text("state IN ('queued', 'running', 'paused')"),
+        )
+        batch_op.create_index(
+            "ix_turns_stop_at",
+            ["stop_at"],
+            unique=False,
+            sqlite_where=sa.text("stop_at IS NOT NULL AND state IN ('queued', 'running', 'paused')"),
+            postgresql_where=sa.text("stop_at IS NOT NULL AND state IN ('queued', 'running', 'paused')"),
         )
         batch_op.create_index(
             "uq_turns_running",

@@ -1,0 +1,163 @@
+"""What people do besides saying something: edit, delete, stop, mute, begin anew. Applied where it arrives."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from sqlalchemy import bindparam, select, update
+
+from bridge.model import Act, Candidate, FileRef, InboundMessage
+from bridge.store.arrivals import Arrival, digest
+from bridge.store.batch import Batch
+from bridge.store.bodies import dump_inbound, load_inbound
+from bridge.store.lookup import Conversation
+from bridge.store.said import Said
+from bridge.store.statements import AnyRow
+from bridge.store.tables import conversations, deliveries, messages, turns
+
+EDITED = "(Edited, it now reads:) "
+_RESTARTING = frozenset({"interrupt", "steer"})
+
+
+def apply(batch: Batch, done: Iterable[tuple[Arrival, InboundMessage, str]]) -> None:
+    """Apply each act in the order of arrival; what an edit leads to is placed like something said."""
+    for arrival, message, envelope_id in done:
+        if message.act in {Act.EDIT, Act.DELETE}:
+            row = _target(batch, arrival, message)
+            conversation = batch.lookup.hold(row.conversation_id) if row and row.turn_id else None
+        else:
+            match = batch.lookup.match(arrival.source, message)
+            row, conversation = None, match.conversation if match else None
+        if conversation is None:
+            continue  # of something that was never admitted: no reason to begin
+        batch.touch(arrival, conversation)
+        if row is None:
+            _ACTS[message.act](batch, conversation)
+        elif message.act is Act.DELETE:
+            _delete(batch, conversation, row)
+        else:
+            batch.place(_edit(batch, conversation, row, Said(arrival, message, envelope_id, act="edit")))
+
+
+def _edit(batch: Batch, conversation: Conversation, row: AnyRow, said: Said) -> list[Said]:
+    """Before its turn starts: the new text. While it runs: by policy. After: a turn of its own, if it differs."""
+    arrival, message = said.arrival, said.message
+    old = load_inbound(row.body, row.text)
+    if (old.text, _names(old.files)) == (message.text, _names(message.files)):
+        return []  # an unfurled link, a detected language: nothing was said
+    if row.state == "queued" and row.attempt == 0:
+        _rewrite(batch, row, replace(old, text=message.text, files=message.files))
+        return []
+    if row.state == "running" and arrival.busy in _RESTARTING:
+        _rewrite(batch, row, replace(old, text=message.text, files=message.files))
+        batch.tx.connection.execute(_RESTART, {"at": row.turn_id, "now": batch.tx.now})
+        batch.stops.add(conversation.id)
+        return []
+    key = f"{message.message_key}#{digest(message.text.encode())[:16]}"
+    here = (Candidate(value=conversation.id, kind="conversation_id", matched_by="edit"),)
+    again = replace(
+        message, act=Act.SAY, message_key=key, text=EDITED + message.text, addressed="direct", conversation=here
+    )
+    return [replace(said, message=again)]
+
+
+def _delete(batch: Batch, conversation: Conversation, row: AnyRow) -> None:
+    """Before its turn starts: cancelled. While it runs: stopped. After: the answer is taken back, where possible."""
+    if row.state in {"queued", "running", "paused"}:
+        others = batch.tx.connection.execute(_OTHERS, {"turn": row.turn_id, "not_this": row.id}).first()
+        if others is not None and row.state == "queued":
+            batch.tx.connection.execute(_UNSAY, {"at": row.id})
+        elif others is None:
+            _cancel(batch, conversation, [row])
+    else:
+        batch.tx.connection.execute(_WITHDRAW, {"turn": row.turn_id})
+
+
+def _stop(batch: Batch, conversation: Conversation) -> None:
+    """Everything that waits is cancelled, and what runs is stopped by whoever runs it."""
+    _cancel(batch, conversation, batch.tx.connection.execute(_LIVE, {"conversation": conversation.id}).all())
+
+
+def _cancel(batch: Batch, conversation: Conversation, live: Iterable[AnyRow]) -> None:
+    for row in live:
+        if row.state == "queued":
+            batch.tx.connection.execute(_CANCEL, {"at": row.turn_id, "now": batch.tx.now})
+        else:
+            batch.tx.connection.execute(_STOP, {"at": row.turn_id, "now": batch.tx.now})
+            batch.stops.add(conversation.id)
+
+
+def _mute(batch: Batch, conversation: Conversation) -> None:
+    batch.tx.connection.execute(_SET_MUTED, {"at": conversation.id, "to": True})
+    conversation.muted = True
+
+
+def _unmute(batch: Batch, conversation: Conversation) -> None:
+    batch.tx.connection.execute(_SET_MUTED, {"at": conversation.id, "to": False})
+    conversation.muted = False
+
+
+def _reset(batch: Batch, conversation: Conversation) -> None:
+    """What comes next starts a new thread at the agent."""
+    batch.tx.connection.execute(_FORGET_TASK, {"at": conversation.id})
+    conversation.task_id = None
+
+
+_ACTS = {Act.STOP: _stop, Act.MUTE: _mute, Act.UNMUTE: _unmute, Act.RESET: _reset}
+
+
+def _rewrite(batch: Batch, row: AnyRow, message: InboundMessage) -> None:
+    values = {"at": row.id, "to_text": message.text, "to_body": dump_inbound(message)}
+    batch.tx.connection.execute(_REWRITE, values)
+
+
+def _target(batch: Batch, arrival: Arrival, message: InboundMessage) -> AnyRow | None:
+    """The message as it stands, read once its conversation is locked, so that its turn cannot start meanwhile."""
+    which = {"of_source": arrival.source, "key": message.message_key}
+    row = batch.tx.connection.execute(_TARGET, which).first()
+    if row is None or row.conversation_id is None:
+        return None
+    batch.lookup.hold(row.conversation_id)
+    return batch.tx.connection.execute(_TARGET, which).first()
+
+
+def _names(files: Iterable[FileRef]) -> list[str]:
+    return [file.name for file in files]
+
+
+_TARGET = (
+    select(
+        messages.c.id,
+        messages.c.conversation_id,
+        messages.c.turn_id,
+        messages.c.text,
+        messages.c.body,
+        turns.c.state,
+        turns.c.attempt,
+    )
+    .outerjoin(turns, turns.c.id == messages.c.turn_id)
+    .where(messages.c.source == bindparam("of_source"), messages.c.message_key == bindparam("key"))
+)
+_LIVE = select(turns.c.id.label("turn_id"), turns.c.state).where(
+    turns.c.conversation_id == bindparam("conversation"), turns.c.state.in_(("queued", "running", "paused"))
+)
+_OTHERS = select(messages.c.id).where(
+    messages.c.turn_id == bindparam("turn"), messages.c.id != bindparam("not_this"), messages.c.act == "say"
+)
+_UNSAY = update(messages).where(messages.c.id == bindparam("at")).values(turn_id=None, admission="cancelled:deleted")
+_REWRITE = (
+    update(messages)
+    .where(messages.c.id == bindparam("at"))
+    .values(text=bindparam("to_text"), body=bindparam("to_body"))
+)
+_CANCEL = update(turns).where(turns.c.id == bindparam("at")).values(state="cancelled", finished_at=bindparam("now"))
+_STOP = (
+    update(turns).where(turns.c.id == bindparam("at")).values(stop_at=bindparam("now"), restart=False, not_before=None)
+)
+_RESTART = update(turns).where(turns.c.id == bindparam("at")).values(stop_at=bindparam("now"), restart=True)
+_WITHDRAW = (
+    update(deliveries)
+    .where(deliveries.c.turn_id == bindparam("turn"), deliveries.c.kind == "answer", deliveries.c.state == "sent")
+    .values(state="pending", marker="withdraw", finished_at=None, not_before=None, attempt=0)
+)
+_SET_MUTED = update(conversations).where(conversations.c.id == bindparam("at")).values(muted=bindparam("to"))
+_FORGET_TASK = update(conversations).where(conversations.c.id == bindparam("at")).values(task_id=None)

@@ -1,0 +1,196 @@
+"""The messages of one transaction: what is known of them, and what becomes of the new ones."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import bindparam, select, update
+
+from bridge.model import Lease, new_id
+from bridge.store.arrivals import Arrival
+from bridge.store.lookup import Conversation, Lookup
+from bridge.store.said import ADMITTED, Said
+from bridge.store.statements import insert_new
+from bridge.store.tables import conversations, messages, turns
+from bridge.store.tails import Tails
+from bridge.store.writer import Tx
+
+FOLDING = frozenset({"collect", "steer"})
+"""Steering would hand a message to the running task; the contract has no call for that, so it collects."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A message that is stored: what a caller may be told of it."""
+
+    message_id: str
+    conversation_id: str | None
+    turn_id: str | None
+    admission: str
+
+
+class Batch:
+    """Places messages: conversation, turn and row for each, every statement once for all of them."""
+
+    def __init__(self, tx: Tx, lookup: Lookup, rows: Sequence[Arrival]) -> None:
+        self.tx = tx
+        self.lookup = lookup
+        self.known: dict[tuple[str, str], Known] = {}
+        self.leases: dict[str, Lease] = {}
+        self.stops: set[str] = set()
+        """Conversations whose running turn has to be stopped."""
+        self.touched: dict[tuple[str, str], set[str]] = {}
+        self._learn(rows)
+
+    def place(self, fresh: Iterable[Said]) -> None:
+        """Give each message its conversation, its turn where it is admitted, and its row."""
+        said = self._unknown(fresh)
+        for each in said:
+            each.match = self.lookup.match(each.arrival.source, each.message)
+            each.admission = each.admit()
+            if each.admission == ADMITTED and each.match is None:
+                each.match = self.lookup.create(each.arrival.source, each.message.conversation[-1])
+        self.lookup.insert_created({e.match.conversation.id: e.agent for e in reversed(said) if e.match}, self.tx.now)
+        admitted = [each for each in said if each.admission == ADMITTED]
+        opening = self._line_up(admitted)
+        upgrades = [each for each in admitted if each.key in self.known]
+        self._insert_messages([each for each in said if each.key not in self.known])
+        self._upgrade(upgrades)
+        standing = {self.known[each.key].turn_id for each in admitted}
+        self._insert_turns([each for each in opening if each.turn_id in standing])
+
+    def touch(self, arrival: Arrival, conversation: Conversation) -> None:
+        """Something was done in this conversation: whoever owns it, or else this node, looks at it again."""
+        conversation.changed = True
+        self.touched.setdefault((arrival.source, arrival.delivery_key), set()).add(conversation.id)
+
+    def claim(self) -> None:
+        """Whoever stores the first waiting message works on it; a conversation with an owner keeps it."""
+        changed = self.lookup.changed()
+        for conversation in changed:
+            if conversation.owner is None:
+                conversation.owner, conversation.epoch = self.tx.node, conversation.epoch + 1
+            if conversation.owner == self.tx.node:
+                self.leases[conversation.id] = Lease(conversation.id, conversation.epoch)
+        values = [
+            {"at": c.id, "to_seq": c.seq, "to_owner": c.owner, "to_epoch": c.epoch, "to_last": self.tx.now}
+            for c in changed
+        ]
+        if values:
+            self.tx.connection.execute(_CLAIM, values)
+
+    def _learn(self, rows: Iterable[Arrival]) -> None:
+        table = messages.c
+        keys: dict[str, set[str]] = {}
+        for row in rows:
+            keys.setdefault(row.source, set()).update(message.message_key for message in row.messages or ())
+        for source, wanted in keys.items():
+            query = select(table.message_key, table.id, table.conversation_id, table.turn_id, table.admission).where(
+                table.source == source, table.message_key.in_(wanted)
+            )
+            self.known |= {(source, row[0]): Known(*row[1:]) for row in self.tx.connection.execute(query)}
+
+    def _unknown(self, fresh: Iterable[Said]) -> list[Said]:
+        """One per message: of two copies the one with the better claim to be admitted, in the order of arrival."""
+        chosen: dict[tuple[str, str], Said] = {}
+        for each in fresh:
+            stored = self.known.get(each.key)
+            if stored is not None and (not stored.admission.startswith("declined:") or each.verdict):
+                continue
+            if each.key not in chosen or each.claim > chosen[each.key].claim:
+                chosen[each.key] = each
+        return list(chosen.values())
+
+    def _line_up(self, admitted: Sequence[Said]) -> list[Said]:
+        """Give each message the turn it joins, or a new one; returns those that open a turn."""
+        open_ones = {e.conversation_id for e in admitted if e.match and e.match.conversation.open}
+        folding = {e.conversation_id for e in admitted if e.arrival.busy in FOLDING}
+        tails = Tails(self.tx, folding=folding & open_ones, open_ones=open_ones)
+        opening = []
+        for each in admitted:
+            each.turn_id = self._joined(each, tails)
+            if each.turn_id is None and each.arrival.busy in FOLDING:
+                each.turn_id = tails.fold(each.conversation_id, each.message)
+            if each.turn_id is None:
+                each.turn_id = new_id("trn")
+                tails.append(each.conversation_id, each.turn_id, each.message)
+                opening.append(each)
+            elif each.match:
+                each.match.conversation.changed = True
+        return opening
+
+    def _joined(self, each: Said, tails: Tails) -> str | None:
+        """The turn at the head that this message is the answer to, or that starts again with it."""
+        head = tails.head(each.conversation_id)
+        if head is None:
+            return None
+        if head.state == "paused" and head.asks and head.author_id == each.message.author.id:
+            self._answer_question(head.turn_id)
+            return head.turn_id
+        if head.state == "running" and each.arrival.busy == "interrupt":
+            self.tx.connection.execute(_RESTART, {"at": head.turn_id, "now": self.tx.now})
+            self.stops.add(str(each.conversation_id))
+            return head.turn_id
+        return None
+
+    def _answer_question(self, turn_id: str) -> None:
+        values = {"at": turn_id, "now": self.tx.now, "key": new_id("idk")}
+        self.tx.connection.execute(_ANSWERED_QUESTION, values)
+
+    def _insert_messages(self, said: Sequence[Said]) -> None:
+        rows = {each.key: each.message_row() for each in said}
+        values = [rows[key] for key in sorted(rows)]
+        inserted = insert_new(self.tx.connection, messages, values, "source", "message_key")
+        for key in inserted:
+            row = rows[key.source, key.message_key]
+            self.known[key.source, key.message_key] = Known(
+                row["id"], row["conversation_id"], row["turn_id"], row["admission"]
+            )
+        if len(inserted) < len(said):  # another node stored the rest a moment ago
+            self._learn(each.arrival for each in said if each.key not in self.known)
+
+    def _upgrade(self, said: Sequence[Said]) -> None:
+        """A copy that is admitted takes the place of a declined one, under the id that was already given out."""
+        for each in said:
+            row = each.message_row() | {"id": self.known[each.key].message_id}
+            self.tx.connection.execute(update(messages).where(messages.c.id == row["id"]).values(row))
+            self.known[each.key] = Known(row["id"], row["conversation_id"], row["turn_id"], ADMITTED)
+
+    def _insert_turns(self, opening: Sequence[Said]) -> None:
+        rows = []
+        for each in opening:
+            assert each.match is not None, "whatever opens a turn was matched"
+            conversation: Conversation = each.match.conversation
+            conversation.seq += 1
+            conversation.changed = True
+            rows.append(each.turn_row(conversation.seq, self.tx.now))
+        if rows:
+            self.tx.connection.execute(turns.insert(), rows)
+
+
+_CLAIM = (
+    update(conversations)
+    .where(conversations.c.id == bindparam("at"))
+    .values(
+        seq=bindparam("to_seq"),
+        owner=bindparam("to_owner"),
+        epoch=bindparam("to_epoch"),
+        last_at=bindparam("to_last"),
+        open=True,
+        wake_at=None,
+    )
+)
+_RESTART = update(turns).where(turns.c.id == bindparam("at")).values(stop_at=bindparam("now"), restart=True)
+_ANSWERED_QUESTION = (
+    update(turns)
+    .where(turns.c.id == bindparam("at"))
+    .values(
+        state="queued",
+        idempotency_key=bindparam("key"),
+        task_id=None,
+        attempt=0,
+        not_before=None,
+        pause=None,
+        paused_at=None,
+        asked_at=bindparam("now"),
+    )
+)
