@@ -1,6 +1,7 @@
 """What a turn has to say: the agent's result, or a short sentence about why there is none."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from bridge.markdown import split
@@ -9,7 +10,11 @@ from bridge.model import DeliveryKind, OutboundMessage, Turn, new_id
 FAILED = "Sorry, the agent could not finish this. Please try again. (Reference: {turn_id})"
 UNAVAILABLE = "Sorry, the agent could not be reached in time. Please try again later. (Reference: {turn_id})"
 REFUSED = "Sorry, the agent did not accept this request. An operator has to look at it. (Reference: {turn_id})"
+AWAY = "The agent cannot be reached right now. Your message is kept and will be answered as soon as it is back."
 STOPPED = "Stopped."
+
+LAST = 1_000_000
+"""The part of a notice that ends a turn: there is one."""
 
 
 def answer(
@@ -24,7 +29,17 @@ def apology(
     turn: Turn, sentence: str, *, status: str, now: datetime, task_id: str | None = None, kind: DeliveryKind = "error"
 ) -> tuple[OutboundMessage, ...]:
     """A sentence for the person instead of an answer: never the agent's raw error, always a reference to find it by."""
-    return _compose(turn, kind, [sentence.format(turn_id=turn.id)], task_id=task_id, status=status, now=now)
+    told = _compose(turn, kind, [sentence.format(turn_id=turn.id)], task_id=task_id, status=status, now=now)
+    # After whatever notices there were: a turn's notices differ by their part.
+    return tuple(replace(message, part=LAST) for message in told) if kind == "notice" else told
+
+
+def notice(
+    turn: Turn, sentence: str, *, status: str, now: datetime, part: int, task_id: str | None = None
+) -> tuple[OutboundMessage, ...]:
+    """Something to know while the turn goes on; `part` tells a turn's notices apart."""
+    told = _compose(turn, "notice", [sentence], task_id=task_id, status=status, now=now)
+    return tuple(replace(message, part=part) for message in told)
 
 
 def _compose(

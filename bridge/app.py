@@ -13,11 +13,12 @@ from bridge.errors import StoreUnavailable
 from bridge.inbox import Inbox
 from bridge.model import Lease
 from bridge.outbox import Outbox
+from bridge.patience import Patience
 from bridge.settings import Settings
 from bridge.store.database import Store
 from bridge.store.migrations import migrate
 from bridge.sweeper import Sweeper
-from bridge.turns import Patience, Turns
+from bridge.turns import Turns
 from bridge.web.incoming import Incoming
 from bridge.web.reading import Reading
 from bridge.web.routes import create_asgi
@@ -43,22 +44,25 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         await asyncio.to_thread(migrate, store.engine)
         world = await World.open(settings, store, clock, stack)
 
-        outbox = Outbox(store, clock, adapters=world.adapters, age=options.limits.answer_age)
+        limits = options.limits
+        patience = Patience(attempts=limits.attempts, age=limits.answer_age, stuck=limits.stuck, pause=limits.pause)
+        outbox = Outbox(store, clock, adapters=world.adapters, age=limits.answer_age)
         turns = Turns(
             store,
             clock,
             agents=world.agents,
-            limits={name: adapter.max_chars for name, adapter in world.adapters.items()},
-            patience=Patience(attempts=options.limits.attempts, age=options.limits.answer_age),
+            adapters=world.adapters,
+            patience=patience,
             link=world.link,
             deliver=outbox.lanes.wake,
+            concurrency=options.concurrency,
         )
-        inbox = Inbox(store, world.sealer, turns.lanes.wake)
 
         def wake(lease: Lease) -> None:
             turns.lanes.wake(lease)
             outbox.lanes.wake(lease)
 
+        inbox = Inbox(store, world.sealer, wake=turns.lanes.wake, stop=turns.stop)
         sweeper = Sweeper(store, clock, wake)
         asgi = create_asgi(
             Incoming(inbox, world.entrances, clock, world.status_url),

@@ -38,10 +38,13 @@ _POST = frozenset({"POST"})
 class Inbox:
     """The way in. Holds nothing: what it has accepted is in the store."""
 
-    def __init__(self, store: Store, sealer: Sealer, wake: Callable[[Lease], None]) -> None:
+    def __init__(
+        self, store: Store, sealer: Sealer, *, wake: Callable[[Lease], None], stop: Callable[[str], None]
+    ) -> None:
         self._store = store
         self._sealer = sealer
         self._wake = wake
+        self._stop = stop
 
     async def accept(self, entrance: Entrance, envelope: Envelope) -> Ingested | Reply:
         """Store what the adapter reads in the envelope; returns after the commit.
@@ -72,4 +75,6 @@ class Inbox:
         ingested = await self._store.accept(INGEST, arrival)
         for lease in ingested.wake:
             self._wake(lease)
+        for conversation_id in ingested.stop:
+            self._stop(conversation_id)
         return ingested

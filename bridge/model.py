@@ -115,6 +115,8 @@ class Act(StrEnum):
     STOP = "stop"  # stop what the agent is doing in this conversation
     MUTE = "mute"
     UNMUTE = "unmute"
+    RATE = "rate"  # thumbs on an answer: metadata has `value` ("1" or "-1") and `delivery_id` or `remote_id`
+    DECIDE = "decide"  # an approval or a choice: metadata has `decision_id` and `choice`; author is who decided
     RESET = "reset"  # forget the task id: what comes next starts a new agent thread
 
 
@@ -237,6 +239,15 @@ class Turn:
     """How many calls were begun, this one included."""
     created_at: datetime
     said: tuple[Said, ...]
+    stopping: bool = False
+    """A person wants it stopped."""
+    pause: str | None = None
+    """What the agent waits for, as it was told to the person."""
+    paused_at: datetime | None = None
+    notices: int = 0
+    """How many notices it has led to."""
+    shown: bool = False
+    """A view of it stands on the platform already, from an earlier life."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -116,7 +116,7 @@ class BridgeOptions(Options):
     )
     """Networks and exact host names that addresses from outside may lead to although they are private."""
     max_file: Size = Field(default=25 * 1024 * 1024, examples=["25 MiB"])
-    concurrency: int = Field(default=32, ge=1, examples=[32])
+    concurrency: int = Field(default=1000, ge=1, examples=[1000])
     """Turns this process runs at the same time."""
     log: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

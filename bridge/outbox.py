@@ -1,18 +1,20 @@
 """Delivers: `sending` is committed, the platform is called, the outcome is committed."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
 
-from bridge.adapter import Adapter, Finds, Scheduled
+from bridge.adapter import Adapter, Budgets, Finds, Revises, Scheduled, Withdraws
 from bridge.backoff import delay, scheduled
 from bridge.clock import Clock
 from bridge.errors import Permanent, Retryable
 from bridge.lanes import AGAIN, Lanes
-from bridge.model import DeliveryState, Lease
+from bridge.model import DeliveryState, Lease, OutboundMessage
 from bridge.store import deliveries as rows
+from bridge.store.budgets import Cost
 from bridge.store.database import Store
 from bridge.store.deliveries import Delivery, Outcome
 from bridge.store.settling import NEAR
@@ -36,7 +38,7 @@ class Outbox:
 
     async def step(self, lease: Lease) -> timedelta | datetime | None:
         """Try the next delivery of a conversation, or wait for it."""
-        delivery = await self._store.write(rows.BEGIN, lease)
+        delivery = await self._store.write(rows.BEGIN, rows.Due(lease, self._cost))
         if delivery is None:
             return None
         if isinstance(delivery, NotYet):
@@ -51,6 +53,8 @@ class Outbox:
         if self._is_late(delivery, adapter):
             return self._dead(delivery, "Too late: the answer is older than the configured age.")
         try:
+            if delivery.withdrawing:
+                return await self._withdraw(delivery, adapter)
             remote_id = await self._find(delivery, adapter) or await self._send(delivery, adapter)
         except Permanent as error:
             return self._dead(delivery, str(error))
@@ -58,14 +62,41 @@ class Outbox:
             return self._again(delivery, adapter, error)
         return Outcome(delivery=delivery, state=DeliveryState.SENT, remote_id=remote_id)
 
+    def _cost(self, source: str, message: OutboundMessage) -> Sequence[Cost]:
+        adapter = self._adapters.get(source)
+        return adapter.budget(message) if adapter is not None and isinstance(adapter, Budgets) else ()
+
+    async def _withdraw(self, delivery: Delivery, adapter: Adapter) -> Outcome:
+        """Take back what was sent, where the platform can; elsewhere it stays sent."""
+        if delivery.remote_id is None or not isinstance(adapter, Withdraws):
+            return Outcome(delivery=delivery, state=DeliveryState.SENT, remote_id=delivery.remote_id)
+        await adapter.withdraw(delivery.remote_id, delivery.message)
+        return Outcome(delivery=delivery, state=DeliveryState.WITHDRAWN)
+
     async def _find(self, delivery: Delivery, adapter: Adapter) -> str | None:
         if delivery.uncertain and isinstance(adapter, Finds):
             return await adapter.find(delivery.message)
         return None
 
     async def _send(self, delivery: Delivery, adapter: Adapter) -> str:
+        if delivery.shown is not None and await self._revised(delivery, delivery.shown, adapter):
+            return delivery.shown
         repeated = delivery.uncertain and not isinstance(adapter, Finds)
         return await adapter.send(replace(delivery.message, repeated=True) if repeated else delivery.message)
+
+    async def _revised(self, delivery: Delivery, shown: str, adapter: Adapter) -> bool:
+        """Turn the view an earlier life left behind into the answer; where that cannot be done, take it away."""
+        if isinstance(adapter, Revises) and delivery.message.parts == 1:
+            try:
+                await adapter.revise(shown, delivery.message)
+            except Permanent as error:
+                log.warning("view_not_revised", delivery=delivery.id, error=str(error))
+            else:
+                return True
+        if isinstance(adapter, Withdraws):
+            with contextlib.suppress(Permanent):  # it is gone already, or may not be touched
+                await adapter.withdraw(shown, delivery.message)
+        return False
 
     def _is_late(self, delivery: Delivery, adapter: Adapter) -> bool:
         return not isinstance(adapter, Scheduled) and self._store.now() - delivery.created_at > self._age
@@ -81,6 +112,7 @@ class Outbox:
             error=str(error),
             until=self._store.now() + wait,
             retry_after=error.after,
+            freeze=tuple(key for key, _, _ in self._cost(delivery.source, delivery.message)) if error.after else (),
         )
 
     def _dead(self, delivery: Delivery, error: str) -> Outcome:

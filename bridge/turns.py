@@ -1,48 +1,34 @@
 """Runs turns: the head of each conversation goes to the agent, its result and what follows commit together."""
 
+import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
 import structlog
 
 from bridge import answers
+from bridge.adapter import Adapter, Enriches
 from bridge.agent.asking import request_for
-from bridge.agent.backend import Backend
-from bridge.agent.request import InvokeRequest
 from bridge.agent.task import Task
-from bridge.backoff import delay
+from bridge.calls import Agent, Call, Stopped
 from bridge.clock import Clock
-from bridge.errors import AgentError, Busy, Interrupted, Refused, Unreachable
+from bridge.errors import AgentError, Busy, Refused, Unreachable
 from bridge.lanes import AGAIN, Lanes
-from bridge.model import FileRef, Lease, OutboundMessage, Turn, TurnState
+from bridge.model import DeliveryState, FileRef, InboundMessage, Lease, OutboundMessage, Turn, TurnState
+from bridge.patience import Patience
+from bridge.pauses import Pause, pause_of
+from bridge.store import deliveries, halts
 from bridge.store import turns as rows
 from bridge.store.database import Store
 from bridge.store.settling import NEAR
+from bridge.views import View, open_view
 
 log = structlog.get_logger()
 
 BUSY_AGAIN = timedelta(seconds=1)
-PAUSED_AGAIN = timedelta(seconds=5)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Agent:
-    """One configured agent."""
-
-    backend: Backend
-    defaults: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long a turn is tried."""
-
-    attempts: int = 8
-    age: timedelta = timedelta(hours=24)
-    base: timedelta = timedelta(seconds=2)
-    cap: timedelta = timedelta(minutes=5)
+ENRICH_SECONDS = 10
+CONCURRENCY = 1000
 
 
 class Turns:
@@ -54,90 +40,134 @@ class Turns:
         clock: Clock,
         *,
         agents: Mapping[str, Agent],
-        limits: Mapping[str, int],
+        adapters: Mapping[str, Adapter],
         patience: Patience,
         link: Callable[[FileRef], str],
         deliver: Callable[[Lease], None],
+        concurrency: int = CONCURRENCY,
     ) -> None:
         self._store = store
         self._agents = agents
-        self._limits = limits
+        self._adapters = adapters
         self._patience = patience
         self._link = link
         self._deliver = deliver
+        self._calls: dict[str, Call] = {}
+        self._slots = asyncio.Semaphore(concurrency)
         self.lanes = Lanes(self.step, clock, now=store.now, name="turns", near=NEAR)
+
+    def stop(self, conversation_id: str) -> None:
+        """A person wants the running turn of this conversation stopped; its row says what then."""
+        if (call := self._calls.get(conversation_id)) is not None:
+            call.interrupt()
 
     async def step(self, lease: Lease) -> timedelta | datetime | None:
         """Run the head of a conversation to its end, or put it off."""
-        head = await self._store.write(rows.TAKE, lease)
-        if head is None:
-            return None
-        return head.until if isinstance(head, rows.NotYet) else await self._run(head)
+        async with self._slots:
+            head = await self._store.write(rows.TAKE, lease)
+            if head is None:
+                return None
+            return head.until if isinstance(head, rows.NotYet) else await self._run(head)
 
     async def _run(self, turn: Turn) -> timedelta | datetime | None:
         agent = self._agents.get(turn.agent)
         if agent is None:
             return await self._give_up(turn, f"No agent named {turn.agent!r} is configured.", answers.UNAVAILABLE)
-        if self._store.now() - turn.created_at > self._patience.age:
+        if self._has_expired(turn):
             return await self._give_up(turn, "Too old to be answered.", answers.UNAVAILABLE)
+        if (wait := agent.circuit.wait(self._store.now())) is not None and turn.task_id is None:
+            return await self._wait_for_agent(turn, Unreachable("The agent is away; not tried."), wait)
+        if agent.slots is None:
+            return await self._call(turn, agent)
+        async with agent.slots:
+            return await self._call(turn, agent)
+
+    async def _call(self, turn: Turn, agent: Agent) -> timedelta | datetime | None:
+        turn = await self._enriched(turn)
+        view = await open_view(self._store, turn, self._adapters.get(turn.source))
+        call = self._calls[turn.lease.conversation_id] = Call(self._store, turn, agent, view)
         try:
-            task = await self._finish(turn, agent.backend, request_for(turn, defaults=agent.defaults, link=self._link))
-        except Busy as error:
-            return await self._postpone(turn, error, BUSY_AGAIN, spent=0)
-        except Refused as error:
-            return await self._give_up(turn, str(error), answers.REFUSED)
-        except (Unreachable, Interrupted) as error:
-            return await self._try_again(turn, error)
-        return await self._conclude(turn, task)
+            if turn.stopping:
+                return await self._halt(turn, call, view)
+            task = await call.run(
+                request_for(turn, defaults=agent.defaults, link=self._link), within=self._patience.stuck
+            )
+            return await self._conclude(turn, task, call, view)
+        except (Stopped, rows.Stopping):
+            return await self._halt(turn, call, view)
+        except AgentError as error:
+            await view.close(None)
+            return await self._fail(turn, agent, error)
+        finally:
+            self._calls.pop(turn.lease.conversation_id, None)
 
-    async def _finish(self, turn: Turn, backend: Backend, request: InvokeRequest) -> Task:
-        """The turn's task when it is over or waits for a person. Invoked anew only where no task id is known."""
-        task = await self._attach(turn, backend, request) or await backend.invoke(request)
-        if not task.finished and task.id != turn.task_id:
-            await self._store.write(rows.NOTE_TASK, rows.Tasked(turn.lease, turn.id, task.id))
-        async for _ in task.aevents():
-            pass
-        return task
-
-    async def _attach(self, turn: Turn, backend: Backend, request: InvokeRequest) -> Task | None:
-        if turn.task_id is None:
-            return None
-        task = await backend.attach(turn.task_id, request)
-        try:
-            async for _ in task.aevents():
-                pass
-        except Interrupted as error:
-            log.warning("turn_repeated", turn=turn.id, task=turn.task_id, error=str(error))
-            return None  # the task shows another turn: this one never began there, or was forgotten
-        return task
-
-    async def _conclude(self, turn: Turn, task: Task) -> timedelta | datetime | None:
+    async def _conclude(self, turn: Turn, task: Task, call: Call, view: View) -> timedelta | datetime | None:
         now, status = self._store.now(), task.status
         if status == "paused":
-            return await self._postpone(turn, Busy("The agent waits for a person."), PAUSED_AGAIN, spent=0)
+            await view.close(None)
+            return await self._pause(turn, task, pause_of(task, call.told))
         if status == "completed":
-            limit = self._limits[turn.source]
+            limit = self._adapters[turn.source].max_chars
             out = answers.answer(turn, task.result or "", task_id=task.id, status=status, limit=limit, now=now)
-            return await self._end(turn, TurnState.ANSWERED, out, task=task)
+            return await self._end(turn, TurnState.ANSWERED, out, task=task, view=view)
         if status == "stopped":
             out = answers.apology(turn, answers.STOPPED, status=status, now=now, task_id=task.id, kind="notice")
-            return await self._end(turn, TurnState.CANCELLED, out, task=task)
+            return await self._end(turn, TurnState.CANCELLED, out, task=task, view=view)
         log.error("turn_failed", turn=turn.id, task=task.id, status=status, error=task.result)
         out = answers.apology(turn, answers.FAILED, status=status, now=now, task_id=task.id)
-        return await self._end(turn, TurnState.DEAD, out, task=task, error=task.result or status)
+        return await self._end(turn, TurnState.DEAD, out, task=task, error=task.result or status, view=view)
 
-    async def _try_again(self, turn: Turn, error: AgentError) -> timedelta | datetime | None:
+    async def _fail(self, turn: Turn, agent: Agent, error: AgentError) -> timedelta | datetime | None:
+        """Nothing came of the call: what is spent, and when to come back, depends on what surely happened."""
+        if isinstance(error, Refused):
+            return await self._give_up(turn, str(error), answers.REFUSED)
+        if isinstance(error, Busy):
+            return await self._postpone(turn, error, BUSY_AGAIN, spent=0)
+        if isinstance(error, Unreachable):
+            agent.circuit.failed(self._store.now(), error.after)
+            wait = agent.circuit.wait(self._store.now()) or self._patience.again(1, error.after)
+            return await self._wait_for_agent(turn, error, wait)
         if turn.attempt >= self._patience.attempts:
             return await self._give_up(turn, str(error), answers.UNAVAILABLE)
-        wait = delay(turn.attempt, base=self._patience.base, cap=self._patience.cap, after=error.after)
         log.warning("turn_postponed", turn=turn.id, attempt=turn.attempt, error=str(error))
-        return await self._postpone(turn, error, wait, spent=1)
+        return await self._postpone(turn, error, self._patience.again(turn.attempt, error.after), spent=1)
 
-    async def _postpone(self, turn: Turn, error: AgentError, wait: timedelta, *, spent: int) -> datetime:
-        until = self._store.now() + max(wait, timedelta(seconds=error.after or 0))
-        postponement = rows.Postponement(turn=turn, until=until, error=str(error), spent=spent)
-        await self._store.write(rows.POSTPONE, postponement)
+    async def _wait_for_agent(self, turn: Turn, error: Unreachable, wait: timedelta) -> datetime:
+        """The agent is away. Whoever waits for it is told so once, and answered in order when it is back."""
+        if self._agents[turn.agent].circuit.is_open and turn.notices == 0:
+            log.warning("agent_away", agent=turn.agent, turn=turn.id, error=str(error))
+            for notice in answers.notice(turn, answers.AWAY, status="waiting", now=self._store.now(), part=0):
+                if await self._store.write(halts.TELL, halts.Notice(turn, notice)):
+                    self._deliver(turn.lease)
+        return await self._postpone(turn, error, wait, spent=0)
+
+    async def _pause(self, turn: Turn, task: Task, pause: Pause) -> datetime:
+        """The agent waits for a person: say so once for each thing it waits for, and look again later."""
+        now, told = self._store.now(), pause.dump()
+        until = now + (
+            self._patience.pause
+            if pause.kind == "question"  # nothing but the person's next message helps
+            else self._patience.look_again(turn.paused_at or now, now)
+        )
+        notice: tuple[OutboundMessage, ...] = ()
+        if told != turn.pause:
+            notice = answers.notice(
+                turn, pause.sentence(), status="paused", now=now, part=turn.notices + 1, task_id=task.id
+            )
+        waiting = halts.Waiting(turn=turn, task_id=task.id, pause=told, until=until, notice=notice)
+        await self._store.write(halts.WAIT, waiting)
+        if notice:
+            self._deliver(turn.lease)
         return until
+
+    async def _halt(self, turn: Turn, call: Call, view: View) -> timedelta | None:
+        """One path for every way of stopping: the agent stops, late output is nobody's, the person is told."""
+        await call.stop()
+        await view.close(None)
+        out = answers.apology(turn, answers.STOPPED, status="stopped", now=self._store.now(), kind="notice")
+        more = await self._store.write(halts.HALT, halts.Halt(turn=turn, confirmation=out))
+        self._deliver(turn.lease)
+        return AGAIN if more else None
 
     async def _give_up(self, turn: Turn, error: str, sentence: str) -> timedelta | None:
         log.error("turn_dead", turn=turn.id, attempt=turn.attempt, error=error)
@@ -152,7 +182,9 @@ class Turns:
         *,
         task: Task | None = None,
         error: str | None = None,
+        view: View | None = None,
     ) -> timedelta | None:
+        final = out[0] if view and view.is_shown and len(out) == 1 and state is TurnState.ANSWERED else None
         end = rows.End(
             turn=turn,
             state=state,
@@ -161,8 +193,58 @@ class Turns:
             result=task.result if task and state is TurnState.ANSWERED else None,
             error=error,
             deliveries=out,
+            begun=final is not None,
         )
         more = await self._store.write(rows.END, end)
+        if view:
+            await self._close(turn, view, final)
         if out:
             self._deliver(turn.lease)
         return AGAIN if more else None
+
+    async def _close(self, turn: Turn, view: View, final: OutboundMessage | None) -> None:
+        """The view ends; where it has become the answer, nothing more is posted."""
+        remote_id = await view.close(final)
+        if final is None:
+            return
+        now = self._store.now()
+        delivery = deliveries.Delivery(
+            id=final.delivery_id,
+            lease=turn.lease,
+            source=turn.source,
+            message=final,
+            attempt=1,
+            uncertain=False,
+            created_at=final.created_at,
+            begun_at=now,
+        )
+        state = DeliveryState.SENT if remote_id else DeliveryState.PENDING
+        await self._store.write(deliveries.END, deliveries.Outcome(delivery=delivery, state=state, remote_id=remote_id))
+
+    async def _postpone(self, turn: Turn, error: AgentError, wait: timedelta, *, spent: int) -> datetime:
+        until = self._store.now() + max(wait, timedelta(seconds=error.after or 0))
+        postponement = rows.Postponement(turn=turn, until=until, error=str(error), spent=spent)
+        await self._store.write(rows.POSTPONE, postponement)
+        return until
+
+    def _has_expired(self, turn: Turn) -> bool:
+        if turn.paused_at is not None:
+            return self._store.now() - turn.paused_at > self._patience.pause
+        return self._store.now() - turn.created_at > self._patience.age
+
+    async def _enriched(self, turn: Turn) -> Turn:
+        adapter = self._adapters.get(turn.source)
+        if adapter is None or not isinstance(adapter, Enriches) or turn.task_id is not None:
+            return turn
+        said = [replace(one, message=await _enrich(adapter, one.message)) for one in turn.said]
+        return replace(turn, said=tuple(said))
+
+
+async def _enrich(adapter: Enriches, message: InboundMessage) -> InboundMessage:
+    """What the platform tells about a message, if it tells it in time."""
+    try:
+        async with asyncio.timeout(ENRICH_SECONDS):
+            return await adapter.enrich(message)
+    except TimeoutError:
+        log.warning("not_enriched", message=message.message_key)
+        return message

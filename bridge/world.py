@@ -1,5 +1,6 @@
 """What the configuration names, made real: adapters, agents, links and keys."""
 
+import asyncio
 import importlib
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -16,6 +17,7 @@ from pydantic import BaseModel
 from bridge import settings as configuration
 from bridge.adapter import Adapter, Kit
 from bridge.agent.backend import Backend
+from bridge.calls import Agent
 from bridge.clock import Clock
 from bridge.egress import open_client
 from bridge.embedded import EmbeddedServer, embedded_server
@@ -27,7 +29,6 @@ from bridge.settings import Settings, Source
 from bridge.store.database import Store
 from bridge.store.vault import StoredVault
 from bridge.tokens import Tokens
-from bridge.turns import Agent
 from bridge.web.reading import STATUS
 
 FILE_LINK: Final = timedelta(days=7)
@@ -164,7 +165,9 @@ class World:
             server = await stack.enter_async_context(serving)
         for name, options in configured.items():
             defaults = options.defaults.model_dump(exclude_none=True, exclude={"user"})
-            self.agents[name] = Agent(backend=self._backend(name, options, server), defaults=defaults)
+            slots = asyncio.Semaphore(options.concurrency) if options.concurrency else None
+            backend = self._backend(name, options, server)
+            self.agents[name] = Agent(backend=backend, defaults=defaults, slots=slots)
 
     def _backend(self, name: str, options: RemoteAgent | EmbeddedAgent, server: EmbeddedServer | None) -> Backend:
         shared: dict[str, Any] = {"mode": options.mode, "timeout": options.timeout, "clock": self.clock}

@@ -1,6 +1,6 @@
 """Deliveries: `sending` is committed before each call, the outcome after it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -9,6 +9,7 @@ from sqlalchemy import Row, bindparam, func, select, update
 
 from bridge.model import DeliveryState, Lease, OutboundMessage
 from bridge.store.bodies import load_outbound
+from bridge.store.budgets import Cost, freeze, spend
 from bridge.store.settling import settle
 from bridge.store.statements import insert_new
 from bridge.store.tables import aliases, attempts, deliveries
@@ -31,38 +32,60 @@ class Delivery:
     """The number of the try that is about to be made."""
     uncertain: bool
     """An earlier try may have got through: find out before repeating it."""
+    shown: str | None = None
+    """What stands on the platform of the running turn: revise that instead of posting anew."""
+    withdrawing: bool = False
+    """It was sent, and is to be taken back."""
+    remote_id: str | None = None
+    """The platform's id, where it was sent before."""
     created_at: datetime
     begun_at: datetime
 
 
-def _begin(tx: Tx, rows: Sequence[Lease]) -> list[Delivery | NotYet | None]:
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What to look for in a conversation, and what sending would count against (see `Budgets`)."""
+
+    lease: Lease
+    cost: Callable[[str, OutboundMessage], Sequence[Cost]]
+
+
+def _begin(tx: Tx, rows: Sequence[Due]) -> list[Delivery | NotYet | None]:
     """The next due delivery of each conversation, set `sending`; or how long to wait; or none is left."""
     lines: dict[str, list[Row[Any]]] = {}
-    for row in tx.connection.execute(_LIVE, {"ids": [lease.conversation_id for lease in rows]}):
+    for row in tx.connection.execute(_LIVE, {"ids": [due.lease.conversation_id for due in rows]}):
         lines.setdefault(row.conversation_id, []).append(row)
-    picked = [_pick(lines.get(lease.conversation_id, ()), tx.now) for lease in rows]
-    chosen = [row for row in picked if row is not None and not isinstance(row, NotYet)]
-    if chosen:
-        tx.connection.execute(_SENDING, [{"at": row.id} for row in chosen])
-    settle(
-        tx,
-        [
-            lease.conversation_id
-            for lease, row in zip(rows, picked, strict=True)
-            if row is None or isinstance(row, NotYet)
-        ],
-    )
-    return [
-        row if row is None or isinstance(row, NotYet) else _delivery(lease, row, tx.now)
-        for lease, row in zip(rows, picked, strict=True)
+    found = [_pick(lines.get(due.lease.conversation_id, ()), tx.now) for due in rows]
+    picked = [
+        _delivery(due.lease, one, lines[due.lease.conversation_id], tx.now) if isinstance(one, Row) else one
+        for due, one in zip(rows, found, strict=True)
     ]
+    picked = _afford(tx, rows, picked)
+    chosen = [one for one in picked if isinstance(one, Delivery)]
+    if chosen:
+        tx.connection.execute(_SENDING, [{"at": one.id} for one in chosen])
+    idle = [due.lease for due, one in zip(rows, picked, strict=True) if not isinstance(one, Delivery)]
+    settle(tx, [lease.conversation_id for lease in idle])
+    return picked
+
+
+def _afford(tx: Tx, rows: Sequence[Due], picked: Sequence[Delivery | NotYet | None]) -> list[Delivery | NotYet | None]:
+    """Put off what a platform's rate limit does not allow yet; spend what the rest costs."""
+    costs = [
+        due.cost(one.source, one.message) if isinstance(one, Delivery) else ()
+        for due, one in zip(rows, picked, strict=True)
+    ]
+    if not any(costs):
+        return list(picked)
+    until = spend(tx, costs)
+    return [one if wait is None else NotYet(wait) for one, wait in zip(picked, until, strict=True)]
 
 
 def _pick(line: Iterable[Row[Any]], now: datetime) -> Row[Any] | NotYet | None:
     passed: list[Row[Any]] = []
     for row in line:
-        if any(row.turn_id == other.turn_id for other in passed):
-            continue  # parts of one answer never overtake each other
+        if row.kind == "progress" or any(row.turn_id == other.turn_id for other in passed):
+            continue  # a view ends with its answer; parts of one answer never overtake each other
         if row.not_before is None or row.not_before <= now:
             return row
         if row.not_before <= now + OVERTAKE:
@@ -71,7 +94,8 @@ def _pick(line: Iterable[Row[Any]], now: datetime) -> Row[Any] | NotYet | None:
     return NotYet(min(row.not_before for row in passed)) if passed else None
 
 
-def _delivery(lease: Lease, row: Row[Any], now: datetime) -> Delivery:
+def _delivery(lease: Lease, row: Row[Any], line: Iterable[Row[Any]], now: datetime) -> Delivery:
+    shown = (other.remote_id for other in line if other.kind == "progress" and other.turn_id == row.turn_id)
     return Delivery(
         id=row.id,
         lease=lease,
@@ -79,6 +103,9 @@ def _delivery(lease: Lease, row: Row[Any], now: datetime) -> Delivery:
         message=load_outbound(row.body),
         attempt=row.attempt + 1,
         uncertain=row.state != DeliveryState.PENDING.value,
+        shown=next(shown, None) if row.kind in {"answer", "error"} and row.part == 0 else None,
+        withdrawing=row.marker == "withdraw",
+        remote_id=row.remote_id,
         created_at=row.created_at,
         begun_at=now,
     )
@@ -98,7 +125,7 @@ _SENDING = (
     .values(state=DeliveryState.SENDING.value, attempt=deliveries.c.attempt + 1)
 )
 
-BEGIN: Write[Lease, Delivery | NotYet | None] = Write(_begin, lease=lambda lease: lease)
+BEGIN: Write[Due, Delivery | NotYet | None] = Write(_begin, lease=lambda due: due.lease)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +139,8 @@ class Outcome:
     error: str | None = None
     until: datetime | None = None
     retry_after: float | None = None
+    freeze: tuple[str, ...] = ()
+    """The budgets the platform closed for `retry_after` seconds, for every node."""
 
 
 def _end(tx: Tx, rows: Sequence[Outcome]) -> list[bool]:
@@ -133,15 +162,20 @@ def _end(tx: Tx, rows: Sequence[Outcome]) -> list[bool]:
     )
     ids = {row.delivery.lease.conversation_id for row in rows}
     waiting = set(tx.connection.execute(_WAITING, {"ids": list(ids)}).scalars())
+    freeze(tx, {key: row.until for row in rows if row.until for key in row.freeze})
+    finished = [row.delivery.message.turn_id for row in rows if row.state in _FINAL]
+    if finished:
+        tx.connection.execute(_UNSHOWN, {"ids": finished, "now": tx.now})
     settle(tx, ids - waiting)
     return [row.delivery.lease.conversation_id in waiting for row in rows]
 
 
-_OUTCOMES: dict[DeliveryState, Literal["sent", "retry", "unknown", "permanent"]] = {
+_OUTCOMES: dict[DeliveryState, Literal["sent", "retry", "unknown", "permanent", "withdrawn"]] = {
     DeliveryState.SENT: "sent",
     DeliveryState.PENDING: "retry",
     DeliveryState.UNKNOWN: "unknown",
     DeliveryState.DEAD: "permanent",
+    DeliveryState.WITHDRAWN: "withdrawn",
 }
 
 
@@ -152,7 +186,7 @@ def _ended(row: Outcome, now: datetime) -> dict[str, Any]:
         "remote": row.remote_id,
         "why": row.error,
         "until": row.until,
-        "ended": now if row.state in {DeliveryState.SENT, DeliveryState.DEAD} else None,
+        "ended": now if row.state in _FINAL else None,
     }
 
 
@@ -185,8 +219,16 @@ _WAITING = (
     .where(
         deliveries.c.conversation_id.in_(bindparam("ids", expanding=True)),
         deliveries.c.state.in_(("pending", "sending", "unknown")),
+        deliveries.c.kind != "progress",
     )
     .distinct()
+)
+_FINAL = frozenset({DeliveryState.SENT, DeliveryState.DEAD, DeliveryState.WITHDRAWN})
+_UNSHOWN = (
+    update(deliveries)
+    .where(deliveries.c.turn_id.in_(bindparam("ids", expanding=True)), deliveries.c.kind == "progress")
+    .where(deliveries.c.state == "sending")
+    .values(state=DeliveryState.WITHDRAWN.value, finished_at=bindparam("now", type_=deliveries.c.finished_at.type))
 )
 
 END: Write[Outcome, bool] = Write(_end, lease=lambda row: row.delivery.lease)

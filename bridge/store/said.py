@@ -91,5 +91,6 @@ class Said:
             "idempotency_key": new_id("idk"),
             "attempt": 0,
             "restart": False,
+            "notices": 0,
             "created_at": now,
         }

@@ -170,6 +170,7 @@ turns = Table(
     Column("asked_at", Instant),  # the person's answer to the agent's question: only what was said from then on is new
     Column("pause", Text),  # what the agent waits for, as JSON
     Column("paused_at", Instant),
+    Column("notices", Integer, nullable=False, server_default=text("0")),  # how many were made of it
     Column("created_at", Instant, nullable=False),
     Column("started_at", Instant),  # the first call was about to be made
     Column("tasked_at", Instant),  # the task id was known

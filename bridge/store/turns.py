@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, bindparam, func, select, update
+from sqlalchemy import Row, bindparam, case, exists, func, or_, select, update
 
+from bridge.errors import BridgeError
 from bridge.model import Lease, OutboundMessage, Said, Turn, TurnState
 from bridge.store.bodies import dump_outbound, load_inbound
 from bridge.store.settling import settle
@@ -64,6 +65,11 @@ def _turn(lease: Lease, head: Row[Any], said: dict[str, list[Said]]) -> Turn:
         event_cursor=head.event_cursor,
         attempt=head.attempt + (head.state == "queued"),
         created_at=head.created_at,
+        stopping=head.stop_at is not None,
+        pause=head.pause,
+        paused_at=head.paused_at,
+        notices=head.notices,
+        shown=head.shown,
         said=tuple(said.get(head.id, ())),
     )
 
@@ -83,6 +89,7 @@ _head_seq = (
     .correlate(conversations)
     .scalar_subquery()
 )
+_shown = exists().where(deliveries.c.turn_id == turns.c.id, deliveries.c.kind == "progress")
 _HEADS = (
     select(
         turns,
@@ -90,13 +97,18 @@ _HEADS = (
         conversations.c.key,
         conversations.c.task_id.label("thread_id"),
         conversations.c.agent_version,
+        _shown.label("shown"),
     )
     .join(conversations, turns.c.conversation_id == conversations.c.id)
     .where(conversations.c.id.in_(bindparam("ids", expanding=True)), turns.c.seq == _head_seq)
 )
 _MESSAGES = (
     select(messages.c.id, messages.c.turn_id, messages.c.text, messages.c.body)
-    .where(messages.c.turn_id.in_(bindparam("ids", expanding=True)))
+    .join(turns, turns.c.id == messages.c.turn_id)
+    .where(
+        turns.c.id.in_(bindparam("ids", expanding=True)),
+        or_(turns.c.asked_at.is_(None), messages.c.received_at >= turns.c.asked_at),
+    )
     .order_by(messages.c.received_at, messages.c.id)
 )
 _START = (
@@ -104,7 +116,7 @@ _START = (
     .where(turns.c.id == bindparam("at"))
     .values(
         state=TurnState.RUNNING.value,
-        attempt=turns.c.attempt + 1,
+        attempt=turns.c.attempt + case((turns.c.state == "queued", 1), else_=0),
         not_before=None,
         started_at=func.coalesce(turns.c.started_at, bindparam("now", type_=turns.c.started_at.type)),
     )
@@ -147,15 +159,29 @@ class End:
     result: str | None = None
     error: str | None = None
     deliveries: tuple[OutboundMessage, ...] = ()
+    begun: bool = False
+    """The delivery is being made already, by the view that becomes the answer."""
 
 
-def _end(tx: Tx, rows: Sequence[End]) -> list[bool]:
+class Stopping(BridgeError):
+    """A person wanted the turn stopped before it could end: nothing of its end was written."""
+
+
+def _end(tx: Tx, rows: Sequence[End]) -> list[bool | Stopping]:
     """End the turns; tells of each conversation whether another turn waits."""
+    stopping = set(tx.connection.execute(_STOPPING, {"ids": [row.turn.id for row in rows]}).scalars())
+    ending = [row for row in rows if row.turn.id not in stopping]
+    more = iter(end_turns(tx, ending) if ending else ())
+    return [Stopping() if row.turn.id in stopping else next(more) for row in rows]
+
+
+def end_turns(tx: Tx, rows: Sequence[End]) -> list[bool]:
+    """End these turns whatever was wished meanwhile."""
     tx.connection.execute(_ENDED, [_ended(row, tx.now) for row in rows])
     threads = [{"at": r.turn.lease.conversation_id, "task": r.task_id} for r in rows if r.task_id]
     if threads:
         tx.connection.execute(_THREAD, threads)
-    out = [delivery_row(row.turn, message) for row in rows for message in row.deliveries]
+    out = [delivery_row(row.turn, message) | _begun(row) for row in rows for message in row.deliveries]
     if out:
         tx.connection.execute(deliveries.insert(), out)
     ids = [row.turn.lease.conversation_id for row in rows]
@@ -163,6 +189,10 @@ def _end(tx: Tx, rows: Sequence[End]) -> list[bool]:
     silent = {row.turn.lease.conversation_id for row in rows if not row.deliveries}
     settle(tx, silent - waiting)
     return [conversation_id in waiting for conversation_id in ids]
+
+
+def _begun(row: End) -> dict[str, Any]:
+    return {"state": "sending", "attempt": 1} if row.begun else {}
 
 
 def _ended(row: End, now: datetime) -> dict[str, Any]:
@@ -213,7 +243,9 @@ _WAITING = (
     .distinct()
 )
 
-END: Write[End, bool] = Write(_end, lease=lambda row: row.turn.lease)
+_STOPPING = select(turns.c.id).where(turns.c.id.in_(bindparam("ids", expanding=True)), turns.c.stop_at.is_not(None))
+
+END: Write[End, bool] = Write(_end, lease=lambda row: row.turn.lease)  # type: ignore[arg-type]  # an error is raised to its caller
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -286,6 +286,7 @@ def upgrade() -> None:
         sa.Column("asked_at", sa.BigInteger(), nullable=True),
         sa.Column("pause", sa.Text(), nullable=True),
         sa.Column("paused_at", sa.BigInteger(), nullable=True),
+        sa.Column("notices", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("started_at", sa.BigInteger(), nullable=True),
         sa.Column("tasked_at", sa.BigInteger(), nullable=True),

@@ -1,0 +1,122 @@
+"""One turn at its agent: asked, watched, shown, and stopped if a person wants that."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import structlog
+
+from bridge.agent.backend import Backend
+from bridge.agent.request import InvokeRequest
+from bridge.agent.task import Task, TaskEvent
+from bridge.circuit import Circuit
+from bridge.errors import AgentError, BridgeError, Interrupted
+from bridge.model import Turn
+from bridge.pauses import TOLD
+from bridge.store import turns as rows
+from bridge.store.database import Store
+from bridge.views import View
+
+log = structlog.get_logger()
+
+STOP_SECONDS = 10
+
+
+class Stopped(BridgeError):
+    """A person wants the turn stopped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """One configured agent."""
+
+    backend: Backend
+    defaults: Mapping[str, Any]
+    circuit: Circuit = field(default_factory=Circuit)
+    slots: asyncio.Semaphore | None = None
+    """How many turns may run at it at once, on this node."""
+
+
+class Call:
+    """Follows one turn's task. `told` holds what the agent said it waits for."""
+
+    def __init__(self, store: Store, turn: Turn, agent: Agent, view: View) -> None:
+        self._store = store
+        self._turn = turn
+        self._agent = agent
+        self._view = view
+        self._runner: asyncio.Task[Any] | None = None
+        self._stopped = False
+        self.task_id = turn.task_id
+        self.told: list[TaskEvent] = []
+
+    async def run(self, request: InvokeRequest, *, within: timedelta) -> Task:
+        """The task when it is over or waits for a person.
+
+        Raises Stopped if a person wants it stopped, and the agent's errors as they are.
+        """
+        self._runner = asyncio.current_task()
+        try:
+            async with asyncio.timeout(within.total_seconds()):
+                return await self._follow(request)
+        except TimeoutError:
+            raise Interrupted(f"No end after {within}.") from None
+        except asyncio.CancelledError:
+            if not self._stopped or self._runner is None:
+                raise
+            self._runner.uncancel()
+            raise Stopped from None
+        finally:
+            self._runner = None
+
+    def interrupt(self) -> None:
+        """A person wants it stopped: whatever is awaited is given up."""
+        self._stopped = True
+        if self._runner is not None:
+            self._runner.cancel()
+
+    async def stop(self) -> None:
+        """Tell the agent to stop. Its late output is nobody's any more, so a failure here is only logged."""
+        if self.task_id is None:
+            return
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await self._agent.backend.stop(self.task_id)
+        except (AgentError, TimeoutError) as error:
+            log.warning("task_not_stopped", turn=self._turn.id, task=self.task_id, error=str(error))
+
+    async def _follow(self, request: InvokeRequest) -> Task:
+        if self._turn.task_id is not None:
+            with suppress(_NotThisTurn):
+                return await self._watch(await self._agent.backend.attach(self._turn.task_id, request), attached=True)
+        task = await self._agent.backend.invoke(request)
+        if not task.finished:
+            await self._note(task)
+        self._agent.circuit.succeeded()
+        return await self._watch(task, attached=False)
+
+    async def _watch(self, task: Task, *, attached: bool) -> Task:
+        try:
+            async for event in task.aevents():
+                if event.type in TOLD:
+                    self.told.append(event)
+                await self._view.show(event)
+        except Interrupted as error:
+            if not attached:
+                raise
+            log.warning("turn_repeated", turn=self._turn.id, task=task.id, error=str(error))
+            raise _NotThisTurn from error
+        return task
+
+    async def _note(self, task: Task) -> None:
+        """From here on the turn is re-attached to, whatever dies."""
+        self.task_id = task.id
+        if task.id != self._turn.task_id:
+            await self._store.write(rows.NOTE_TASK, rows.Tasked(self._turn.lease, self._turn.id, task.id))
+
+
+class _NotThisTurn(BridgeError):
+    """The task shows another turn: this one never began there, or was forgotten. It is asked for again, same key."""

@@ -1,0 +1,143 @@
+"""Turns that do not go through in one go: stopped by a person, begun anew, or waiting for a person."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, bindparam, func, select, update
+
+from bridge.model import OutboundMessage, Turn, TurnState, new_id
+from bridge.store.settling import settle
+from bridge.store.statements import insert_new
+from bridge.store.tables import conversations, deliveries, turns
+from bridge.store.turns import End, delivery_row, end_turns
+from bridge.store.writer import Tx, Write
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Halt:
+    """The turn's task was stopped as a person wished."""
+
+    turn: Turn
+    confirmation: tuple[OutboundMessage, ...]
+    """Told where it ends here, not where it begins anew."""
+
+
+def _halt(tx: Tx, rows: Sequence[Halt]) -> list[bool]:
+    """Cancel the turns, or put them back to begin anew; tells whether another turn waits."""
+    again = set(tx.connection.execute(_RESTARTING, {"ids": [row.turn.id for row in rows]}).scalars())
+    anew = [{"at": row.turn.id, "key": new_id("idk")} for row in rows if row.turn.id in again]
+    if anew:
+        tx.connection.execute(_AGAIN, anew)
+    ends = [
+        End(turn=row.turn, state=TurnState.CANCELLED, status="stopped", deliveries=row.confirmation)
+        for row in rows
+        if row.turn.id not in again
+    ]
+    more = iter(end_turns(tx, ends) if ends else ())
+    return [row.turn.id in again or next(more) for row in rows]
+
+
+_RESTARTING = select(turns.c.id).where(turns.c.id.in_(bindparam("ids", expanding=True)), turns.c.restart)
+_AGAIN = (
+    update(turns)
+    .where(turns.c.id == bindparam("at"))
+    .values(
+        state=TurnState.QUEUED.value,
+        idempotency_key=bindparam("key"),
+        task_id=None,
+        attempt=0,
+        not_before=None,
+        stop_at=None,
+        restart=False,
+        pause=None,
+        paused_at=None,
+    )
+)
+
+HALT: Write[Halt, bool] = Write(_halt, lease=lambda row: row.turn.lease)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """The agent waits for a person; it is looked at again at `until`."""
+
+    turn: Turn
+    task_id: str
+    pause: str
+    until: datetime
+    notice: tuple[OutboundMessage, ...] = ()
+
+
+def _wait(tx: Tx, rows: Sequence[Waiting]) -> list[None]:
+    tx.connection.execute(
+        _PAUSED,
+        [
+            {
+                "at": r.turn.id,
+                "task": r.task_id,
+                "what": r.pause,
+                "until": r.until,
+                "now": tx.now,
+                "more": len(r.notice),
+            }
+            for r in rows
+        ],
+    )
+    tx.connection.execute(_THREAD, [{"at": r.turn.lease.conversation_id, "task": r.task_id} for r in rows])
+    out = [delivery_row(row.turn, message) for row in rows for message in row.notice]
+    if out:
+        tx.connection.execute(deliveries.insert(), out)
+    settle(tx, {row.turn.lease.conversation_id for row in rows if not row.notice})
+    return [None] * len(rows)
+
+
+_PAUSED = (
+    update(turns)
+    .where(turns.c.id == bindparam("at"))
+    .values(
+        state=TurnState.PAUSED.value,
+        task_id=bindparam("task"),
+        status="paused",
+        pause=bindparam("what"),
+        not_before=bindparam("until"),
+        paused_at=func.coalesce(turns.c.paused_at, bindparam("now", type_=turns.c.paused_at.type)),
+        notices=turns.c.notices + bindparam("more"),
+    )
+)
+_THREAD = update(conversations).where(conversations.c.id == bindparam("at")).values(task_id=bindparam("task"))
+
+WAIT: Write[Waiting, None] = Write(_wait, lease=lambda row: row.turn.lease)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something a waiting person should know once, whatever the turn goes through."""
+
+    turn: Turn
+    message: OutboundMessage
+
+
+def _tell(tx: Tx, rows: Sequence[Notice]) -> list[bool]:
+    """Make the notices that are not there yet; tells of each whether it is new."""
+    values = [delivery_row(row.turn, row.message) for row in sorted(rows, key=lambda row: row.turn.id)]
+    new = {(row.turn_id, row.part) for row in insert_new(tx.connection, deliveries, values, "turn_id", "part")}
+    return [(row.turn.id, row.message.part) in new for row in rows]
+
+
+TELL: Write[Notice, bool] = Write(_tell, lease=lambda row: row.turn.lease)
+
+
+def stops_of(connection: Connection, node: str) -> Sequence[str]:
+    """The conversations of this node in which a turn has to be stopped."""
+    query = (
+        select(turns.c.conversation_id)
+        .join(conversations, conversations.c.id == turns.c.conversation_id)
+        .where(
+            turns.c.stop_at.is_not(None),
+            turns.c.state.in_(("queued", "running", "paused")),
+            conversations.c.owner == node,
+        )
+        .limit(1000)
+    )
+    return connection.execute(query).scalars().all()
