@@ -57,6 +57,9 @@ class Pursuit:
 
     async def poll(self, task: Task) -> AsyncIterator[TaskEvent]:
         """Yields a change of status as `task_updated`, the end as `task_finished`, a login as `auth_event`."""
+        if task.finished:  # a sync call has its end already
+            yield TaskEvent("task_finished", task.id, task.record)
+            return
         clock, pause = self.client.clock, self.first_pause
         lost_at = clock.now() + self.patience
         while True:
@@ -65,7 +68,7 @@ class Pursuit:
                 lost_at = clock.now() + self.patience
                 for event in _changes(task, record):
                     yield event
-                if task.finished or task.status == "paused":
+                if task.status in TERMINAL or task.status == "paused":
                     return
             elif wait is None and clock.now() >= lost_at:
                 raise Interrupted(f"the agent no longer shows this turn under task {task.id}")
