@@ -1,10 +1,8 @@
 """The public REST v1 of the embedded agent."""
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -16,7 +14,6 @@ from bridge.agent.server.tasks import ORGANIZATION, STATUSES, list_item, record
 from bridge.agent_rows import TaskFilter, TaskTurn
 from bridge.model import Json
 
-_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 _MOST_TURNS: Final = 500
 
 
@@ -63,10 +60,7 @@ class Rest:
         order = await self._desk.order(request)
         if (version := request.query_params.get("version")) is not None:
             order = order.model_copy(update={"agent_version": version})
-        key = request.headers.get("idempotency-key")
-        if key is not None and not _KEY.fullmatch(key):
-            raise HTTPException(400, "Idempotency-Key must be 1 to 255 printable ASCII characters without spaces.")
-        return await self._desk.take(request.path_params["agent_id"], order, key=key)
+        return await self._desk.take(request.path_params["agent_id"], order, key=self._desk.key_of(request))
 
     async def task(self, request: Request) -> Response:
         """The latest turn of the task."""
