@@ -15,6 +15,7 @@ from bridge.agent_rows import TaskFilter, TaskTurn
 from bridge.model import Json
 
 _MOST_TURNS: Final = 500
+_SINCE: Final = "2026-01-01T00:00:00Z"  # our agents come with the configuration, which knows no birthday
 
 
 class Rest:
@@ -127,7 +128,7 @@ async def health(_: Request) -> Response:
 
 
 def agent_record(agent_id: str, agent: Agent) -> Json:
-    """An agent as both dialects show it; xpander-sdk 2.0.537 needs each of the first seven."""
+    """An agent as both dialects show it; xpander-sdk 2.0.537 needs each of these but the last three (measured)."""
     return {
         "id": agent_id,
         "organization_id": ORGANIZATION,
@@ -136,6 +137,9 @@ def agent_record(agent_id: str, agent: Agent) -> Json:
         "framework": "agno",
         "model_provider": "local",
         "model_name": agent.model,
+        "icon": "",
+        "instructions": {"role": [], "goal": [], "general": ""},
+        "created_at": _SINCE,
         "status": "ACTIVE",
         "graph": [],
         "tools": [],
