@@ -59,8 +59,9 @@ class Client:
 
     async def last_prompt(self, task_id: str) -> str | None:
         """What the thread's last user message says, or None where the service does not tell."""
-        messages = await self._fetch("GET", f"/tasks/{_segment(task_id)}/thread")
-        for message in reversed(messages if isinstance(messages, list) else ()):
+        answer = await self._fetch("GET", f"/tasks/{_segment(task_id)}/thread")
+        messages: list[Any] = answer if isinstance(answer, list) else []
+        for message in reversed(messages):
             if isinstance(message, dict) and message.get("role") == "user":
                 content = message.get("content")
                 return content if isinstance(content, str) else None

@@ -12,10 +12,9 @@ from bridge.agent.server.demo import Demo
 from bridge.agent.server.desk import Agent
 from bridge.clock import Clock
 from bridge.store.database import Store
-from bridge.store.embedded import EmbeddedRows, agent_tasks, agent_turns
+from bridge.store.embedded import EmbeddedRows
 from bridge.store.engine import open_engine
 from bridge.store.migrations import migrate
-from bridge.store.tables import metadata
 from tests.agent.doubles import HeldClock, LeapingClock, ScriptedService, Served
 
 Serve = Callable[..., Awaitable[Served]]
@@ -55,7 +54,6 @@ def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("agent") / "fresh.db"
     engine = open_engine(f"sqlite:///{path}")
     migrate(engine)
-    metadata.create_all(engine, tables=[agent_tasks, agent_turns])
     engine.dispose()
     return path
 

@@ -16,17 +16,15 @@ from bridge.agent.server.demo import Demo
 from bridge.agent.server.desk import Agent
 from bridge.clock import SystemClock
 from bridge.store.database import Store
-from bridge.store.embedded import EmbeddedRows, agent_tasks, agent_turns
+from bridge.store.embedded import EmbeddedRows
 from bridge.store.engine import open_engine
 from bridge.store.migrations import migrate
-from bridge.store.tables import metadata
 
 
 async def serve(database: str, port: int) -> None:
     url, clock = f"sqlite:///{database}", SystemClock()
     engine = open_engine(url)
     migrate(engine)
-    metadata.create_all(engine, tables=[agent_tasks, agent_turns])
     engine.dispose()
     store = Store.open(url, clock)
     listener = socket.create_server(("127.0.0.1", port), backlog=1024)

@@ -9,9 +9,8 @@ import pytest
 
 from bridge.agent_rows import NewTurn, TaskFilter, TaskTurn, TurnChange
 from bridge.store.database import Store
-from bridge.store.embedded import EmbeddedRows, agent_tasks, agent_turns
+from bridge.store.embedded import EmbeddedRows
 from bridge.store.engine import is_sqlite, open_engine
-from bridge.store.tables import metadata
 from tests.agent.doubles import LeapingClock
 
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
@@ -28,7 +27,6 @@ def change(turn: TaskTurn, status: str, **more: Any) -> TurnChange:
 
 @pytest.fixture
 async def rows(store: Store) -> EmbeddedRows:
-    metadata.create_all(store.engine, tables=[agent_tasks, agent_turns])
     return EmbeddedRows(store)
 
 
