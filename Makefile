@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: setup check test demo run format clean
+.PHONY: setup check test test-sdk demo run format clean
 
 setup: $(VENV)/ready
 
@@ -20,6 +20,18 @@ check: setup
 
 test: setup
 	$(BIN)/pytest -q
+
+# The vendor's own SDK against our agent server: heavy (some 300 MB), therefore apart.
+SDK := .venv-sdk
+
+$(SDK)/ready: tests/agent/sdk/requirements.txt
+	$(PYTHON) -m venv $(SDK)
+	$(SDK)/bin/python -m pip install --quiet --requirement $<
+	$(SDK)/bin/python -m pip install --quiet --no-deps xpander-sdk==2.0.537
+	touch $@
+
+test-sdk: setup $(SDK)/ready
+	$(BIN)/python -m tests.agent.sdk.run $(SDK)/bin/python
 
 demo: setup
 	$(BIN)/agent-bridge demo

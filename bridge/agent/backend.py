@@ -4,7 +4,7 @@ import asyncio
 import functools
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, Literal, ParamSpec
 
@@ -190,7 +190,7 @@ class Backend:
                     task.feed(pursuit.stream(task, sent))
                     return task
         except BaseException:
-            await _close(sent)
+            await sent.aclose()
             raise
         raise Interrupted("the agent's stream ended before it named a task; where that repeats, check base_url")
 
@@ -224,7 +224,3 @@ def _plain_task(data: bytes) -> Json | None:
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) and isinstance(record.get("id"), str) else None
-
-
-async def _close(sent: AsyncIterator[Sent]) -> None:
-    await sent.aclose()  # type: ignore[attr-defined]  # it is an async generator

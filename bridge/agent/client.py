@@ -1,7 +1,7 @@
 """The public REST v1 of the agent service, call by call. No retries, no state: callers decide what comes next."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Any, Final
@@ -39,7 +39,7 @@ class Client:
         """Start a turn; the answer comes at once, its task pending."""
         return await self._post_invoke(request, "/async", read_seconds=READ_SECONDS)
 
-    def open_stream(self, request: InvokeRequest) -> AsyncIterator[Sent]:
+    def open_stream(self, request: InvokeRequest) -> AsyncGenerator[Sent, None]:
         """Start a turn and follow it. Nothing is sent before the first step of the iteration.
 
         A service that answers with plain JSON instead yields that task as its only event.
@@ -59,8 +59,9 @@ class Client:
 
     async def last_prompt(self, task_id: str) -> str | None:
         """What the thread's last user message says, or None where the service does not tell."""
-        messages = await self._fetch("GET", f"/tasks/{_segment(task_id)}/thread")
-        for message in reversed(messages if isinstance(messages, list) else ()):
+        answer = await self._fetch("GET", f"/tasks/{_segment(task_id)}/thread")
+        messages: list[Any] = answer if isinstance(answer, list) else []
+        for message in reversed(messages):
             if isinstance(message, dict) and message.get("role") == "user":
                 content = message.get("content")
                 return content if isinstance(content, str) else None
@@ -83,7 +84,7 @@ class Client:
             headers["idempotency-key"] = request.idempotency_key
         return url, headers, json.dumps(request.rest_body(), default=_plain, separators=(",", ":")).encode()
 
-    async def _stream(self, request: InvokeRequest) -> AsyncIterator[Sent]:
+    async def _stream(self, request: InvokeRequest) -> AsyncGenerator[Sent, None]:
         url, headers, content = self._invocation(request, "/stream")
         headers["accept"] = "text/event-stream, application/json"
         call = self._http.stream(
@@ -98,7 +99,7 @@ class Client:
                     return
                 try:
                     # The generator is closed here, not by the collector: the connection goes back at once.
-                    async with aclosing(read_events(response.aiter_bytes())) as events:  # type: ignore[type-var]  # it is an async generator
+                    async with aclosing(read_events(response.aiter_bytes())) as events:
                         async for event in events:
                             yield event
                 except Oversized as error:

@@ -1,7 +1,7 @@
 """Following a turn to its end: by its stream, and by status reads where there is none or it broke."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -36,10 +36,10 @@ class Pursuit:
     reattached: bool = False
     """The call was made in an earlier life: a read that tells nothing of its turn proves nothing."""
 
-    async def stream(self, task: Task, sent: AsyncIterator[Sent]) -> AsyncIterator[TaskEvent]:
+    async def stream(self, task: Task, sent: AsyncGenerator[Sent, None]) -> AsyncGenerator[TaskEvent, None]:
         """Yields the stream's events; where it ends early, a status read decides and polling goes on."""
         try:
-            async with aclosing(sent):  # type: ignore[type-var]  # it is an async generator
+            async with aclosing(sent):
                 async for raw in sent:
                     event = event_from(raw)
                     if event is None:
@@ -55,8 +55,11 @@ class Pursuit:
         async for event in self.poll(task):
             yield event
 
-    async def poll(self, task: Task) -> AsyncIterator[TaskEvent]:
+    async def poll(self, task: Task) -> AsyncGenerator[TaskEvent, None]:
         """Yields a change of status as `task_updated`, the end as `task_finished`, a login as `auth_event`."""
+        if task.finished:  # a sync call has its end already
+            yield TaskEvent("task_finished", task.id, task.record)
+            return
         clock, pause = self.client.clock, self.first_pause
         lost_at = clock.now() + self.patience
         while True:
@@ -65,7 +68,7 @@ class Pursuit:
                 lost_at = clock.now() + self.patience
                 for event in _changes(task, record):
                     yield event
-                if task.finished or task.status == "paused":
+                if task.status in TERMINAL or task.status == "paused":
                     return
             elif wait is None and clock.now() >= lost_at:
                 raise Interrupted(f"the agent no longer shows this turn under task {task.id}")

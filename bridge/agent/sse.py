@@ -5,7 +5,7 @@ cut between two network reads needs no care, and per event it costs a third of h
 by tests/bench/agent.py). A lone CR as a line end, which the standard allows and nobody sends, is not read.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import NamedTuple
 
 
@@ -20,7 +20,7 @@ class Oversized(ValueError):
     """One event is larger than anything an agent has reason to send."""
 
 
-async def read_events(chunks: AsyncIterator[bytes], *, max_bytes: int = 16 << 20) -> AsyncIterator[Sent]:
+async def read_events(chunks: AsyncIterator[bytes], *, max_bytes: int = 16 << 20) -> AsyncGenerator[Sent, None]:
     """Yields each complete event; one that the stream's end cuts off is dropped, as the standard demands.
 
     Raises Oversized above `max_bytes` for one event, and whatever `chunks` raises.

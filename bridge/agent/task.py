@@ -1,7 +1,7 @@
 """A task at the agent, as its caller holds it: what is known of it, and what happens to it."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -43,13 +43,13 @@ class Task:
         *,
         read: Callable[[str], Awaitable[Json]],
         stop: Callable[[str], Awaitable[Json]],
-        polling: "Callable[[Task], AsyncIterator[TaskEvent]]",
+        polling: "Callable[[Task], AsyncGenerator[TaskEvent, None]]",
     ) -> None:
         self.record = record
         self._read = read
         self._stop = stop
         self._polling = polling
-        self._feed: AsyncIterator[TaskEvent] | None = None
+        self._feed: AsyncGenerator[TaskEvent, None] | None = None
 
     def __repr__(self) -> str:
         return f"Task(id={self.id!r}, status={self.status!r})"
@@ -75,7 +75,7 @@ class Task:
         """Whether the turn is over."""
         return self.status in TERMINAL
 
-    def feed(self, events: AsyncIterator[TaskEvent]) -> None:
+    def feed(self, events: AsyncGenerator[TaskEvent, None]) -> None:
         """Follow a stream that is open already; the next `aevents` goes on from there."""
         self._feed = events
 
@@ -86,7 +86,7 @@ class Task:
         Raises Interrupted when the time allowed for the turn is over, or Refused if the key stops working.
         """
         feed, self._feed = self._feed, None
-        async with aclosing(feed or self._polling(self)) as events:  # type: ignore[type-var]  # both are async generators
+        async with aclosing(feed or self._polling(self)) as events:
             async for event in events:
                 yield event
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx2
+import uvicorn
+
 
 class LeapingClock:
     """Waiting takes no time: whoever sleeps finds the clock where he wanted it."""
@@ -130,3 +133,86 @@ def task(status: str = "pending", **more: Any) -> dict[str, Any]:
 
 def event(kind: str, data: Any) -> dict[str, Any]:
     return {"type": kind, "task_id": "t1", "organization_id": "o1", "time": "2026-11-22T09:00:00Z", "data": data}
+
+
+class HeldClock:
+    """Stands still; whoever sleeps is woken by `release` once its time has come."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
+        self.sleepers: list[tuple[datetime, asyncio.Future[None]]] = []
+
+    def now(self) -> datetime:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.sleepers.append((self.time + timedelta(seconds=seconds), future))
+        await future
+
+    async def release(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+        due = [sleeper for sleeper in self.sleepers if sleeper[0] <= self.time]
+        self.sleepers = [sleeper for sleeper in self.sleepers if sleeper[0] > self.time]
+        for _, future in due:
+            if not future.done():
+                future.set_result(None)
+        await asyncio.sleep(0)
+
+    async def until_someone_sleeps(self, seconds: float) -> None:
+        for _ in range(5000):
+            if any(at == self.time + timedelta(seconds=seconds) for at, _ in self.sleepers):
+                return
+            await asyncio.sleep(0.001)
+        raise AssertionError(f"nobody sleeps for {seconds} s")
+
+
+class Served:
+    """An ASGI app behind a real socket, and a client for it."""
+
+    def __init__(self, app: Any, http: httpx2.AsyncClient) -> None:
+        self._http = http
+        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", ws="none", lifespan="on")
+        self._server = uvicorn.Server(config)
+        self._running: asyncio.Task[None] | None = None
+        self.url = ""
+
+    async def start(self) -> None:
+        self._running = asyncio.create_task(self._server.serve())
+        while not self._server.started:
+            assert not self._running.done(), "the server did not start"
+            await asyncio.sleep(0.001)
+        self.url = f"http://127.0.0.1:{self._server.servers[0].sockets[0].getsockname()[1]}"
+
+    async def stop(self) -> None:
+        if self._running is not None:
+            self._running.cancel()  # instead of `should_exit`, which is looked at every 100 ms only
+            await asyncio.gather(self._running, return_exceptions=True)
+        for server in self._server.servers:
+            server.close()
+        for connection in list(self._server.server_state.connections):
+            connection.transport.abort()
+        await self._server.lifespan.shutdown()
+
+    async def call(self, method: str, path: str, body: Any = None, **headers: str) -> httpx2.Response:
+        content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self._http.request(
+            method, self.url + path, content=content, headers={"x-api-key": "key-1", **named}, timeout=10
+        )
+
+    async def settled(self, task_id: str) -> dict[str, Any]:
+        """The task once it no longer runs."""
+        for _ in range(2000):
+            shown: dict[str, Any] = (await self.call("GET", f"/v1/tasks/{task_id}")).json()
+            if shown["status"] not in {"pending", "executing"}:
+                return shown
+            await asyncio.sleep(0.002)
+        raise AssertionError(f"{task_id} still runs")
+
+    async def invoke(self, text: str, **more: Any) -> dict[str, Any]:
+        body = {"input": {"text": text, **more.pop("input", {})}, **more}
+        response = await self.call("POST", "/v1/agents/demo/invoke", body)
+        assert response.status_code == 200, response.text
+        document: dict[str, Any] = response.json()
+        return document

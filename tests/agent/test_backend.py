@@ -148,7 +148,7 @@ async def test_polling_asks_at_growing_distances_until_the_turn_is_over(
 async def test_sync_comes_back_with_the_end_and_still_tells_it(
     http: httpx2.AsyncClient, service: ScriptedService, clock: LeapingClock
 ) -> None:
-    service.script([answer(task("completed")), answer(task("completed"))])
+    service.script([answer(task("completed"))])
     handle = await backend_with(http, service, clock, mode="sync").invoke(HELLO)
     assert handle.result == "the answer"
     assert types(await events_of(handle)) == ["task_finished"]

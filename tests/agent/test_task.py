@@ -1,6 +1,6 @@
 """The handle of a task, as plain data."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ async def unread(task_id: str) -> Json:
     raise AssertionError(task_id)
 
 
-async def no_events(task: Task) -> AsyncIterator[TaskEvent]:
+async def no_events(task: Task) -> AsyncGenerator[TaskEvent, None]:
     if task.status == "never":
         yield TaskEvent("never", task.id, None)
     raise AssertionError(task)

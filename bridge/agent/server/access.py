@@ -28,6 +28,8 @@ class Access:
                 detail = "API key not specified" if given is None else "Invalid API key"
                 await refusal(401, detail)(scope, receive, send)
                 return
+            if scope["path"].startswith("//"):  # a base address with a trailing slash makes the SDK ask so
+                scope = {**scope, "path": "/" + scope["path"].lstrip("/")}
         await self._app(scope, receive, send)
 
     def _knows(self, given: bytes) -> bool:

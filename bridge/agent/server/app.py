@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from bridge.agent.server.access import Access, refusal, refuse
 from bridge.agent.server.brains import Attachment
+from bridge.agent.server.controller import Controller
 from bridge.agent.server.desk import Agent, Desk, Invalid
 from bridge.agent.server.logins import Logins
 from bridge.agent.server.reading import Attach, Reading
@@ -55,12 +56,14 @@ def create_app(
             await beat
         await runs.close()
 
-    return Starlette(
-        routes=[*Rest(desk).routes(), *Logins(desk).routes()],
+    app = Starlette(
+        routes=[*Rest(desk).routes(), *Logins(desk).routes(), *Controller(desk).routes()],
         middleware=[Middleware(Access, api_keys=api_keys)],
         exception_handlers={HTTPException: refuse, Invalid: _unusable, StoreUnavailable: _unavailable},
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # xpander-sdk follows no redirect
+    return app
 
 
 async def _unread(urls: Sequence[str]) -> tuple[Attachment, ...]:

@@ -1,24 +1,28 @@
 """Where both dialects bring what they are asked: takes orders, shows tasks, stops and erases them."""
 
+import json
+import re
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from bridge.agent.server.access import body_of
 from bridge.agent.server.brains import Brain
-from bridge.agent.server.orders import Order
+from bridge.agent.server.orders import Order, OrderInput
 from bridge.agent.server.runs import Run, Runs
-from bridge.agent.server.tasks import FINISHED, LIVE, TaskRows, history, record
-from bridge.agent_rows import NewTurn, TaskTurn, TurnChange
+from bridge.agent.server.tasks import FINISHED, LIVE, TaskRows, changes_of, history, record
+from bridge.agent_rows import Begun, NewTurn, TaskTurn, TurnChange
 from bridge.clock import Clock
 from bridge.model import Json
 
 _ELSEWHERE_SECONDS: Final = 1.0
+_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
+_OBJECT: Final = TypeAdapter(dict[str, Any])
 
 
 class Invalid(Exception):
@@ -48,6 +52,16 @@ class Taken:
     repeated: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A task that was worked on elsewhere."""
+
+    task_id: str | None
+    text: str
+    result: str | None
+    status: str
+
+
 class Desk:
     """The actions of the embedded agent, one method each."""
 
@@ -69,18 +83,28 @@ class Desk:
         try:
             return Order.model_validate_json(await body_of(request, self._max_body))
         except ValidationError as error:
-            raise Invalid(_problems(error)) from error
+            raise Invalid(problems_of(error)) from error
+
+    async def document(self, request: Request) -> Json:
+        """Any JSON object in a request's body. Raises Invalid, or HTTPException 413."""
+        try:
+            return _OBJECT.validate_json(await body_of(request, self._max_body))
+        except ValidationError as error:
+            raise Invalid(problems_of(error)) from error
+
+    def key_of(self, request: Request) -> str | None:
+        """The idempotency key of the header. Raises HTTPException 400 for one that cannot be kept."""
+        key = request.headers.get("idempotency-key")
+        if key is not None and not _KEY.fullmatch(key):
+            raise HTTPException(400, "Idempotency-Key must be 1 to 255 printable ASCII characters without spaces.")
+        return key
 
     async def take(self, agent_id: str, order: Order, *, key: str | None) -> Taken:
         """Store the order and start on it, once for each key. Raises HTTPException 404, 409, 422 or 503."""
         self.agent(agent_id)
         if self._runs.full:
             raise HTTPException(503, "All places are taken; try again shortly.", {"retry-after": "1"})
-        begun = await self.rows.begin(self._new_turn(agent_id, order, key))
-        if begun.how == "busy":
-            raise HTTPException(409, f"Task {begun.turn.task_id} is still at its previous turn.")
-        if begun.how == "foreign":
-            raise HTTPException(422, f"Task {begun.turn.task_id} belongs to agent {begun.turn.agent_id!r}.")
+        begun = _begun(await self.rows.begin(self._new_turn(agent_id, order, key)))
         if begun.how == "repeated":
             return Taken(begun.turn, self._run_of(begun.turn), repeated=True)
         return Taken(begun.turn, self._runs.start(begun.turn), repeated=False)
@@ -133,6 +157,32 @@ class Desk:
         await self.stop(task_id)
         await self.rows.erase(task_id)
 
+    async def update(self, task_id: str, *, status: str | None, result: str | None, changes: Mapping[str, Any]) -> Json:
+        """Change a task's record as a client asks. Raises HTTPException 404.
+
+        A finished turn never comes to life again by this: nobody would work on it.
+        """
+        turn = await self.known(task_id)
+        change = TurnChange(
+            task_id=task_id,
+            number=turn.number,
+            status=None if status in LIVE and turn.status not in LIVE else status,
+            result=None if result is None else result.replace("\x00", "\ufffd"),
+            changes=json.dumps({**changes_of(turn), **changes}) if changes else None,
+            at=self._clock.now(),
+        )
+        turn = await self.rows.change(change) or await self.known(task_id)
+        if (run := self._run_of(turn)) is not None:
+            self._runs.changed(run, turn)
+        return record(turn)
+
+    async def report(self, agent_id: str, report: Report) -> Json:
+        """Store a turn that is over already. Raises HTTPException 404, 409 or 422."""
+        self.agent(agent_id)
+        order = Order(input=OrderInput(text=report.text), id=report.task_id, source="external")
+        turn = replace(self._new_turn(agent_id, order, None), status=report.status, result=report.result)
+        return record(_begun(await self.rows.begin(turn)).turn)
+
     async def resume(self, task_id: str) -> bool:
         """Go on with a paused turn; False where none is paused. Of two calls at once one resumes."""
         turn = await self.known(task_id)
@@ -180,6 +230,15 @@ class Desk:
 _FAR_BACK: Final = 20
 
 
-def _problems(error: ValidationError) -> list[Json]:
+def _begun(begun: Begun) -> Begun:
+    if begun.how == "busy":
+        raise HTTPException(409, f"Task {begun.turn.task_id} is still at its previous turn.")
+    if begun.how == "foreign":
+        raise HTTPException(422, f"Task {begun.turn.task_id} belongs to agent {begun.turn.agent_id!r}.")
+    return begun
+
+
+def problems_of(error: ValidationError) -> list[Json]:
+    """What a 422 lists, without repeating what was sent."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     return [{"loc": ["body", *one["loc"]], "msg": one["msg"], "type": one["type"]} for one in found[:20]]

@@ -136,6 +136,14 @@ class Runs:
             run.work.cancel()
         return await run.ended()
 
+    def changed(self, run: Run, turn: TaskTurn) -> None:
+        """Tell that a client changed the turn's record; if it thereby ended, the work on it ends, too."""
+        run.turn = turn
+        run.add(envelope(turn, "task_updated", record(turn), self._clock.now()))
+        if turn.status not in LIVE and run.thinking and run.work is not None:
+            run.stopped = True
+            run.work.cancel()
+
     async def recover(self) -> None:
         """Runs until cancelled: gives signs of life and takes up the turns of processes that ceased."""
         while True:

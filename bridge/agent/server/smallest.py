@@ -36,6 +36,7 @@ class _Maker:
     def _of_type(self, schema: Mapping[str, Any], depth: int) -> Any:
         kind = schema.get("type")
         kind = kind[0] if isinstance(kind, list) and kind else kind
+        kind = kind if isinstance(kind, str) else None
         if kind == "object" or (kind is None and "properties" in schema):
             return self._object(schema, depth)
         if kind == "array":

@@ -1,7 +1,7 @@
 """An event stream as an answer: what is there goes out at once, silence is filled, nobody is waited for."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
 from typing import Final
 
@@ -40,14 +40,14 @@ class EventStream(Response):
 
     async def _pump(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
-        async with aclosing(_with_signs_of_life(self._source)) as pieces:  # type: ignore[type-var]  # an async generator
+        async with aclosing(_with_signs_of_life(self._source)) as pieces:
             async for piece in pieces:
                 async with asyncio.timeout(_STALLED_SECONDS):
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _with_signs_of_life(source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _with_signs_of_life(source: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     """The source's events as lines, and a comment whenever it is quiet."""
     following = asyncio.ensure_future(anext(source, None))
     try:

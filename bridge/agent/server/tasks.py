@@ -90,7 +90,7 @@ def record(turn: TaskTurn, *, status: str | None = None) -> Json:
         "input": order.echoed_input(),
         "result": turn.result if status == turn.status else None,
         "created_at": stamp(turn.born_at),
-        "updated_at": stamp(turn.updated_at),
+        "updated_at": stamp(turn.updated_at if status == turn.status else turn.created_at),
         "started_at": stamp(turn.created_at),
         "paused_at": stamp(turn.updated_at) if status == "paused" else None,
         "finished_at": stamp(turn.finished_at) if status == turn.status else None,

@@ -1,0 +1,160 @@
+"""The controller dialect of the embedded agent: what xpander-sdk 2.0.537 speaks, with and without a `/{org}` prefix."""
+
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from bridge.agent.server.desk import Desk, Invalid, Report, problems_of
+from bridge.agent.server.orders import TaskId
+from bridge.agent.server.reading import said_in
+from bridge.agent.server.rest import agent_record, wanted_tasks
+from bridge.agent.server.streams import EventStream
+from bridge.agent.server.tasks import CHANGEABLE, STATUSES, list_item, order_of, record, stamp
+from bridge.agent_rows import TaskTurn
+from bridge.model import Json
+
+_MOST_LISTED: Final = 200
+_PREFIXES: Final = ("", "/{organization_id}")
+
+
+class _ReportBody(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    id: TaskId | None = None
+    input: str | None = None
+    is_success: bool = True
+    result: str | None = None
+
+
+class Controller:
+    """Answers are always JSON objects of status 200, since the SDK takes a 204 for a failure (measured)."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def routes(self) -> list[Route]:
+        """Every route twice. Below `/agent-execution/` the id is an agent's for POST, a task's for the rest."""
+        return [
+            Route(prefix + path, endpoint, methods=[method])
+            for prefix in _PREFIXES
+            for method, path, endpoint in (
+                ("GET", "/agent-execution/{task_id}/status", self.status),
+                ("PATCH", "/agent-execution/{task_id}/update", self.update),
+                ("GET", "/agent-execution/{task_id}/events", self.events),
+                ("DELETE", "/agent-execution/{task_id}", self.stop),
+                ("POST", "/agent-execution/{agent_id}", self.create),
+                ("POST", "/agent-execution/{agent_id}/report_task", self.report),
+                ("GET", "/agent-execution/executions/history/{agent_id}", self.history),
+                ("GET", "/agent-execution/executions/history/user/{user_id}", self.history),
+                ("GET", "/activity/{agent_id}/{task_id}", self.activity),
+                ("GET", "/agents/list", self.agents),
+                ("GET", "/agents/{agent_id}", self.agent),
+                ("POST", "/agents-metrics/{agent_id}/execution", accept),
+            )
+        ]
+
+    async def agent(self, request: Request) -> Response:
+        """The first step of the SDK's `invoke_agent`."""
+        agent_id = request.path_params["agent_id"]
+        return JSONResponse(agent_record(agent_id, self._desk.agent(agent_id)))
+
+    async def agents(self, _: Request) -> Response:
+        """A bare array."""
+        return JSONResponse([agent_record(agent_id, agent) for agent_id, agent in self._desk.agents.items()])
+
+    async def create(self, request: Request) -> Response:
+        """The second step; the task is pending, its events can be followed from their start at any later time."""
+        order = await self._desk.order(request)
+        if (version := request.headers.get("x-agent-version")) is not None:
+            order = order.model_copy(update={"agent_version": version})
+        key = self._desk.key_of(request)
+        taken = await self._desk.take(request.path_params["agent_id"], order, key=key)
+        return JSONResponse(record(taken.turn, status=None if taken.repeated else "pending"))
+
+    async def status(self, request: Request) -> Response:
+        """The task as it is now."""
+        return JSONResponse(await self._desk.show(request.path_params["task_id"]))
+
+    async def events(self, request: Request) -> Response:
+        """The latest turn from its start, also for who comes late."""
+        turn = await self._desk.known(request.path_params["task_id"])
+        return EventStream(self._desk.events(turn))
+
+    async def stop(self, request: Request) -> Response:
+        """What this dialect means by DELETE: stop, keep, and answer with the task."""
+        return JSONResponse(await self._desk.stop(request.path_params["task_id"]))
+
+    async def update(self, request: Request) -> Response:
+        """Takes a whole task or some of its keys; what a client may not change is left as it is."""
+        body = await self._desk.document(request)
+        status, result = body.get("status"), body.get("result")
+        if status is not None and status not in STATUSES:
+            raise Invalid([{"loc": ["body", "status"], "msg": f"One of {sorted(STATUSES)}", "type": "enum"}])
+        if result is not None and not isinstance(result, str):
+            raise Invalid([{"loc": ["body", "result"], "msg": "A text; JSON goes as JSON text", "type": "string_type"}])
+        changes = {key: value for key, value in body.items() if key in CHANGEABLE and value is not None}
+        if isinstance(extension := body.get("tool_call_payload_extension"), dict):
+            changes["payload_extension"] = extension
+        task_id = request.path_params["task_id"]
+        return JSONResponse(await self._desk.update(task_id, status=status, result=result, changes=changes))
+
+    async def report(self, request: Request) -> Response:
+        """A task that was worked on elsewhere, told afterwards."""
+        body = _report(await self._desk.document(request))
+        report = Report(
+            task_id=body.id,
+            text=body.input or "",
+            result=body.result,
+            status="completed" if body.is_success else "error",
+        )
+        return JSONResponse(await self._desk.report(request.path_params["agent_id"], report))
+
+    async def history(self, request: Request) -> Response:
+        """A bare array, newest first."""
+        wanted = wanted_tasks(request.query_params, **request.path_params | {"organization_id": None})
+        turns, _ = await self._desk.rows.page(wanted, offset=0, limit=_MOST_LISTED)
+        return JSONResponse([list_item(turn) for turn in turns])
+
+    async def activity(self, request: Request) -> Response:
+        """The thread in this dialect's words: `agent` for `assistant`, text and files apart."""
+        task_id = request.path_params["task_id"]
+        latest = await self._desk.known(task_id)
+        turns = await self._desk.rows.turns(task_id, limit=_MOST_LISTED)
+        return JSONResponse(
+            {
+                "id": task_id,
+                "created_at": stamp(latest.born_at),
+                "messages": [message for turn in turns for message in _spoken(turn)],
+                "user": order_of(latest).echoed_input().get("user"),
+            }
+        )
+
+
+async def accept(request: Request) -> Response:
+    """Metrics that a client reports: taken, not kept."""
+    async for _ in request.stream():
+        pass
+    return JSONResponse({})
+
+
+def _report(document: Json) -> _ReportBody:
+    try:
+        return _ReportBody.model_validate(document)
+    except ValidationError as error:
+        raise Invalid(problems_of(error)) from error
+
+
+def _spoken(turn: TaskTurn) -> list[Json]:
+    order = order_of(turn)
+    return [
+        {
+            "id": f"{turn.task_id}:{turn.number}:{said.role}",
+            "created_at": stamp(turn.created_at if said.role == "user" else turn.updated_at),
+            "role": "agent" if said.role == "assistant" else "user",
+            "content": {"text": said.text, "files": list(order.input.urls) if said.role == "user" else []},
+        }
+        for said in said_in(turn)
+    ]

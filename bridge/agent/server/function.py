@@ -1,0 +1,57 @@
+"""The brain that is a Python function: an agent in five lines.
+
+    async def agent(ask):
+        yield f"Hello {ask.user.get('first_name', 'you')}. "
+        yield f"You said: {ask.text}"
+
+An async generator yields fragments (str), or a Told, Result or Pause; an async function returns the whole answer.
+"""
+
+import importlib
+import inspect
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Any
+
+from bridge.agent.server.brains import Ask, Pause, Result, Told
+from bridge.errors import ConfigError
+
+_STEPS = str | Told | Result | Pause
+
+
+class Function:
+    """What `package.module:function` names, called once per turn."""
+
+    def __init__(self, function: Callable[[Ask], Any]) -> None:
+        self._function = function
+        self._streams = inspect.isasyncgenfunction(function)
+
+    async def answer(self, ask: Ask) -> AsyncIterator[str | Told | Result | Pause]:
+        """Whatever the function yields or returns; anything else than the known kinds is its fault."""
+        if not self._streams:
+            yield _known(await self._function(ask))
+            return
+        async with aclosing(self._function(ask)) as steps:
+            async for step in steps:
+                yield _known(step)
+
+
+def load_function(target: str) -> Function:
+    """The brain that `package.module:function` names. Raises ConfigError with what to mend."""
+    module_name, _, name = target.partition(":")
+    example = "write it as package.module:function"
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError([f"The brain {target!r} cannot be loaded ({error}); {example}."]) from error
+    if not (inspect.iscoroutinefunction(found) or inspect.isasyncgenfunction(found)):
+        raise ConfigError([f"The brain {target!r} is no async function and no async generator."])
+    return Function(found)
+
+
+def _known(step: object) -> str | Told | Result | Pause:
+    if isinstance(step, _STEPS):
+        return step
+    raise TypeError(f"An agent function gave a {type(step).__name__}; it may give str, Told, Result or Pause.")
