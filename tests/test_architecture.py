@@ -20,12 +20,12 @@ DRAWING = {
     "world": "store agent files",
     "ground": "lanes answers",
     "stages": "inbox turns outbox sweeper",
-    "edge": "web app cli demo __main__",
+    "edge": "web app world embedded server serving standalone cli console trial demo __main__",
 }
 APART = {"world", "stages"}  # the rooms of these rows never import each other
 
 ONLY_IN = {
-    "sqlalchemy": "bridge.store",
+    "sqlalchemy": "bridge.store bridge.cli",
     "alembic": "bridge.store",
     "psycopg": "bridge.store",
     "aiohttp": "bridge.egress bridge.gate bridge.transport",
@@ -38,7 +38,7 @@ ONLY_IN = {
     "prometheus_client": "bridge.metrics",
     "typer": "bridge.cli",
     "starlette": "bridge.web bridge.agent.server bridge.app adapters.*.pages adapters.*.fake",
-    "uvicorn": "bridge.app bridge.cli bridge.demo bridge.agent.server adapters.*.fake",
+    "uvicorn": "bridge.serving bridge.embedded adapters.*.fake",
     "slack_bolt": "adapters.slack",
     "slack_sdk": "adapters.slack",
     "jmespath": "adapters.webhook",
