@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 # From the ground up. An import points down, or stays in its row where the row holds together.
 DRAWING = {
     "words": "model errors agent_rows",
-    "tools": "adapter clock tokens sealing backoff markdown telemetry metrics redaction cpu"
+    "tools": "adapter clock tokens sealing backoff markdown telemetry metrics redaction cpu sniffing"
     " signing signing_keys signing_request signing_scheme signature_base"
     " settings options problems expansion units secrets_file"
     " egress transport gate addresses",
@@ -34,10 +34,11 @@ ONLY_IN = {
     "itsdangerous": "bridge.tokens",
     "cryptography": "bridge.sealing bridge.signing_keys",
     "obstore": "bridge.files",
+    "puremagic": "bridge.sniffing",
     "markdown_it": "bridge.markdown",
     "prometheus_client": "bridge.metrics",
     "typer": "bridge.cli",
-    "starlette": "bridge.web bridge.agent.server bridge.app adapters.*.pages adapters.*.fake",
+    "starlette": "bridge.web bridge.agent.server bridge.app bridge.serving adapters.*.pages adapters.*.fake",
     "uvicorn": "bridge.serving bridge.embedded adapters.*.fake",
     "slack_bolt": "adapters.slack",
     "slack_sdk": "adapters.slack",
