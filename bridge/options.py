@@ -41,6 +41,8 @@ def _listen_from_text(text: object) -> object:
 
 
 def _public_url(url: str) -> str:
+    if not url:
+        return url  # derived from `listen`
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment or parts.username:
         raise ValueError("should be the address under which the world reaches this bridge, with http or https")

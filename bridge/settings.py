@@ -24,6 +24,10 @@ AdapterSettings = Callable[[str], type[BaseModel]]
 
 FILE: Final = "bridge.toml"
 EMBEDDED: Final = """
+[bridge]
+listen     = "${BRIDGE_LISTEN:-127.0.0.1:8080}"
+public_url = "${BRIDGE_PUBLIC_URL:-}"
+
 [agents.demo]
 kind  = "embedded"
 brain = "demo"
@@ -101,7 +105,7 @@ class _Loading:
         sources = {name: self._source(name, table, agents) for name, table in self._tables(raw, "sources")}
         self._check_top(raw, sources)
         if self._problems or bridge is None:
-            raise ConfigError([str(problem) for problem in self._problems])
+            raise ConfigError(list(dict.fromkeys(map(str, self._problems))))
         return Settings(
             path=path,
             bridge=_completed(bridge),
@@ -176,7 +180,12 @@ class _Loading:
         except LookupError as error:
             self._report((*place, "adapter"), str(error.args[0] if error.args else error))
             return None
-        own = {key: value for key, value in raw.items() if key not in SourceOptions.model_fields}
+        # An adapter that declares a common option too is given it like its own.
+        own = {
+            key: value
+            for key, value in raw.items()
+            if key not in SourceOptions.model_fields.keys() - model.model_fields
+        }
         return self._validated(model, own, place, also_known=SourceOptions.model_fields)
 
     def _check_top(self, raw: Mapping[str, Any], sources: Mapping[str, Source | None]) -> None:
