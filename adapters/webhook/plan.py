@@ -6,10 +6,14 @@ from functools import partial
 from typing import TypeVar
 
 from adapters.webhook.callback import CallbackSigner
+from adapters.webhook.challenges import methods_of
 from adapters.webhook.identity import IdentityRule
-from adapters.webhook.presets import PRESETS, STANDARD, STANDARD_V1A, Preset
+from adapters.webhook.mapping import DefaultMapping, Maps, MapSettings, mapping_from_settings
+from adapters.webhook.presets import PRESETS, STANDARD, STANDARD_V1A, ChallengeName, Preset
+from adapters.webhook.ready_made import READY_MADE
 from adapters.webhook.settings import SecretSetting, Settings, preset_name, scheme_from_settings
 from adapters.webhook.targets import Target, target_from_text
+from adapters.webhook.vendor import VendorMapping
 from bridge.errors import ConfigError
 from bridge.signing import Scheme, Secret
 
@@ -26,8 +30,15 @@ class Plan:
     scheme: Scheme
     secrets: tuple[Secret, ...]
     identity: IdentityRule
+    mapping: Maps
+    challenge: ChallengeName | None
     signer: CallbackSigner
     allowed: tuple[Target, ...]
+
+    @property
+    def methods(self) -> frozenset[str]:
+        """The HTTP methods this source takes."""
+        return methods_of(self.challenge)
 
     def allows(self, url: str) -> bool:
         """Whether a payload may name this address as its callback."""
@@ -44,6 +55,9 @@ def plan_from_settings(settings: Settings, *, source: str, public_url: str) -> P
     preset = PRESETS.get(preset_name(settings), _NO_PRESET)
     signer = _signer(problems, settings, scheme)
     places = settings.identity if settings.identity is not None else preset.identity
+    mapping = problems.collect("map", partial(_mapping, settings.map, preset)) or DefaultMapping()
+    if (settings.challenge or preset.challenge) == "meta" and settings.challenge_token is None:
+        problems.add("challenge_token", "Meta's verify token is needed, for example '${META_VERIFY_TOKEN}'")
     is_configured = settings.identity is not None
     identity = problems.collect("identity", partial(IdentityRule, scheme, places, is_configured=is_configured))
     allowed = [problems.collect("callback_allow", partial(target_from_text, text)) for text in settings.callback_allow]
@@ -56,9 +70,23 @@ def plan_from_settings(settings: Settings, *, source: str, public_url: str) -> P
         scheme=scheme,
         secrets=secrets,
         identity=identity,
+        mapping=mapping,
+        challenge=settings.challenge or preset.challenge,
         signer=signer,
         allowed=tuple(target for target in allowed if target is not None),
     )
+
+
+def _mapping(settings: MapSettings | None, preset: Preset) -> Maps:
+    if settings is None:
+        if preset.map is None:
+            return DefaultMapping()
+        settings = MapSettings(use=preset.map)
+    if settings.use != "xpander":
+        return mapping_from_settings(settings, READY_MADE)
+    if settings.model_fields_set != {"use"}:
+        raise ValueError("use: 'xpander' takes nothing beside it; its callers say everything in the request")
+    return VendorMapping()
 
 
 class _Problems:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
+from adapters.webhook.mapping import MapSettings
 from adapters.webhook.presets import PRESETS, ChallengeName
 from bridge.signing import Scheme, Secret, secret_from_text
 
@@ -57,6 +58,8 @@ class Settings(BaseModel):
     challenge: ChallengeName | None = None
     challenge_token: SecretStr | None = Field(default=None, description="what Meta calls the verify token")
     allowed_origins: tuple[str, ...] = Field(default=(), description="for the CloudEvents handshake")
+    map: MapSettings | None = None
+    ack_status: Literal[200, 202, 204] = Field(default=202, description="some senders know no other success than 200")
     allow_foreign_task_id: bool = False
     callback: str | None = None
     callback_allow: tuple[str, ...] = Field(default=(), description="addresses a payload may name")
