@@ -19,6 +19,9 @@ MAX_EXPRESSION_CHARS = 4096
 MAX_TEMPLATE_CHARS = 16_384
 MAX_RESULT_CHARS = 1_048_576
 
+# The library checks types before it calls a function, but not all of them: 'x' > 1 and merge({}, null) raise
+# TypeError (jmespath 1.1, found by hypothesis).
+_MISFITS = (JMESPathError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError)
 _SLOT = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 
 
@@ -33,7 +36,7 @@ class Expression:
         """What it finds, None for nothing. Raises Unmappable."""
         try:
             return self.compiled.search(root)
-        except (JMESPathError, RecursionError, ArithmeticError) as error:
+        except _MISFITS as error:
             kind = type(error).__name__
             raise Unmappable(f"the expression {self.text!r} does not fit this document ({kind})") from None
 
