@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
-from adapters.webhook.callback import callback_body, encoded, post_callback
+from adapters.webhook.callback import callback_body, encoded
 from adapters.webhook.challenges import reply_to_signed, reply_to_unsigned
 from adapters.webhook.cloudevents import structured
 from adapters.webhook.document import Document, documents_in, media_type
@@ -72,7 +72,7 @@ class WebhookAdapter:
         if self._plan.settings.callback_format == "cloudevents":
             document = structured(message, self._kit.public_url, document)
         target = self._target(message.return_address)
-        return await post_callback(self._kit, self._plan.signer, target, message, encoded(document))
+        return await self._plan.callbacks.post(self._kit, target, message, encoded(document))
 
     def answer(self, envelope: Envelope, message: OutboundMessage) -> Reply | None:
         """The vendor's own form where its mapping is in use, else the bridge's."""

@@ -36,15 +36,6 @@ class SecretSetting(BaseModel):
         )
 
 
-class ReplyVia(BaseModel):
-    """Another source through which the answer goes out, and the address there (a channel, a mailbox)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    source: str
-    address: str
-
-
 class Settings(BaseModel):
     """One webhook source. Everything but `secrets` has a default."""
 
@@ -65,8 +56,7 @@ class Settings(BaseModel):
     callback_allow: tuple[str, ...] = Field(default=(), description="addresses a payload may name")
     callback_secrets: tuple[SecretSetting, ...] = ()
     callback_format: Literal["standard", "cloudevents"] = "standard"
-    reply_via: ReplyVia | None = None
-    capture: bool = False
+    callback_timeout: float = Field(default=30, gt=0, le=60, description="seconds for one attempt, all in all")
 
 
 def preset_name(settings: Settings) -> str:

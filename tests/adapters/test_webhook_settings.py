@@ -36,14 +36,14 @@ async def problems(**settings: Any) -> tuple[str, ...]:
             "sources.acme.scheme: 'nonsense' is no preset; use one of api-key",
         ),
         ({"scheme": "none"}, "sources.acme.scheme: 'none' lets anybody in; set allow_unverified = true"),
-        ({"secrets": [SECRET]}, "sources.acme.secrets.0: the secret is not base64, for example whsec_"),
+        ({"secrets": [SECRET]}, "sources.acme.secrets[0]: the secret is not base64, for example whsec_"),
         (
             {"secrets": [SIGNING["standard"], "whsec_QQ=="]},
-            "sources.acme.secrets.1: the secret has 1 bytes; at least 16",
+            "sources.acme.secrets[1]: the secret has 1 bytes; at least 16",
         ),
-        ({"scheme": "github", "secrets": [""]}, "sources.acme.secrets.0: the secret has 0 bytes"),
-        ({"scheme": "discord", "secrets": ["00"]}, "sources.acme.secrets.0: an ed25519 public key has 32 bytes"),
-        ({"scheme": "sendgrid", "secrets": ["AAAA"]}, "sources.acme.secrets.0: this is no ECDSA key"),
+        ({"scheme": "github", "secrets": [""]}, "sources.acme.secrets[0]: the secret has 0 bytes"),
+        ({"scheme": "discord", "secrets": ["00"]}, "sources.acme.secrets[0]: an ed25519 public key has 32 bytes"),
+        ({"scheme": "sendgrid", "secrets": ["AAAA"]}, "sources.acme.secrets[0]: this is no ECDSA key"),
         ({"scheme": "meta", "secrets": [SECRET]}, "sources.acme.challenge_token: Meta's verify token is needed"),
         (
             {"scheme": "github", "secrets": [SECRET], "verify": {"algorithm": "sha1"}},
@@ -84,7 +84,7 @@ async def problems(**settings: Any) -> tuple[str, ...]:
                 "callback": "https://x.example.com",
                 "callback_secrets": ["short"],
             },
-            "sources.acme.callback_secrets.0: the secret",
+            "sources.acme.callback_secrets[0]: the secret",
         ),
     ],
 )
@@ -99,7 +99,7 @@ async def test_all_problems_are_told_together() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"secret": "x"}, {"secrets": "x"}, {"map": {"txt": "x"}}, {"reply_via": {"source": "team"}}, {"ack_status": 500}],
+    [{"secret": "x"}, {"secrets": "x"}, {"map": {"txt": "x"}}, {"ack_status": 500}],
 )
 def test_an_unknown_key_is_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
@@ -110,13 +110,6 @@ def test_a_secret_does_not_show_in_the_settings() -> None:
     settings = Settings.model_validate({"secrets": [SECRET], "challenge_token": SECRET, "callback_secrets": [SECRET]})
     assert SECRET not in repr(settings)
     assert SECRET not in str(settings.model_dump())
-
-
-async def test_what_the_core_asks_for_is_handed_on() -> None:
-    via = {"source": "team", "address": "C0123"}
-    adapter = await built(scheme="bearer", secrets=[SECRET], reply_via=via, capture=True)
-    assert adapter.reply_via is not None
-    assert (adapter.reply_via.source, adapter.reply_via.address, adapter.capture) == ("team", "C0123", True)
 
 
 async def test_unverified_is_possible_where_it_is_said_twice() -> None:

@@ -171,7 +171,8 @@ def test_of_several_signatures_ours_counts() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "sig1", "sig1=", "sig1=()", 'sig1=("@method"', 'sig1=("@method" "@method");created=1', 'sig1=("@method"  "@path")',
+        "sig1", "sig1=", "sig1=()", 'sig1=("@method"', 'sig1=("@method" "@method");created=1',
+        'sig1=("@method"  "@path")',
         'sig1=("date";sf);created=1', 'sig1=("@method");created=1;created=2', 'sig1=("@unknown");created=1',
         'sig1=("Date");created=1', 'sig1=("missing");created=1', 'sig1=("@method");created=1,', "sig1=?1", ",", "=",
         'sig1=("@method");created=1, sig1=("@path");created=1', 'sig1=("@method") ;created=1', 'S=("@method")',
