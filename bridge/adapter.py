@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 import httpx2
 
 from bridge.clock import Clock
-from bridge.model import Envelope, FileRef, InboundMessage, OutboundMessage, Received
+from bridge.model import Envelope, FileRef, InboundMessage, OutboundMessage, Received, Reply
 from bridge.tokens import Tokens
 
 R = TypeVar("R")
@@ -148,6 +148,15 @@ class Handshakes(Protocol):
 
     methods: frozenset[str]
     """All HTTP methods it takes, POST included."""
+
+
+@runtime_checkable
+class Answers(Protocol):
+    """Has its own form for the answer to a caller that waited for it."""
+
+    def answer(self, envelope: Envelope, message: OutboundMessage) -> Reply | None:
+        """The response that carries the turn's answer, or None for the bridge's own form."""
+        ...
 
 
 @runtime_checkable

@@ -174,6 +174,8 @@ class Received:
     messages: tuple[InboundMessage, ...] | None = ()
     reply: Reply | None = None
     """None: the core answers 202 with message_id, conversation_id and status_url."""
+    wait_seconds: float | None = None
+    """How long the caller is to be kept for the answer although it sent no `Prefer: wait`; see `Answers`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ and reading them leniently would mean verifying other bytes than were signed.
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 import re
@@ -15,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 from bridge.model import Envelope
-from bridge.signing_keys import Secret, make_signature, matches
+from bridge.signing_keys import Secret, decode, make_signature, matches
 from bridge.signing_request import only_value, public_url, refused, wire
 from bridge.signing_scheme import Scheme
 
@@ -185,9 +184,8 @@ def _inputs(text: str) -> dict[str, SignatureInput]:
 
 
 def _binaries(text: str) -> dict[str, bytes]:
-    return {
-        match[1]: binascii.a2b_base64(match[2][1:-1].encode(), strict_mode=True) for match in _members(_BINARY, text)
-    }
+    found = {match[1]: decode("base64", match[2][1:-1]) for match in _members(_BINARY, text)}
+    return {label: raw for label, raw in found.items() if raw is not None}
 
 
 def _members(pattern: re.Pattern[str], text: str) -> list[re.Match[str]]:

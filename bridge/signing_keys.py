@@ -4,7 +4,6 @@ import base64
 import binascii
 import hashlib
 import hmac
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,7 +27,7 @@ PublicKey: TypeAlias = Ed25519PublicKey | EllipticCurvePublicKey
 PrivateKey: TypeAlias = Ed25519PrivateKey | EllipticCurvePrivateKey
 
 _ECDSA = ECDSA(hashes.SHA256())
-_BASE64URL = re.compile(rb"[A-Za-z0-9_-]*={0,2}")
+_FROM_URL_ALPHABET = bytes.maketrans(b"-_", b"+/")
 _P256_HALF = 32
 
 
@@ -118,7 +117,7 @@ def decode(encoding: Encoding, text: str) -> bytes | None:
             case "hex":
                 return binascii.unhexlify(raw)
             case "base64":
-                return binascii.a2b_base64(raw, strict_mode=True)
+                return _from_base64(raw)
             case "base64url":
                 return _from_base64url(raw)
             case "text":
@@ -140,13 +139,18 @@ def encode(encoding: Encoding, signature: bytes) -> str:
             return signature.decode("latin-1")
 
 
+def _from_base64(raw: bytes) -> bytes:
+    decoded = binascii.a2b_base64(raw)
+    if binascii.b2a_base64(decoded, newline=False) != raw:  # one spelling per value; strict_mode lets some more through
+        raise ValueError("not base64 as it is written")
+    return decoded
+
+
 def _from_base64url(raw: bytes) -> bytes:
-    if not _BASE64URL.fullmatch(raw):
+    if b"+" in raw or b"/" in raw:
         raise ValueError("not base64url")
     bare = raw.rstrip(b"=")  # RFC 4648, section 5: padding is optional in this alphabet
-    return binascii.a2b_base64(
-        bare.translate(bytes.maketrans(b"-_", b"+/")) + b"=" * (-len(bare) % 4), strict_mode=True
-    )
+    return _from_base64(bare.translate(_FROM_URL_ALPHABET) + b"=" * (-len(bare) % 4))
 
 
 def _has_signed(key: PublicKey, content: bytes, candidate: bytes) -> bool:
@@ -182,18 +186,18 @@ def _key_bytes(scheme: Scheme, text: str) -> bytes:
         if text.startswith(prefix):
             text = text.removeprefix(prefix)
             break
-    match scheme.key:
-        case "utf8":
-            return text.encode()
-        case "base64":
-            padding = "=" * (-len(text) % 4)  # secrets are handed out with and without it
-            decoded = decode("base64", text + padding) if text.isascii() else None
-        case "hex":
-            decoded = decode("hex", text) if text.isascii() else None
-    if decoded is None:
-        example = f", for example {scheme.prefixes[0]}{'MfKQ9r8G…'}" if scheme.prefixes else ""
-        raise ValueError(f"the secret is not {scheme.key}{example}")
-    return decoded
+    raw = text.encode()
+    try:
+        match scheme.key:
+            case "utf8":
+                return raw
+            case "hex":
+                return binascii.unhexlify(raw)
+            case "base64":  # secrets are handed out with and without padding
+                return binascii.a2b_base64(raw + b"=" * (-len(raw) % 4), strict_mode=True)
+    except ValueError:
+        example = f", for example {scheme.prefixes[0]}MfKQ9r8G…" if scheme.prefixes else ""
+        raise ValueError(f"the secret is not {scheme.key}{example}") from None
 
 
 def _ed25519_keys(raw: bytes) -> tuple[Ed25519PublicKey, Ed25519PrivateKey | None]:

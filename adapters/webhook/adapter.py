@@ -2,38 +2,44 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
-from adapters.webhook.callback import callback_body, encoded, post_callback
-from adapters.webhook.document import Document, document_of, media_type
+from adapters.webhook.callback import callback_body, encoded
+from adapters.webhook.challenges import reply_to_signed, reply_to_unsigned
+from adapters.webhook.cloudevents import structured
+from adapters.webhook.document import Document, documents_in, media_type
 from adapters.webhook.identity import Identity
-from adapters.webhook.message import Unmappable, fields_from_content, message_from_fields
+from adapters.webhook.message import fields_from_content, message_from_fields
 from adapters.webhook.multipart import Upload, has_uploads
+from adapters.webhook.plain import Unmappable
 from adapters.webhook.plan import Plan
+from adapters.webhook.vendor import WAIT_SECONDS, VendorMapping
 from bridge.adapter import Kit
 from bridge.backoff import STANDARD_WEBHOOKS
 from bridge.errors import Malformed, Permanent, TooLarge, Unsupported
-from bridge.model import Author, Candidate, Envelope, FileRef, InboundMessage, OutboundMessage, Received
+from bridge.model import Author, Candidate, Envelope, FileRef, InboundMessage, OutboundMessage, Received, Reply
 from bridge.signing import Verified, verify
 
-TO_CALLBACK = json.dumps({"to": "callback"})
+MAX_REASON_CHARS = 300
+_TO_CALLBACK = json.dumps({"to": "callback"})
 
 
 class WebhookAdapter:
     """Receives what a system posts and answers by signed callback. Holds nothing but its configuration."""
 
     max_chars = 10_000_000
-    methods = frozenset({"POST"})
     schedule: Sequence[float] = STANDARD_WEBHOOKS
 
     def __init__(self, plan: Plan, kit: Kit) -> None:
         self._plan = plan
         self._kit = kit
-        self.reply_via = plan.settings.reply_via
-        self.capture = plan.settings.capture
+        self.methods = plan.methods
 
     async def receive(self, envelope: Envelope) -> Received:
-        """Verified first; then a message, a parked one if none can be made of it, or a file form to be read later."""
+        """Verified first; then messages, parked where none can be made, or a form with files to be read later."""
         plan = self._plan
+        if envelope.method != "POST":
+            return Received(reply=self._handshake(envelope))
         if len(envelope.body) > self._kit.max_body:
             raise TooLarge(f"The body is larger than the {self._kit.max_body} bytes this source takes.")
         if (envelope.header("content-encoding") or "identity") != "identity":
@@ -41,51 +47,94 @@ class WebhookAdapter:
         verified = verify(plan.scheme, plan.secrets, envelope, envelope.received_at)
         if media_type(envelope) == "multipart/form-data" and has_uploads(envelope):
             # Storing files is no work for the time before the acknowledgement.
-            return Received(delivery_key=plan.identity.identify(envelope, None, None).message_key, messages=None)
-        document = document_of(envelope)
-        identity = plan.identity.identify(envelope, document.content, verified)
-        return Received(
-            delivery_key=identity.delivery_key,
-            messages=(self._message(document, identity, _signer(verified) or envelope.source, ()),),
-        )
+            key = plan.identity.identify(envelope, None, None).message_key
+            return Received(delivery_key=key, messages=None, reply=self._acknowledgement())
+        documents = documents_in(envelope)
+        if len(documents) == 1:
+            reply = reply_to_signed(plan.challenge, documents[0].content, verified.secret)
+            if reply is not None:
+                return Received(reply=reply)
+        return self._received(documents, envelope, verified)
 
     async def read(self, envelope: Envelope) -> Sequence[InboundMessage]:
-        """A form with files: stores the files and reads the rest."""
-        try:
-            document = document_of(envelope)
-        except Malformed as error:
-            identity = self._plan.identity.identify(envelope, None, None)
-            return (_parked(identity, str(error), envelope.source),)
-        uploads = [await self._stored(upload) for upload in document.uploads]
+        """A form with files: stores the files and reads the rest. The same files again are the same references."""
         identity = self._plan.identity.identify(envelope, None, None)
-        return (self._message(document, identity, envelope.source, uploads),)
+        try:
+            (document,) = documents_in(envelope)
+        except Malformed as error:
+            return (_parked(identity.message_key, str(error), envelope.source),)
+        uploads = [await self._stored(upload) for upload in document.uploads]
+        return (self._message(document, identity.message_key, envelope.source, uploads),)
 
     async def send(self, message: OutboundMessage) -> str:
         """One attempt of the callback. Returns the delivery id: it is the receiver's id, too."""
-        body = encoded(callback_body(self._kit, message))
-        return await post_callback(self._kit, self._plan.signer, self._target(message.return_address), message, body)
+        document = callback_body(self._kit, message)
+        if self._plan.settings.callback_format == "cloudevents":
+            document = structured(message, self._kit.public_url, document)
+        target = self._target(message.return_address)
+        return await self._plan.callbacks.post(self._kit, target, message, encoded(document))
 
-    def _message(
-        self, document: Document, identity: Identity, signer: str, uploads: Sequence[FileRef]
-    ) -> InboundMessage:
+    def answer(self, envelope: Envelope, message: OutboundMessage) -> Reply | None:
+        """The vendor's own form where its mapping is in use, else the bridge's."""
+        vendor = self._plan.mapping
+        if not isinstance(vendor, VendorMapping):
+            return None
+        (document,) = documents_in(envelope)
+        return vendor.answer(document, message, self._kit.clock.now())
+
+    def _handshake(self, envelope: Envelope) -> Reply:
+        settings = self._plan.settings
+        token = settings.challenge_token
+        return reply_to_unsigned(
+            self._plan.challenge,
+            envelope,
+            [secret for secret in self._plan.secrets if secret.is_active(envelope.received_at)],
+            token=token.get_secret_value() if token else None,
+            origins=settings.allowed_origins,
+        )
+
+    def _received(self, documents: Sequence[Document], envelope: Envelope, verified: Verified) -> Received:
+        if not documents:
+            return Received(reply=Reply(status=200))  # an empty batch is a valid one
+        signer = (verified.secret.name if verified.secret else "") or envelope.source
+        identity: Identity = self._plan.identity.identify(envelope, documents[0].content, verified)
+        positions = [None] if len(documents) == 1 else range(len(documents))
+        messages = tuple(
+            self._message(document, self._plan.identity.of_part(identity, document, at), signer, ())
+            for at, document in zip(positions, documents, strict=True)
+        )
+        reply, wait_seconds = self._acknowledgement(), None
+        if isinstance(vendor := self._plan.mapping, VendorMapping):
+            is_asynchronous = vendor.is_asynchronous(documents[0])
+            reply, wait_seconds = (vendor.started(), None) if is_asynchronous else (None, WAIT_SECONDS)
+        return Received(delivery_key=identity.delivery_key, messages=messages, reply=reply, wait_seconds=wait_seconds)
+
+    def _acknowledgement(self) -> Reply | None:
+        status = self._plan.settings.ack_status
+        return None if status == 202 else Reply(status=status)  # noqa: PLR2004 - the core's own answer
+
+    def _message(self, document: Document, key: str, signer: str, uploads: Sequence[FileRef]) -> InboundMessage:
         try:
-            fields = fields_from_content(document.content)
+            mapped = self._plan.mapping.read(document)
+            if mapped.declined is not None:
+                return replace(_parked(key, "", signer), parked=None, declined=mapped.declined)
+            fields = fields_from_content(mapped.content)
             return message_from_fields(
                 fields,
-                message_key=identity.message_key,
+                message_key=mapped.message or key,
                 return_address=self._return_address(fields.callback),
                 signer=signer,
                 uploads=uploads,
                 foreign_task_id=self._plan.settings.allow_foreign_task_id,
             )
         except Unmappable as reason:
-            return _parked(identity, str(reason), signer)
+            return _parked(key, str(reason), signer)
 
     def _return_address(self, wanted: str | None) -> str:
         """The caller's own address only from inside the allow-list; any other is as if it had not been given."""
         if wanted and self._plan.allows(wanted):
             return json.dumps({"url": wanted})
-        return TO_CALLBACK if self._plan.settings.callback else ""
+        return _TO_CALLBACK if self._plan.settings.callback else ""
 
     def _target(self, return_address: str) -> str:
         try:
@@ -103,15 +152,11 @@ class WebhookAdapter:
         return await self._kit.files.store(upload.name, upload.media_type, upload.content, origin=self._kit.source)
 
 
-def _signer(verified: Verified) -> str | None:
-    return verified.secret.name if verified.secret else None
-
-
-def _parked(identity: Identity, reason: str, signer: str) -> InboundMessage:
+def _parked(key: str, reason: str, signer: str) -> InboundMessage:
     return InboundMessage(
-        message_key=identity.message_key,
-        conversation=(Candidate(value=identity.message_key, matched_by="message"),),
+        message_key=key,
+        conversation=(Candidate(value=key, matched_by="message"),),
         return_address="",
         author=Author(id=signer),
-        parked=reason,
+        parked=reason[:MAX_REASON_CHARS],
     )

@@ -2,8 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -17,7 +16,6 @@ from bridge.errors import Denied, Permanent, Retryable
 from bridge.model import Envelope, FileRef, OutboundMessage
 from bridge.signing import Secret, sign
 
-TIMEOUT_SECONDS = 30
 MAX_RESPONSE_BYTES = 65_536
 MAX_RETRY_AFTER_SECONDS = 86_400
 FILE_LIFETIME = timedelta(days=7)
@@ -28,13 +26,28 @@ _FAILED = frozenset({"failed", "error", "stopped"})
 
 
 @dataclass(frozen=True, slots=True)
-class CallbackSigner:
-    """The keys that sign what goes out; every active one does, so that receivers can rotate."""
+class Callbacks:
+    """The keys that sign what goes out, and how long an attempt may take.
 
-    symmetric: tuple[Secret, ...]
-    asymmetric: tuple[Secret, ...]
+    Every active key signs, so that receivers can rotate.
+    """
 
-    def signed(self, envelope: Envelope, now: datetime) -> Envelope:
+    symmetric: tuple[Secret, ...] = ()
+    asymmetric: tuple[Secret, ...] = ()
+    timeout_seconds: float = 30
+
+    async def post(self, kit: Kit, url: str, message: OutboundMessage, body: bytes) -> str:
+        """Make one attempt; returns the delivery id, which the receiver dedupes on. Raises Retryable or Permanent."""
+        now = kit.clock.now()
+        try:
+            request = self._signed(_unsigned(kit.source, message, body, now), now)
+        except ValueError as error:
+            raise Permanent(f"The callback cannot be signed: {error}.") from None
+        status, retry_after = await _post(kit.guarded_http, url, request, self.timeout_seconds)
+        _judge(status, retry_after, now)
+        return message.delivery_id
+
+    def _signed(self, envelope: Envelope, now: datetime) -> Envelope:
         """The request with webhook-timestamp and webhook-signature. ValueError where no key is active."""
         signatures: list[str] = []
         for scheme, secrets in ((STANDARD, self.symmetric), (STANDARD_V1A, self.asymmetric)):
@@ -46,31 +59,14 @@ class CallbackSigner:
         return _with_header(signed, "webhook-signature", " ".join(signatures))
 
 
-async def post_callback(kit: Kit, signer: CallbackSigner, url: str, message: OutboundMessage, body: bytes) -> str:
-    """Make one attempt; returns the delivery id, which the receiver dedupes on. Raises Retryable or Permanent."""
-    now = kit.clock.now()
+def _unsigned(source: str, message: OutboundMessage, body: bytes, now: datetime) -> Envelope:
     content_type = "application/cloudevents+json" if body.startswith(b'{"specversion"') else "application/json"
-    unsigned = Envelope(
-        source=kit.source,
-        method="POST",
-        path="",
-        query="",
-        headers=(
-            ("content-type", content_type),
-            ("user-agent", "agent-bridge"),
-            ("webhook-id", message.delivery_id),
-            ("idempotency-key", f'"{message.delivery_id}"'),
-        ),
-        body=body,
-        received_at=now,
+    headers = (
+        ("content-type", content_type),
+        ("webhook-id", message.delivery_id),
+        ("idempotency-key", f'"{message.delivery_id}"'),
     )
-    try:
-        request = signer.signed(unsigned, now)
-    except ValueError as error:
-        raise Permanent(f"The callback cannot be signed: {error}.") from None
-    status, retry_after = await _post(kit.guarded_http, url, request)
-    _judge(status, retry_after, now)
-    return message.delivery_id
+    return Envelope(source=source, method="POST", path="", query="", headers=headers, body=body, received_at=now)
 
 
 def callback_body(kit: Kit, message: OutboundMessage) -> dict[str, Any]:
@@ -113,13 +109,13 @@ def _file(kit: Kit, ref: FileRef) -> dict[str, Any]:
     return {"url": url, "name": ref.name, "media_type": ref.media_type, "size": ref.size}
 
 
-async def _post(client: httpx2.AsyncClient, url: str, request: Envelope) -> tuple[int, str | None]:
+async def _post(client: httpx2.AsyncClient, url: str, request: Envelope, seconds: float) -> tuple[int, str | None]:
     """The status and the Retry-After of the answer; its body is let go, nobody here may read it to anyone."""
     answer: tuple[int, str | None] | None = None
     try:
         # One deadline over everything: a receiver that sends a byte a second would outlive any read timeout.
         async with (
-            asyncio.timeout(TIMEOUT_SECONDS),
+            asyncio.timeout(seconds),
             client.stream(
                 "POST", url, content=request.body, headers=list(request.headers), follow_redirects=False
             ) as response,
@@ -177,13 +173,5 @@ def _seconds(retry_after: str | None, now: datetime) -> float | None:
 
 
 def _with_header(envelope: Envelope, name: str, value: str) -> Envelope:
-    others: Sequence[tuple[str, str]] = [pair for pair in envelope.headers if pair[0] != name]
-    return Envelope(
-        source=envelope.source,
-        method=envelope.method,
-        path=envelope.path,
-        query=envelope.query,
-        headers=(*others, (name, value)),
-        body=envelope.body,
-        received_at=envelope.received_at,
-    )
+    others = tuple(pair for pair in envelope.headers if pair[0] != name)
+    return replace(envelope, headers=(*others, (name, value)))

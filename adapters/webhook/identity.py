@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from adapters.webhook.cloudevents import event_key
+from adapters.webhook.document import Document
 from bridge.errors import Malformed
 from bridge.model import Envelope
 from bridge.signing import Location, Scheme, Verified, location_from_text, value_at_path, values_at
@@ -42,7 +44,7 @@ class IdentityRule:
         for location in self._locations:
             value = _value(envelope, content, location)
             if value:
-                key = _bounded(value)
+                key = bounded(value)
                 trusted = self._is_configured or not self._has_signature or self._is_signed(location)
                 return Identity(key if trusted else _fallback(envelope, verified), key)
         idempotency_key = idempotency_key_of(envelope)
@@ -50,6 +52,12 @@ class IdentityRule:
         if idempotency_key is None:
             return Identity(fallback, fallback)
         return Identity(fallback if self._has_signature else idempotency_key, idempotency_key)
+
+    def of_part(self, identity: Identity, document: Document, at: int | None) -> str:
+        """The message key of one document: a CloudEvent's own identity where it can be believed, else by position."""
+        if document.event and (document.is_signed_event or not self._has_signature):
+            return bounded(event_key(document.event))
+        return identity.message_key if at is None else f"{identity.message_key}:{at}"
 
     def _is_signed(self, location: Location) -> bool:
         if location.place == "json" and self._scheme.covers_body:
@@ -88,7 +96,7 @@ def _fallback(envelope: Envelope, verified: Verified | None) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _bounded(value: str) -> str:
+def bounded(value: str) -> str:
     """The id itself where it is short and printable, else a digest of it."""
     if len(value) <= MAX_ID_CHARS and _PLAIN.fullmatch(value):
         return value

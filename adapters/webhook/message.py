@@ -7,11 +7,13 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from adapters.webhook.plain import Unmappable
 from bridge.model import Author, Candidate, FileRef, InboundMessage, RequestOptions
 
 MAX_KEY_CHARS = 512
 MAX_METADATA_CHARS = 65_536
 MAX_FILES = 100
+MAX_DEPTH = 32
 _NO_OPTIONS = RequestOptions()
 _OPTIONS = tuple(RequestOptions.__dataclass_fields__)
 
@@ -69,10 +71,6 @@ class Fields(BaseModel):
     metadata: dict[str, Any] = Field(default_factory=dict)
     callback: str | None = None
     quoted: str = ""
-
-
-class Unmappable(ValueError):
-    """Authentic and readable, but no message can be made of it; the text says why, for a person."""
 
 
 def fields_from_content(content: object) -> Fields:
@@ -139,12 +137,22 @@ def _check_size(fields: Fields) -> None:
         value = getattr(fields, name)
         if not value:
             continue
+        if _is_deep(value, MAX_DEPTH):
+            raise Unmappable(f"{name}: nested more than {MAX_DEPTH} deep")
         try:
             size = len(json.dumps(value, allow_nan=False))
-        except (ValueError, RecursionError):
-            raise Unmappable(f"{name}: not plain JSON") from None
+        except ValueError:  # 1e999 was read as infinity
+            raise Unmappable(f"{name}: a number is too large") from None
         if size > MAX_METADATA_CHARS:
             raise Unmappable(f"{name}: longer than {MAX_METADATA_CHARS} characters of JSON")
+
+
+def _is_deep(value: object, limit: int) -> bool:
+    if isinstance(value, dict):
+        return limit == 0 or any(_is_deep(child, limit - 1) for child in value.values())
+    if isinstance(value, list):
+        return limit == 0 or any(_is_deep(child, limit - 1) for child in value)
+    return False
 
 
 def _options(fields: Fields) -> RequestOptions:

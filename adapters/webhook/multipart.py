@@ -57,14 +57,15 @@ def _boundary(envelope: Envelope) -> bytes:
 
 def _split(body: bytes, boundary: bytes) -> list[tuple[bytes, bytes]]:
     """Head and content of each part. The last delimiter must be there: a body cut short is no form."""
-    _, *sections = (b"\r\n" + body).split(b"\r\n--" + boundary, MAX_PARTS + 2)
-    if not sections or not sections[-1].startswith(b"--") or len(sections) > MAX_PARTS + 1:
+    delimiter = re.compile(rb"\r\n--" + re.escape(boundary) + rb"(--|[ \t]*\r\n)")
+    _, *rest = delimiter.split(b"\r\n" + body, MAX_PARTS + 1)
+    ends, sections = rest[::2], rest[1::2]
+    if b"--" not in ends:
         raise Malformed(f"The multipart body is cut short, or has more than {MAX_PARTS} parts.")
     parts = []
-    for section in sections[:-1]:
-        padding, newline, rest = section.partition(b"\r\n")
-        head, blank, content = rest.partition(b"\r\n\r\n")
-        if padding.strip(b" \t") or not newline or not blank:
+    for section in sections[: ends.index(b"--")]:
+        head, blank, content = section.partition(b"\r\n\r\n")
+        if not blank:
             raise Malformed("A part of the multipart body cannot be read.")
         parts.append((head, content))
     return parts

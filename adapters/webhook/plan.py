@@ -5,11 +5,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from adapters.webhook.callback import CallbackSigner
+from adapters.webhook.callback import Callbacks
+from adapters.webhook.challenges import methods_of
 from adapters.webhook.identity import IdentityRule
-from adapters.webhook.presets import PRESETS, STANDARD, STANDARD_V1A, Preset
+from adapters.webhook.mapping import DefaultMapping, Maps, MapSettings, mapping_from_settings
+from adapters.webhook.presets import PRESETS, STANDARD, STANDARD_V1A, ChallengeName, Preset
+from adapters.webhook.ready_made import READY_MADE
 from adapters.webhook.settings import SecretSetting, Settings, preset_name, scheme_from_settings
 from adapters.webhook.targets import Target, target_from_text
+from adapters.webhook.vendor import VendorMapping
 from bridge.errors import ConfigError
 from bridge.signing import Scheme, Secret
 
@@ -26,8 +30,15 @@ class Plan:
     scheme: Scheme
     secrets: tuple[Secret, ...]
     identity: IdentityRule
-    signer: CallbackSigner
+    mapping: Maps
+    challenge: ChallengeName | None
+    callbacks: Callbacks
     allowed: tuple[Target, ...]
+
+    @property
+    def methods(self) -> frozenset[str]:
+        """The HTTP methods this source takes."""
+        return methods_of(self.challenge)
 
     def allows(self, url: str) -> bool:
         """Whether a payload may name this address as its callback."""
@@ -42,8 +53,11 @@ def plan_from_settings(settings: Settings, *, source: str, public_url: str) -> P
     if scheme.kind != "none" and not settings.secrets:
         problems.add("secrets", "at least one is needed, for example secrets = ['${ORDERS_SECRET}']")
     preset = PRESETS.get(preset_name(settings), _NO_PRESET)
-    signer = _signer(problems, settings, scheme)
+    callbacks = _callbacks(problems, settings, scheme)
     places = settings.identity if settings.identity is not None else preset.identity
+    mapping = problems.collect("map", partial(_mapping, settings.map, preset)) or DefaultMapping()
+    if (settings.challenge or preset.challenge) == "meta" and settings.challenge_token is None:
+        problems.add("challenge_token", "Meta's verify token is needed, for example '${META_VERIFY_TOKEN}'")
     is_configured = settings.identity is not None
     identity = problems.collect("identity", partial(IdentityRule, scheme, places, is_configured=is_configured))
     allowed = [problems.collect("callback_allow", partial(target_from_text, text)) for text in settings.callback_allow]
@@ -56,9 +70,23 @@ def plan_from_settings(settings: Settings, *, source: str, public_url: str) -> P
         scheme=scheme,
         secrets=secrets,
         identity=identity,
-        signer=signer,
+        mapping=mapping,
+        challenge=settings.challenge or preset.challenge,
+        callbacks=callbacks,
         allowed=tuple(target for target in allowed if target is not None),
     )
+
+
+def _mapping(settings: MapSettings | None, preset: Preset) -> Maps:
+    if settings is None:
+        if preset.map is None:
+            return DefaultMapping()
+        settings = MapSettings(use=preset.map)
+    if settings.use != "xpander":
+        return mapping_from_settings(settings, READY_MADE)
+    if settings.model_fields_set != {"use"}:
+        raise ValueError("use: 'xpander' takes nothing beside it; its callers say everything in the request")
+    return VendorMapping()
 
 
 class _Problems:
@@ -86,30 +114,31 @@ class _Problems:
 
 
 def _secrets(problems: _Problems, key: str, scheme: Scheme, settings: Sequence[SecretSetting]) -> tuple[Secret, ...]:
-    read = [problems.collect(f"{key}.{at}", partial(setting.secret, scheme)) for at, setting in enumerate(settings)]
+    read = [problems.collect(f"{key}[{at}]", partial(setting.secret, scheme)) for at, setting in enumerate(settings)]
     return tuple(secret for secret in read if secret is not None)
 
 
-def _signer(problems: _Problems, settings: Settings, scheme: Scheme) -> CallbackSigner:
+def _callbacks(problems: _Problems, settings: Settings, scheme: Scheme) -> Callbacks:
     """Callbacks are signed with `callback_secrets`, or with the source's own where those are shared secrets."""
     may_answer = settings.callback is not None or settings.callback_allow
     if not may_answer:
-        return CallbackSigner((), ())
+        return Callbacks()
     own = () if scheme.kind in {"ed25519", "ecdsa-p256", "none"} else settings.secrets
     chosen, key = (settings.callback_secrets, "callback_secrets") if settings.callback_secrets else (own, "secrets")
     if not chosen:
         problems.add("callback_secrets", "needed to sign callbacks, for example callback_secrets = ['whsec_MfKQ9r8G…']")
     private = [s for s in chosen if s.value.get_secret_value().startswith("whsk_")]
     shared = [s for s in chosen if s not in private]
-    signer = CallbackSigner(
+    callbacks = Callbacks(
         tuple(
             s for setting in shared for s in _secrets(problems, key, _callback_scheme(scheme, key, setting), [setting])
         ),
         _secrets(problems, key, STANDARD_V1A, private),
+        settings.callback_timeout,
     )
-    if any(secret.private is None for secret in signer.asymmetric):
+    if any(secret.private is None for secret in callbacks.asymmetric):
         problems.add(key, "a whsk_ key needs seed and public key, 64 bytes, to sign")
-    return signer
+    return callbacks
 
 
 def _callback_scheme(scheme: Scheme, key: str, setting: SecretSetting) -> Scheme:

@@ -20,6 +20,8 @@ class Preset:
     scheme: Scheme
     identity: tuple[str, ...] = ()
     challenge: ChallengeName | None = None
+    map: str | None = None
+    """The ready-made mapping that goes with it, unless the source has one of its own."""
 
 
 STANDARD = Scheme(
@@ -223,6 +225,7 @@ PRESETS: Mapping[str, Preset] = {
     # xpander.ai's own webhook channel takes its key in the header or in the address.
     "xpander": Preset(
         scheme=Scheme(kind="token", signature=("header:x-api-key", "query:x-api-key"), encoding="text"),
+        map="xpander",
     ),
     "none": Preset(scheme=Scheme(kind="none")),  # refused unless allow_unverified = true
 }

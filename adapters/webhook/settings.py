@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
+from adapters.webhook.mapping import MapSettings
 from adapters.webhook.presets import PRESETS, ChallengeName
 from bridge.signing import Scheme, Secret, secret_from_text
 
@@ -35,15 +36,6 @@ class SecretSetting(BaseModel):
         )
 
 
-class ReplyVia(BaseModel):
-    """Another source through which the answer goes out, and the address there (a channel, a mailbox)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    source: str
-    address: str
-
-
 class Settings(BaseModel):
     """One webhook source. Everything but `secrets` has a default."""
 
@@ -57,13 +49,14 @@ class Settings(BaseModel):
     challenge: ChallengeName | None = None
     challenge_token: SecretStr | None = Field(default=None, description="what Meta calls the verify token")
     allowed_origins: tuple[str, ...] = Field(default=(), description="for the CloudEvents handshake")
+    map: MapSettings | None = None
+    ack_status: Literal[200, 202, 204] = Field(default=202, description="some senders know no other success than 200")
     allow_foreign_task_id: bool = False
     callback: str | None = None
     callback_allow: tuple[str, ...] = Field(default=(), description="addresses a payload may name")
     callback_secrets: tuple[SecretSetting, ...] = ()
     callback_format: Literal["standard", "cloudevents"] = "standard"
-    reply_via: ReplyVia | None = None
-    capture: bool = False
+    callback_timeout: float = Field(default=30, gt=0, le=60, description="seconds for one attempt, all in all")
 
 
 def preset_name(settings: Settings) -> str:

@@ -1,24 +1,32 @@
-"""The default body of a webhook, the way in and the way out."""
+"""The default body of a webhook in each of its types, and which message a request is."""
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx2
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from standardwebhooks import Webhook
+from svix.webhooks import Webhook as SvixWebhook
 
 from adapters.webhook import Settings, WebhookAdapter, build
-from bridge.adapter import Adapter, Kit, Reads
-from bridge.model import Candidate, InboundMessage, OutboundMessage
-from tests.adapters.kits import open_kit
-from tests.signed_requests import NOW, SIGNING, envelope, signed
+from bridge.adapter import Handshakes, Kit, Reads, Scheduled
+from bridge.errors import Malformed, ReceiveError, TooLarge, Unsupported, Unverified
+from bridge.model import Candidate, Envelope, InboundMessage, Received
+from tests.adapters.contract import is_whole, with_header
+from tests.adapters.kits import DictFiles, open_kit
+from tests.signed_requests import NOW, ROWS, SIGNING, VERIFYING, envelope, signed
 
+FORM = "application/x-www-form-urlencoded"
 CALLBACK = "https://orders.example.com/agent-replies"
 
 
 @pytest.fixture
 async def kit() -> AsyncIterator[Kit]:
-    async with open_kit() as made:
+    async with open_kit(max_body=100_000) as made:
         yield made
 
 
@@ -26,59 +34,357 @@ def adapter(kit: Kit, **settings: Any) -> WebhookAdapter:
     return build(Settings.model_validate({"secrets": [SIGNING["standard"]], **settings}), kit)
 
 
+def bearer(body: bytes, *headers: tuple[str, str], content_type: str = "application/json", query: str = "") -> Envelope:
+    made = envelope(body, ("authorization", "Bearer correct horse battery staple"), *headers, content_type=content_type)
+    return replace(made, query=query)
+
+
+async def received(kit: Kit, request: Envelope, **settings: Any) -> Received:
+    given = {"scheme": "bearer", "secrets": ["correct horse battery staple"], **settings}
+    return await adapter(kit, **given).receive(request)
+
+
 async def said(kit: Kit, body: object, **settings: Any) -> InboundMessage:
-    request = signed("standard", envelope(json.dumps(body).encode()))
-    received = await adapter(kit, **settings).receive(request)
-    assert received.messages is not None
-    (message,) = received.messages
+    return one(await received(kit, bearer(json.dumps(body).encode()), **settings))
+
+
+def one(result: Received) -> InboundMessage:
+    assert result.messages is not None
+    (message,) = result.messages
+    assert is_whole(message)
     return message
 
 
-def outbound(**changes: Any) -> OutboundMessage:
-    given: dict[str, Any] = {
-        "delivery_id": "dlv_1",
-        "kind": "answer",
-        "return_address": json.dumps({"to": "callback"}),
-        "text": "42",
-        "conversation_id": "cnv_1",
-        "conversation": "order-7",
-        "message_ids": ("msg_1",),
-        "task_id": "task-1",
-        "status": "completed",
-        "metadata": {"order": 7},
-        "created_at": NOW,
-    }
-    return OutboundMessage(**{**given, **changes})
+def test_it_reads_later_knows_its_methods_and_its_schedule(kit: Kit) -> None:
+    made = adapter(kit)
+    assert isinstance(made, Reads)
+    assert isinstance(made, Handshakes)
+    assert isinstance(made, Scheduled)
+    assert made.methods == {"POST"}
+    assert sum(made.schedule) == timedelta(days=3, hours=3, minutes=35, seconds=5).total_seconds()
 
 
-async def test_it_is_an_adapter_that_reads_later_what_takes_long(kit: Kit) -> None:
-    assert isinstance(adapter(kit), Adapter)
-    assert isinstance(adapter(kit), Reads)
-
-
-async def test_a_signed_body_is_a_message(kit: Kit) -> None:
-    message = await said(kit, {"text": "hello", "conversation": "order-7", "user": {"id": 5, "email": "a@example.com"}})
-    assert (message.text, message.author.id, message.author.email) == ("hello", "5", "a@example.com")
-    assert message.conversation == (Candidate(value="order-7", matched_by="conversation"),)
+async def test_every_field_of_the_default_body_arrives(kit: Kit) -> None:
+    message = await said(
+        kit,
+        {
+            "text": "hello",
+            "conversation": "order-7",
+            "files": ["https://example.com/a%20b.pdf?x=1", {"url": "http://example.com/c", "name": "c.txt"}],
+            "user": {"id": 5, "email": "ada@example.com", "first_name": "Ada", "timezone": "Europe/London"},
+            "title": "Order 7",
+            "instructions_override": "Be brief.",
+            "additional_context": "A customer of ours.",
+            "expected_output": "a sentence",
+            "output_format": "json",
+            "output_schema": {"type": "object"},
+            "think_mode": "harder",
+            "disable_attachment_injection": True,
+            "agent_version": "3",
+            "metadata": {"order": 7},
+            "unknown": "left alone",
+        },
+    )
+    assert (message.text, message.conversation) == ("hello", (Candidate(value="order-7", matched_by="conversation"),))
+    assert [(ref.url, ref.name) for ref in message.files] == [
+        ("https://example.com/a%20b.pdf?x=1", "a b.pdf"),
+        ("http://example.com/c", "c.txt"),
+    ]
+    assert (message.author.id, message.author.email, message.author.first_name) == ("5", "ada@example.com", "Ada")
     assert message.author.trust == "unverified"
+    assert message.options.output_schema == {"type": "object"}
+    assert message.options.disable_attachment_injection is True
+    assert (message.options.think_mode, message.options.agent_version) == ("harder", "3")
+    assert message.metadata == {"order": 7}
+
+
+async def test_a_form_says_the_same(kit: Kit) -> None:
+    body = (
+        b"prompt=hello+world&conversation=order-7&user_id=5&user_email=ada%40example.com&title=&"
+        b"disable_attachment_injection=true&metadata=%7B%22order%22%3A7%7D&files=https%3A%2F%2Fa.example%2Fx&"
+        b"files=https%3A%2F%2Fa.example%2Fy"
+    )
+    message = one(await received(kit, bearer(body, content_type=FORM + "; charset=utf-8")))
+    assert (message.text, message.author.id, message.author.email) == ("hello world", "5", "ada@example.com")
+    assert message.options.title is None
+    assert message.options.disable_attachment_injection is True
+    assert message.metadata == {"order": 7}
+    assert [ref.name for ref in message.files] == ["x", "y"]
+
+
+async def test_plain_text_is_the_text(kit: Kit) -> None:
+    message = one(await received(kit, bearer("grüße".encode(), content_type="text/plain")))
+    assert message.text == "grüße"
+
+
+MULTIPART = (
+    b'--cut\r\nContent-Disposition: form-data; name="text"\r\n\r\nread this\r\n'
+    b'--cut\r\nContent-Disposition: form-data; name="conversation"\r\n\r\norder-7\r\n'
+    b'--cut\r\nContent-Disposition: form-data; name="x"; filename="..\\..\\etc/r\xc3\xa9sum\xc3\xa9.pdf"\r\n'
+    b"Content-Type: application/pdf\r\n\r\n%PDF \x00\r\n--cutting\r\n--cut--\r\n"
+)
+
+
+async def test_a_form_with_files_is_acknowledged_first_and_read_later(kit: Kit) -> None:
+    request = bearer(MULTIPART, ("idempotency-key", "k1"), content_type="multipart/form-data; boundary=cut")
+    first = await received(kit, request)
+    assert (first.messages, first.delivery_key) == (None, "k1")
+    reader = adapter(kit, scheme="bearer", secrets=["correct horse battery staple"])
+    stored = with_header(request, "authorization")  # credentials are dropped before an arrival is stored
+    (message,) = await reader.read(stored)
+    assert (message,) == tuple(await reader.read(stored))
+    assert (message.text, message.message_key, message.conversation[0].value) == ("read this", "k1", "order-7")
+    (ref,) = message.files
+    assert (ref.name, ref.media_type) == ("résumé.pdf", "application/pdf")
+    assert isinstance(kit.files, DictFiles)
+    assert kit.files.contents[ref.url] == b"%PDF \x00\r\n--cutting"
+
+
+async def test_a_form_of_fields_alone_is_read_at_once(kit: Kit) -> None:
+    body = b'--cut\r\nContent-Disposition: form-data; name="text"\r\n\r\nhello\r\n--cut--'
+    message = one(await received(kit, bearer(body, content_type='multipart/form-data; boundary="cut"')))
+    assert message.text == "hello"
+
+
+async def test_a_broken_form_with_files_is_kept_for_a_person(kit: Kit) -> None:
+    request = bearer(MULTIPART[:-20], content_type="multipart/form-data; boundary=cut")
+    (message,) = await adapter(kit, scheme="bearer", secrets=["correct horse battery staple"]).read(request)
+    assert message.parked is not None
+    assert "cut short" in message.parked
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b"{", "application/json"),
+        (b"", "application/json"),
+        (b'{"text":NaN}', "application/json"),
+        (b"\xff", "application/json"),
+        (b"[" * 100_000, "application/json"),
+        (b'{"text":' + b"1" * 5000 + b"}", "application/json"),
+        (b"\xff=1", FORM),
+        (b"a=%ff", FORM),
+        (b"&".join([b"a=1"] * 1001), FORM),
+        (b"metadata=%7B", FORM),
+        (b"--cut", "multipart/form-data; boundary=cut"),
+        (b"--cut\r\n\r\n\r\n--cut--", "multipart/form-data; boundary=cut"),
+        (b"x", "multipart/form-data"),
+    ],
+)
+async def test_what_cannot_be_read_is_malformed(kit: Kit, body: bytes, content_type: str) -> None:
+    with pytest.raises(Malformed):
+        await received(kit, bearer(body, content_type=content_type))
+
+
+async def test_other_types_and_encodings_are_unsupported(kit: Kit) -> None:
+    with pytest.raises(Unsupported):
+        await received(kit, bearer(b"<x/>", content_type="application/xml"))
+    with pytest.raises(Unsupported):
+        await received(kit, bearer(b"{}", ("content-encoding", "gzip")))
+    with pytest.raises(TooLarge):
+        await received(kit, bearer(b" " * 100_001))
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({}, "neither text nor a file"),
+        ({"text": " "}, "neither text nor a file"),
+        ([], "no JSON object"),
+        ("text", "no JSON object"),
+        ({"text": ["a"]}, "text: "),
+        ({"text": "x", "user": {"email": []}}, "user.email: "),
+        ({"text": "x", "files": ["file:fil_1"]}, "only http and https"),
+        ({"text": "x", "files": ["http://["]}, "cannot be read"),
+        ({"text": "x", "files": {"x": {"filepath": "/etc/passwd"}}}, "files: "),
+        ({"text": "x", "conversation": "k" * 513}, "conversation: longer"),
+        ({"text": "x", "metadata": {"a": "b" * 65_536}}, "metadata: longer"),
+    ],
+)
+async def test_authentic_but_unusable_is_parked_with_the_reason(kit: Kit, body: object, reason: str) -> None:
+    message = await said(kit, body)
+    assert message.parked is not None
+    assert reason in message.parked
+
+
+async def test_numbers_beyond_json_and_bottomless_nesting_are_parked(kit: Kit) -> None:
+    infinite = one(await received(kit, bearer(b'{"text":"x","metadata":{"a":1e999}}')))
+    assert infinite.parked == "metadata: a number is too large"
+    deep = one(await received(kit, bearer(b'{"text":"x","metadata":{"a":' + b"[" * 200 + b"]" * 200 + b"}}")))
+    assert deep.parked is not None
+    assert "nested" in deep.parked
+
+
+async def test_what_no_database_takes_is_replaced(kit: Kit) -> None:
+    message = one(await received(kit, bearer(b'{"text":"a\\u0000b\\ud800c\\ud83d\\ude00","metadata":{"\\u0000":1}}')))
+    assert message.text == "a\ufffdb?c\U0001f600"
+    assert list(message.metadata) == ["\ufffd"]
+
+
+async def test_a_returned_conversation_id_and_a_task_id_must_be_known(kit: Kit) -> None:
+    message = await said(kit, {"text": "x", "conversation": "cnv_1"})
+    assert message.conversation == (
+        Candidate(value="cnv_1", matched_by="conversation_id", kind="conversation_id", must_exist=True),
+    )
+    message = await said(kit, {"text": "x", "task_id": "t1", "conversation": "c"})
+    task, key = message.conversation
+    assert (task.kind, task.value, task.must_exist) == ("task_id", "t1", True)
+    assert key == Candidate(value="c", matched_by="conversation")
+    message = await said(kit, {"text": "x", "task_id": "t1"}, allow_foreign_task_id=True)
+    assert not message.conversation[0].must_exist
 
 
 async def test_without_a_conversation_the_message_is_its_own(kit: Kit) -> None:
     message = await said(kit, {"prompt": "hello"})
-    assert message.conversation[0].value == message.message_key
+    assert message.conversation == (Candidate(value=message.message_key, matched_by="message"),)
 
 
-async def test_the_answer_is_posted_as_the_stock_library_expects() -> None:
-    posted: list[httpx2.Request] = []
+async def test_the_name_of_a_secret_is_who_spoke_where_nobody_else_is_named(kit: Kit) -> None:
+    secrets = [{"value": "correct horse battery staple", "name": "orders"}]
+    assert (await said(kit, {"text": "x"}, secrets=secrets)).author.id == "orders"
+    assert (await said(kit, {"text": "x"})).author.id == "acme"
 
-    def sink(request: httpx2.Request) -> httpx2.Response:
-        posted.append(request)
-        return httpx2.Response(204)
 
-    async with open_kit(wire=sink) as kit:
-        assert await adapter(kit, callback=CALLBACK).send(outbound()) == "dlv_1"
-    (request,) = posted
-    assert str(request.url) == CALLBACK
-    assert request.headers["webhook-id"] == "dlv_1"
-    assert request.headers["webhook-timestamp"] == str(int(NOW.timestamp()))
-    assert json.loads(request.content)["data"]["result"] == "42"
+async def test_an_answer_is_owed_only_where_it_can_go(kit: Kit) -> None:
+    assert (await said(kit, {"text": "x"})).return_address == ""
+    secret = {"callback_secrets": [SIGNING["standard"]]}
+    assert json.loads((await said(kit, {"text": "x"}, callback=CALLBACK, **secret)).return_address) == {
+        "to": "callback"
+    }
+
+
+ALLOWED = {
+    "callback": CALLBACK,
+    "callback_allow": ["https://*.example.com/hooks/", "https://one.test:8443"],
+    "callback_secrets": [SIGNING["standard"]],
+}
+
+
+@pytest.mark.parametrize("url", ["https://a.example.com/hooks/1?x=2", "https://one.test:8443/any"])
+async def test_a_payload_may_name_a_callback_inside_the_allow_list(kit: Kit, url: str) -> None:
+    assert json.loads((await said(kit, {"text": "x", "callback": url}, **ALLOWED)).return_address) == {"url": url}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.com/hooks/1", "https://aexample.com/hooks/1", "https://a.example.com.evil.test/hooks/1",
+        "https://a.example.com/other", "https://a.example.com/hooks/../other", "https://a.example.com/hooks/%2E%2e/x",
+        "http://a.example.com/hooks/1", "https://a.example.com:444/hooks/1", "https://u:p@a.example.com/hooks/1",
+        "https://evil.test\\@a.example.com/hooks/1", "https://evil.test/ .example.com/hooks/1", "file:///etc/passwd",
+        "https://one.test/any", "https://one.test:99999999/", "http://[", "", "\u20ac", "https://a.example.com\n/hooks/1",
+    ],
+)  # fmt: skip
+async def test_any_other_callback_is_as_if_it_had_not_been_given(kit: Kit, url: str) -> None:
+    message = await said(kit, {"text": "x", "callback": url}, **ALLOWED)
+    assert json.loads(message.return_address) == {"to": "callback"}
+    assert message.parked is None
+
+
+async def test_an_idempotency_key_is_the_message_with_and_without_quotes(kit: Kit) -> None:
+    for written in ("8e03978e", '"8e03978e"', ' "8e03978e" '):
+        result = await received(kit, bearer(b'{"text":"x"}', ("idempotency-key", written)))
+        assert (result.delivery_key, one(result).message_key) == ("8e03978e", "8e03978e")
+
+
+@pytest.mark.parametrize("keys", [[""], ['""'], ["a", "b"], ["x" * 256], ["a\tb"], ["\xfc"]])
+async def test_an_idempotency_key_that_is_none_is_malformed(kit: Kit, keys: list[str]) -> None:
+    with pytest.raises(Malformed):
+        await received(kit, bearer(b'{"text":"x"}', *[("idempotency-key", key) for key in keys]))
+
+
+async def test_without_any_id_the_same_body_is_the_same_message(kit: Kit) -> None:
+    first = await received(kit, bearer(b'{"text":"x"}'))
+    assert first == await received(kit, bearer(b'{"text":"x"}'))
+    assert first.delivery_key != (await received(kit, bearer(b'{"text":"y"}'))).delivery_key
+    assert first.delivery_key != (await received(kit, bearer(b'{"text":"x"}', query="a=1"))).delivery_key
+
+
+async def test_a_replay_with_another_delivery_id_is_the_same_message(kit: Kit) -> None:
+    made = signed("github", envelope(b'{"text":"x"}', ("x-github-delivery", "d-1")))
+    options = {"scheme": "github", "secrets": ["correct horse battery staple"]}
+    first = await adapter(kit, **options).receive(made)
+    replayed = await adapter(kit, **options).receive(with_header(made, "x-github-delivery", "d-2"))
+    assert (first.delivery_key, replayed.delivery_key) == ("d-1", "d-2")
+    assert one(first).message_key == one(replayed).message_key
+
+
+async def test_an_id_that_is_signed_or_configured_is_the_message(kit: Kit) -> None:
+    made = signed("standard", envelope(b'{"text":"x"}', ("webhook-id", "msg_9"), ("idempotency-key", "ignored")))
+    result = await adapter(kit).receive(made)
+    assert (result.delivery_key, one(result).message_key) == ("msg_9", "msg_9")
+    made = signed("stripe", envelope(b'{"text":"x","id":"evt_1"}'))
+    options: dict[str, Any] = {"secrets": ["correct horse battery staple"]}
+    assert one(await adapter(kit, scheme="stripe", **options).receive(made)).message_key == "evt_1"
+    made = signed("github", envelope(b'{"text":"x"}', ("x-acme", "a" * 300)))
+    result = await adapter(kit, scheme="github", identity=["header:x-acme"], **options).receive(made)
+    assert one(result).message_key.startswith("sha256:")
+    assert one(result).message_key == result.delivery_key
+
+
+async def test_a_sender_that_knows_only_200_gets_200(kit: Kit) -> None:
+    result = await received(kit, bearer(b'{"text":"x"}'), ack_status=200)
+    assert result.reply is not None
+    assert (result.reply.status, result.reply.body) == (200, b"")
+    assert one(result).text == "x"
+
+
+@pytest.mark.parametrize("preset", ROWS)
+async def test_every_preset_receives_what_it_verifies_and_nothing_else(kit: Kit, preset: str) -> None:
+    token = {"challenge_token": "verify-me"} if preset == "meta" else {}
+    made = adapter(kit, scheme=preset, secrets=[VERIFYING.get(preset, "correct horse battery staple")], **token)
+    request = signed(preset, envelope(b'{"text":"hello","prompt":"hello"}'))
+    assert one(await made.receive(request)).text == "hello"
+    stripped = replace(request, headers=(("content-type", "application/json"),), body=b'{"text":"hello"}', query="")
+    with pytest.raises(Unverified):
+        await made.receive(stripped)
+
+
+@pytest.mark.parametrize("oracle", [Webhook, SvixWebhook])
+async def test_what_the_stock_libraries_sign_is_received(kit: Kit, oracle: Any) -> None:
+    body = '{"text":"grüße"}'
+    signature = oracle(SIGNING["standard"]).sign("msg_1", NOW, body)
+    stamp = str(int(NOW.timestamp()))
+    prefix = "svix" if oracle is SvixWebhook else "webhook"
+    headers = {f"{prefix}-id": "msg_1", f"{prefix}-timestamp": stamp, f"{prefix}-signature": signature}
+    scheme = "svix" if oracle is SvixWebhook else "standard"
+    result = await adapter(kit, scheme=scheme).receive(envelope(body.encode(), *headers.items()))
+    assert one(result).text == "grüße"
+
+
+@pytest.mark.parametrize(("oracle", "scheme"), [(Webhook, "standard"), (SvixWebhook, "svix")])
+def test_what_is_signed_here_the_stock_libraries_accept(oracle: Any, scheme: str) -> None:
+    request = signed(scheme, now=datetime.now(UTC))
+    oracle(SIGNING["standard"]).verify(request.body, dict(request.headers))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(), children, max_size=3),
+    max_leaves=8,
+)
+NAMES = st.sampled_from(
+    ["text", "prompt", "conversation", "task_id", "files", "user", "user_id", "metadata", "callback"]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(
+    st.dictionaries(NAMES, JSON, max_size=6).map(lambda value: json.dumps(value).encode()),
+    st.binary(max_size=60),
+), st.sampled_from(["application/json", FORM, "text/plain", "multipart/form-data; boundary=cut", "\xff", "a/b; ;=",
+                    "application/cloudevents+json", "application/cloudevents-batch+json"]))  # fmt: skip
+async def test_no_authentic_body_causes_anything_but_a_whole_message_or_a_refusal(
+    body: bytes, content_type: str
+) -> None:
+    async with open_kit() as kit:
+        try:
+            result = await received(kit, bearer(body, content_type=content_type), **ALLOWED)
+        except ReceiveError:
+            return
+        for message in result.messages or ():
+            assert is_whole(message)
+            json.dumps(message.metadata, allow_nan=False).encode()
+            for value in (message.message_key, message.author.id, message.conversation[0].value):
+                assert "\0" not in value
+                value.encode()
