@@ -16,15 +16,15 @@ LOOP_HEADER = "x-agent-bridge-source"
 
 _MACHINES = re.compile(
     r"(?:mailer-daemon|postmaster|mail-daemon|mailerdaemon|bounces?|no-?reply|do-?not-?reply|noreply.*)(?:[+=-].*)?",
-    re.I,
+    re.IGNORECASE,
 )
-_BOUNCERS = re.compile(r"(?:mailer-?daemon|postmaster|mail-daemon|mdaemon|bounces?)(?:[+=-].*)?", re.I)
+_BOUNCERS = re.compile(r"(?:mailer-?daemon|postmaster|mail-daemon|mdaemon|bounces?)(?:[+=-].*)?", re.IGNORECASE)
 _BOUNCE_SUBJECT = re.compile(
     r"\W*(?:undeliver|delivery (?:status|failure|has failed|report)|mail delivery|returned mail|failure notice|"
     r"mail system error|warning: message|could not (?:be )?send|nondeliverable|non[- ]?remis|unzustellbar|"
     r"mailzustellung|onbestelbaar|mensaje no|não entregue|mancato recapito|ikke leveret|nelze doruč|недоставлен|"
     r"не доставлен|宛先不明|系统退信|退信|배달되지|delivery notification|failed mail|rejected mail)",
-    re.I,
+    re.IGNORECASE,
 )  # fmt: skip
 _AWAY_SUBJECT = re.compile(
     r"\W*(?:out of (?:the )?office|automatic reply|auto(?:matic)?[- ]?(?:reply|response|responder)|autoreply|vacation|on leave|"
@@ -34,7 +34,7 @@ _AWAY_SUBJECT = re.compile(
     r"automatyczna odpowiedź|odpowiedź automatyczna|automatická odpověď|автоматический ответ|автоответ|автовідповідь|"
     r"automatikus válasz|otomatik yanıt|αυτόματη απάντηση|răspuns automat|自动回复|自動回覆|自動応答|不在|자동 회신|부재중|"
     r"trả lời tự động|balasan otomatis|תשובה אוטומטית|رد تلقائي)",
-    re.I,
+    re.IGNORECASE,
 )  # fmt: skip
 
 

@@ -5,8 +5,8 @@ authserv-id above the mail's first foreign hop, or our own check. No pin means n
 """
 
 import re
-from functools import lru_cache
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from authheaders.dmarc_lookup import get_org_domain

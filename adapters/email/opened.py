@@ -3,7 +3,7 @@
 import hashlib
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from adapters.email import quotes
 from adapters.email.classify import Judgement, Own, classify
@@ -23,7 +23,7 @@ class Rules:
     """What the worker needs to know of the configuration; picklable."""
 
     own: Own
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     max_attachments: int = 20
     max_attachment: int = 10 * 1024 * 1024
     answer_lists: bool = False

@@ -204,7 +204,7 @@ async def test_a_cut_stream_is_confirmed_by_a_read_and_goes_on_by_polling(
     ],
 )
 @pytest.mark.parametrize("mode", ["stream", "poll", "sync"])
-async def test_failures_say_what_to_do(  # noqa: PLR0913, PLR0917 - the fixtures of one table
+async def test_failures_say_what_to_do(  # noqa: PLR0917 - the fixtures of one table
     http: httpx2.AsyncClient,
     service: ScriptedService,
     clock: LeapingClock,
