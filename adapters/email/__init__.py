@@ -3,4 +3,7 @@
 from adapters.email.building import build
 from adapters.email.settings import Settings
 
-__all__ = ["Settings", "build"]
+MAX_BODY = 25 * 1024 * 1024
+"""What most mail servers take."""
+
+__all__ = ["MAX_BODY", "Settings", "build"]

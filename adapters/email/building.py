@@ -37,7 +37,7 @@ def build(settings: Settings, kit: Kit) -> Adapter:
     return ConnectedEmail(parts) if settings.ingress in _CONNECTED else Email(parts)
 
 
-def _ingress(settings: Settings, kit: Kit) -> Ingress:
+def _ingress(settings: Settings, kit: Kit) -> Ingress:  # noqa: PLR0911 - one for each case
     secrets = [secret.get_secret_value() for secret in settings.secrets]
     match settings.ingress:
         case "raw":

@@ -80,27 +80,30 @@ def judge(headers: Headers, verdict: Verdict | None, require: Requirement) -> Id
     author = sole_author(headers)
     if author is None:
         return Identity(author=None, verified=False, method="not exactly one author")
-    if verdict is None:
-        return Identity(author=author, verified=False, method="no verdict")
+    verified, method = _found(author, verdict, require) if verdict else (False, "no verdict")
+    return Identity(author=author, verified=verified, method=method)
+
+
+def _found(author: Address, verdict: Verdict, require: Requirement) -> tuple[bool, str]:
     if verdict.dmarc in {"fail", "mismatch"}:
-        return Identity(author=author, verified=False, method=f"{verdict.by}: dmarc {verdict.dmarc}")
-    aligned = next((d for d in verdict.dkim_domains if is_aligned(d, author.domain)), "")
+        return False, f"{verdict.by}: dmarc {verdict.dmarc}"
+    aligned = next((domain for domain in verdict.dkim_domains if is_aligned(domain, author.domain)), "")
     if aligned:
-        return Identity(author=author, verified=True, method=f"{verdict.by}: dkim {aligned}")
+        return True, f"{verdict.by}: dkim {aligned}"
     if require == "dkim_aligned":
-        return Identity(author=author, verified=False, method=f"{verdict.by}: no aligned dkim signature")
-    if verdict.dmarc == "pass" or is_aligned(verdict.spf_domain, author.domain):
-        return Identity(
-            author=author, verified=True, method=f"{verdict.by}: {'dmarc' if verdict.dmarc == 'pass' else 'spf'}"
-        )
-    return Identity(author=author, verified=False, method=f"{verdict.by}: dmarc {verdict.dmarc or 'not passed'}")
+        return False, f"{verdict.by}: no aligned dkim signature"
+    if verdict.dmarc == "pass":
+        return True, f"{verdict.by}: dmarc"
+    if is_aligned(verdict.spf_domain, author.domain):
+        return True, f"{verdict.by}: spf"
+    return False, f"{verdict.by}: dmarc {verdict.dmarc or 'not passed'}"
 
 
 def verdict_of_header(headers: Headers, authserv_id: str) -> Verdict | None:
-    """The verdict of our own mail server: its id exactly, above the topmost Received but the last one it added.
+    """The verdict of our own mail server: the topmost with exactly its id, not below a second Received.
 
-    RFC 8601, 5: the server must remove headers that come in with its id; what stands below the second
-    Received was there before the mail reached it and counts for nothing.
+    Postfix lets filters write below its own Received, others above. What stands below a second one was there
+    before the mail reached the server, which must remove what comes in with its id (RFC 8601, 5).
     """
     hops = 0
     for name, value in headers.fields:

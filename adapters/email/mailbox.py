@@ -1,11 +1,13 @@
-"""Watches a mailbox by IMAP IDLE. The cursor is UIDVALIDITY and UID; what people do to \\Seen does not matter."""
+"""Watches a mailbox by IMAP IDLE. The cursor is UIDVALIDITY and UID: whether a mail was looked at does not matter."""
 
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 from imapclient import IMAPClient
@@ -17,6 +19,9 @@ from bridge.errors import Retryable
 
 CURSOR = "imap-cursor"
 BATCH = 20
+LATELY = timedelta(days=1)
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,13 @@ class Cursor:
 
     validity: int
     uid: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    mails: list[tuple[int, bytes]]
+    end: Cursor
+    """Where the cursor stands once they are stored."""
 
 
 class Mailbox:
@@ -39,22 +51,29 @@ class Mailbox:
         self._folder = unquote(parts.path.lstrip("/")) or "INBOX"
         self._kit = kit
         self._idle_seconds = idle_seconds
+        self._stop = threading.Event()
 
     async def run(self, accept: Accept) -> None:
         """Take what is there, wait for more, for ever. Raises Retryable when the connection is lost."""
-        stop = threading.Event()
+        with self._failures_named():
+            client = await self._in_thread(self._connect)
+            try:
+                while True:
+                    await self._take_over(client, accept)
+                    await self._in_thread(self._wait, client)
+            finally:
+                await asyncio.shield(asyncio.to_thread(_close, client))
+
+    async def _in_thread(self, function: Callable[..., R], *args: object) -> R:
+        """Run it in a thread; when we are cancelled, end it before anybody else uses the connection."""
+        self._stop.clear()
+        running = asyncio.ensure_future(asyncio.to_thread(function, *args))
         try:
-            with self._failures_named():
-                client = await asyncio.to_thread(self._connect)
-                try:
-                    while True:
-                        await self._take_over(client, accept)
-                        await asyncio.to_thread(self._wait, client, stop)
-                finally:
-                    stop.set()
-                    await asyncio.shield(asyncio.to_thread(_close, client))
-        finally:
-            stop.set()
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            self._stop.set()
+            await asyncio.wait([running])
+            raise
 
     @contextmanager
     def _failures_named(self) -> Iterator[None]:
@@ -73,30 +92,30 @@ class Mailbox:
         while True:
             stored = await self._kit.vault.get(CURSOR)
             cursor = Cursor(**json.loads(stored[0])) if stored else None
-            validity, mails = await asyncio.to_thread(self._fetch, client, cursor)
-            for uid, raw in mails:
-                await self._store(accept, validity, uid, raw)
-            last = mails[-1][0] if mails else 0
-            if not mails and cursor is not None and cursor.validity == validity:
+            batch = await self._in_thread(self._fetch, client, cursor)
+            for uid, raw in batch.mails:
+                await self._store(accept, batch.end.validity, uid, raw)
+            if batch.end == cursor:
                 return
-            value = json.dumps({"validity": validity, "uid": last}).encode()
+            value = json.dumps(asdict(batch.end)).encode()
             if not await self._kit.vault.put(CURSOR, value, version=stored[1] if stored else None):
                 raise Retryable("Another node reads this mailbox.")
-            if len(mails) < BATCH:
-                return
 
-    def _fetch(self, client: IMAPClient, cursor: Cursor | None) -> tuple[int, list[tuple[int, bytes]]]:
+    def _fetch(self, client: IMAPClient, cursor: Cursor | None) -> "_Batch":
         status = client.select_folder(self._folder, readonly=True)
-        validity = int(status[b"UIDVALIDITY"])
-        after = cursor.uid if cursor is not None and cursor.validity == validity else 0
+        validity, top = int(status[b"UIDVALIDITY"]), int(status.get(b"UIDNEXT", 1)) - 1
+        if cursor is None or cursor.validity != validity:
+            # A mailbox seen for the first time may hold years of mail: only what came lately is a question.
+            after, wanted = 0, ["SINCE", (self._kit.clock.now() - LATELY).date()]
+        else:
+            after, wanted = cursor.uid, ["UID", f"{cursor.uid + 1}:*"]
         # "n:*" always names the last mail, even one before n (RFC 3501, 6.4.8).
-        uids = sorted(uid for uid in client.search(["UID", f"{after + 1}:*"]) if uid > after)[:BATCH]
-        if not uids:
-            return validity, []
-        found = client.fetch(uids, ["BODY.PEEK[]"])
-        return validity, [
-            (uid, bytes(found[uid][b"BODY[]"])) for uid in uids if uid in found and found[uid].get(b"BODY[]")
-        ]
+        uids = sorted(uid for uid in client.search(wanted) if uid > after)
+        taken = uids[:BATCH]
+        end = taken[-1] if len(uids) > BATCH else max([after, top, *taken])
+        found = client.fetch(taken, ["BODY.PEEK[]"]) if taken else {}
+        mails = [(uid, bytes(found[uid][b"BODY[]"])) for uid in taken if uid in found and found[uid].get(b"BODY[]")]
+        return _Batch(mails, Cursor(validity, end))
 
     async def _store(self, accept: Accept, validity: int, uid: int, raw: bytes) -> None:
         envelope = wrap(
@@ -109,15 +128,15 @@ class Mailbox:
         )
         await accept(received(f"imap:{self._folder}:{validity}:{uid}", envelope=envelope), envelope)
 
-    def _wait(self, client: IMAPClient, stop: threading.Event) -> None:
+    def _wait(self, client: IMAPClient) -> None:
         """Until something changes in the mailbox, the server's half hour is nearly over, or we stop."""
         if not client.has_capability("IDLE"):
-            stop.wait(30)
+            self._stop.wait(self._idle_seconds)
             return
         client.idle()
         waited = 0
         try:
-            while not stop.is_set() and waited < self._idle_seconds:
+            while not self._stop.is_set() and waited < self._idle_seconds:
                 if client.idle_check(timeout=1):
                     break
                 waited += 1

@@ -186,7 +186,8 @@ def clean_name(name: str) -> str:
 _MAGIC = (
     (b"%PDF-", "application/pdf"), (b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"),
     (b"GIF8", "image/gif"), (b"PK\x03\x04", "application/zip"), (b"\x1f\x8b", "application/gzip"),
-    (b"Rar!", "application/vnd.rar"), (b"7z\xbc\xaf", "application/x-7z-compressed"), (b"MZ", "application/x-msdownload"),
+    (b"Rar!", "application/vnd.rar"), (b"7z\xbc\xaf", "application/x-7z-compressed"),
+    (b"MZ", "application/x-msdownload"),
     (b"\x7fELF", "application/x-executable"), (b"\xd0\xcf\x11\xe0", "application/x-ole-storage"),
     (b"OggS", "audio/ogg"), (b"ID3", "audio/mpeg"), (b"II*\x00", "image/tiff"), (b"MM\x00*", "image/tiff"),
 )  # fmt: skip

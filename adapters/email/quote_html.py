@@ -21,7 +21,8 @@ _CUT_AFTER = (
 _DROP = (
     ".gmail_quote", ".gmail_quote_container", ".gmail_attr", "blockquote[type=cite]", ".moz-cite-prefix",
     "[class*=yahoo_quoted]", "[id*=yahoo_quoted]", ".protonmail_quote", ".tutanota_quote", ".zmail_extra",
-    ".front-blockquote", "[name=quote]", ".WordSection1 > .OutlookMessageHeader", "#isForwardContent", "#isReplyContent",
+    ".front-blockquote", "[name=quote]", ".WordSection1 > .OutlookMessageHeader", "#isForwardContent",
+    "#isReplyContent",
     ".mcntgmail_quote", ".ecxgmail_quote", "#reply-intro", ".spark_quote", "[id^=AOLMsgPart]", "blockquote.mori",
     ".skiff_quote", ".hey_quote", ".acompli_signature", ".freshdesk_quote", ".mailru-blockquote",
 )  # fmt: skip

@@ -23,6 +23,7 @@ MAX_LINES = 4000
 MAX_LINE = 400
 MAX_INTRO_LINES = 6
 MAX_SIGNATURE_LINES = 12
+MAX_FOLDED = 2
 
 
 class Kind(Enum):
@@ -194,7 +195,7 @@ def header_block(lines: list[str], at: int) -> int:
         elif (
             (not line.strip() and labels and not _label_soon(lines, position))
             or not labels
-            or (line.strip() and position - last > 2)
+            or (line.strip() and position - last > MAX_FOLDED)
         ):
             break
         has_address = has_address or "@" in line

@@ -10,7 +10,8 @@ from adapters.email.threads import references_of
 MAX_REFERENCES = 20
 
 _REPLY_PREFIX = re.compile(
-    r"(?:\s*(?:re|aw|sv|vs|antw|ant|odp|ynt|ref|rif|r|回复|答复|回覆|رد|השב|απ|отв|hồi âm)\s*(?:\[\d+\]|\(\d+\))?\s*[:\uff1a])+\s*",
+    r"(?:\s*(?:re|aw|sv|vs|antw|ant|odp|ynt|ref|rif|r|回复|答复|回覆|رد|השב|απ|отв|hồi âm)"
+    r"\s*(?:\[\d+\]|\(\d+\))?\s*[:\uff1a])+\s*",
     re.IGNORECASE,
 )
 

@@ -37,8 +37,8 @@ class Settings(BaseModel):
     """`127.0.0.1:8024` for the `lmtp` and `smtp` ingresses."""
     imap_url: str = ""
     """`imaps://user:password@host/INBOX`."""
-    imap_idle: int = Field(default=1500, ge=1, le=1700)
-    """Seconds after which IDLE is renewed; servers end it after half an hour (RFC 2177)."""
+    imap_idle: int = Field(default=60, ge=1, le=1700)
+    """Seconds after which the mailbox is looked at even if the server announced nothing."""
 
     require_auth: Requirement = "dmarc"
     authserv_id: str = ""

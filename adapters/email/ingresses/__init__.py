@@ -1,1 +1,1 @@
-"""The ways by which mail reaches us. Each proves that it is genuine, then hands over raw mail; nothing after it differs."""
+"""The ways by which mail reaches us: each proves that it is genuine, then hands over raw mail."""

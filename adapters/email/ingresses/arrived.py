@@ -31,7 +31,7 @@ class Ingress(Protocol):
     """One way in."""
 
     async def verify(self, envelope: Envelope) -> Received:
-        """Prove that the arrival is genuine. Raises ReceiveError and nothing else; no network but for a published key."""
+        """Prove that the arrival is genuine. Raises ReceiveError only; no network but for a published key."""
         ...
 
     async def open(self, envelope: Envelope) -> Arrived | None:

@@ -59,7 +59,7 @@ def check_authorization(envelope: Envelope, secrets: Sequence[str]) -> None:
 
 
 class RawIngress:
-    """`message/rfc822` in the body; the envelope in `X-Envelope-From` and `X-Envelope-To`, or `from` and `to` of the query."""
+    """`message/rfc822` in the body; the envelope in `X-Envelope-From` and `-To`, or `from` and `to` of the query."""
 
     def __init__(self, secrets: Sequence[str], clock: Clock) -> None:
         self._texts = tuple(secrets)
