@@ -31,10 +31,11 @@ _BOUNCED = (
 _AWAY = (
     "out of office", "out of the office", "automatic reply",
     "auto reply", "auto-reply", "autoreply", "automatic response",
-    "auto response", "auto-response", "autoresponder", "vacation", "on leave", "away from the office", "away from my mail",
+    "auto response", "auto-response", "autoresponder", "vacation", "on leave", "away from the office",
+    "away from my mail",
     "abwesenheit", "abwesend", "automatische antwort", "réponse automatique", "absence du bureau",
     "respuesta automática", "fuera de la oficina", "resposta automática", "fora do escritório",
-    "risposta automatica", "fuori sede", "fuori ufficio", "automatisch antwoord", "afwezig", "autosvar", 
+    "risposta automatica", "fuori sede", "fuori ufficio", "automatisch antwoord", "afwezig", "autosvar",
     "fraværende",
     "automatisk svar",
     "frånvar", "automaattinen vastaus", "poissa", "automatyczna odpowiedź", "odpowiedź automatyczna",
