@@ -26,7 +26,8 @@ _CHARSETS = {
 _UNSAFE = frozenset({"idna", "punycode", "raw-unicode-escape", "unicode-escape", "undefined", "mbcs", "oem"})
 _WORD = re.compile(r"=\?([^?\s]{1,40})\?([bBqQ])\?([^?]{0,4000})\?=")
 _BETWEEN_WORDS = re.compile(r"(\?=)[ \t]+(=\?[^?\s]{1,40}\?[bBqQ]\?)")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
+_BREAKS = re.compile(r"[\t-\r]+")
 
 
 def decode(raw: bytes, charset: str | None) -> str:
@@ -45,7 +46,7 @@ def decode(raw: bytes, charset: str | None) -> str:
 def decode_words(value: str) -> str:
     """Decode `=?utf-8?q?…?=` words (RFC 2047); what is not one stays as it is, control characters go."""
     value = _BETWEEN_WORDS.sub(r"\1\2", value[:MAX_VALUE])
-    return _CONTROL.sub("", _WORD.sub(_decoded_word, value, count=MAX_WORDS)).strip()
+    return _BREAKS.sub(" ", _CONTROL.sub("", _WORD.sub(_decoded_word, value, count=MAX_WORDS))).strip()
 
 
 def _decoded_word(match: re.Match[str]) -> str:
