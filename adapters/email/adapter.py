@@ -142,14 +142,14 @@ class Email:
     async def _take_note(self, reading: Reading) -> None:
         """Remember what a bounce tells of an address, or that an address writes again."""
         report, author = reading.opened.report, reading.identity.author
-        if report is not None and report.permanent and (reading.known or self._is_ours(report.original_ids)):
-            for recipient in report.recipients[:20]:
+        if report is not None and report.permanent:
+            # Anybody can write a bounce: it counts only for the person whose own token it brings back.
+            tokens = [*reading.clues.tokens, *filter(None, map(token_in_id, report.original_ids))]
+            written_to = await self._memory.participants(tokens)
+            for recipient in written_to & set(report.recipients) if report.recipients else written_to:
                 await self._memory.mark_undeliverable(recipient, f"{report.kind} {report.status}".strip())
         elif author is not None and reading.admission.is_open:
             await self._memory.mark_alive(author.address)
-
-    def _is_ours(self, ids: Sequence[str]) -> bool:
-        return any(token_in_id(each) and each.endswith(f"@{self._settings.domain}>") for each in ids)
 
     async def _with_files(self, reading: Reading) -> Reading:
         """Store the attachments; those of a mail that goes nowhere stay in the stored mail."""

@@ -51,7 +51,7 @@ class Answers:
 
     async def _remember(self, token: str, back: ReturnAddress, message: OutboundMessage) -> None:
         """Before the mail leaves: its reply may arrive before we know that it left."""
-        await self._memory.remember(token, message.conversation_id)
+        await self._memory.remember(token, message.conversation_id, back.to)
         if index := conversation_index(back.thread_index):
             await self._memory.remember(index, message.conversation_id)
 

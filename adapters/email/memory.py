@@ -27,9 +27,9 @@ class Memory:
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
 
-    async def remember(self, name: str, conversation_id: str) -> None:
+    async def remember(self, name: str, conversation_id: str, participant: str = "") -> None:
         """Let this token, provider id or thread index lead to the conversation. May be repeated."""
-        await self._set(_place(name), conversation_id.encode())
+        await self._set(_place(name), f"{conversation_id}\n{participant}".encode())
 
     async def forget(self, name: str) -> None:
         """Revoke it: it leads nowhere from now on."""
@@ -41,8 +41,13 @@ class Memory:
         found: dict[str, str] = {}
         for name in dict.fromkeys(filter(None, names)):
             if (stored := await self._vault.get(_place(name))) is not None:
-                found[name] = stored[0].decode()
+                found[name] = stored[0].decode().partition("\n")[0]
         return found
+
+    async def participants(self, tokens: Sequence[str]) -> set[str]:
+        """For whom these tokens were made: what a bounce may speak about."""
+        stored = [await self._vault.get(_place(token)) for token in tokens[:20]]
+        return {found[0].decode().partition("\n")[2] for found in stored if found is not None} - {""}
 
     async def mark_undeliverable(self, address: str, why: str) -> None:
         """Mails to this address came back: nothing more is sent there until a mail arrives from it."""
