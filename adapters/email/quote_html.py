@@ -1,7 +1,8 @@
 """Takes quoted mail out of HTML by the marks mail programs leave in it, before any text rule looks at it."""
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from html import unescape
 
 from html_to_markdown import ConversionOptions, convert
@@ -21,7 +22,8 @@ _CUT_AFTER = (
 _DROP = (
     ".gmail_quote", ".gmail_quote_container", ".gmail_attr", "blockquote[type=cite]", ".moz-cite-prefix",
     "[class*=yahoo_quoted]", "[id*=yahoo_quoted]", ".protonmail_quote", ".tutanota_quote", ".zmail_extra",
-    ".front-blockquote", "[name=quote]", ".WordSection1 > .OutlookMessageHeader", "#isForwardContent", "#isReplyContent",
+    ".front-blockquote", "[name=quote]", ".WordSection1 > .OutlookMessageHeader", "#isForwardContent",
+    "#isReplyContent",
     ".mcntgmail_quote", ".ecxgmail_quote", "#reply-intro", ".spark_quote", "[id^=AOLMsgPart]", "blockquote.mori",
     ".skiff_quote", ".hey_quote", ".acompli_signature", ".freshdesk_quote", ".mailru-blockquote",
 )  # fmt: skip
@@ -35,6 +37,10 @@ _OUTLOOK_BORDER = re.compile(
     re.IGNORECASE,
 )
 _FORWARDED = re.compile(r"\W*(?:-{2,}\s*)?forwarded message|\W*begin forwarded message", re.IGNORECASE)
+MAX_INDENTS = 25
+"""Every level of these is written before every line: 256 KiB of HTML could become 16 MB of text (measured)."""
+
+_INDENTING = frozenset({"blockquote", "ul", "ol", "dl"})
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]{0,15})")
 _ANY_TAG = re.compile(r"<[/!a-zA-Z][^<>]{0,4000}>?")
 _NEED_NO_END = frozenset(
@@ -99,13 +105,24 @@ def to_text(html: str) -> str:
 
 def is_too_deep(html: str) -> bool:
     """Whether elements are nested, or left open, to a depth no mail program produces."""
+    return _exceeds(html, MAX_DEPTH, lambda name: name not in _NEED_NO_END)
+
+
+def _exceeds(html: str, limit: int, counts: Callable[[str], bool]) -> bool:
+    """Whether more elements that count are open at once. An end tag closes only its like: strays close nothing."""
     depth = 0
+    still_open: Counter[str] = Counter()
     for match in _TAG.finditer(html):
-        closing, name = match.group(1), match.group(2).lower()
-        if name in _NEED_NO_END:
+        name = match.group(2).lower()
+        if not counts(name):
             continue
-        depth = max(depth - 1, 0) if closing else depth + 1
-        if depth > MAX_DEPTH:
+        if not match.group(1):
+            still_open[name] += 1
+            depth += 1
+        elif still_open[name]:
+            still_open[name] -= 1
+            depth -= 1
+        if depth > limit:
             return True
     return False
 
@@ -186,6 +203,8 @@ def _cut_from(node: LexborNode) -> list[str]:
 
 
 def _text(html: str) -> str:
+    if _exceeds(html, MAX_INDENTS, _INDENTING.__contains__):
+        return without_tags(html)
     tree = LexborHTMLParser(html)
     if tree.body is None:
         return ""

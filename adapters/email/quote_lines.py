@@ -23,6 +23,8 @@ MAX_LINES = 4000
 MAX_LINE = 400
 MAX_INTRO_LINES = 6
 MAX_SIGNATURE_LINES = 12
+MAX_FOLDED = 2
+MAX_BAR = 64
 
 
 class Kind(Enum):
@@ -59,7 +61,7 @@ _QUOTE = re.compile(r"\s{0,3}(?:>|&gt;|[A-Z]{1,3}>)")
 _BRACKETED = re.compile(r"<\s{0,2}$|^[\s>]{0,4}[-–—_=*#]{2,}\s?|\s?[-–—_=*#]{2,}$")
 _RULE = re.compile(r"\s{0,8}(?:[-_*#~=+–—ᐧ]\s?){2,}$|\s{0,8}[—ᐧ]\s{0,2}$")
 _SIGNATURE = re.compile(r"\s{0,2}(?:--\s?|—|–{2,}|—{2,}|_{2,}|-{2}\*?)\s{0,2}$")
-_BAR = re.compile(r"[\s>*]{0,6}(?:[-_=–—*]\s?){2,}\s?([^-_=–—*].{2,60}?)\s?(?:[-_=–—*]\s?){2,}$")
+_DECORATION = " \t>*-_=–—"
 _FENCE = re.compile(r"\s{0,3}(?:```|~~~)")
 _MARK_UP = re.compile(r"[*_\[\]\\]|\((?:mailto|https?):[^)\s]{0,300}\)|<(?:mailto|https?):[^>]{0,300}>")
 
@@ -170,11 +172,17 @@ def is_bar(line: str) -> bool:
     bare = line.strip(" >*_\t").casefold()
     if any(bare.startswith(opener) for opener in FORWARD_OPENERS) and bare.endswith(":"):
         return True
-    match = _BAR.match(line)
-    if match is None:
+    name = line.strip(_DECORATION)
+    start = line.find(name)
+    if not 2 < len(name) < MAX_BAR or not _is_drawn(line[:start]) or not _is_drawn(line[start + len(name) :]):  # noqa: PLR2004
         return False
-    name = match.group(1).casefold().replace("’", "'")
+    name = name.casefold().replace("’", "'")
     return any(word in name for word in BAR_WORDS) or bool(_WROTE.search(name[-12:]))
+
+
+def _is_drawn(edge: str) -> bool:
+    """At least two dashes or the like."""
+    return sum(char in "-_=–—*" for char in edge) > 1
 
 
 def header_block(lines: list[str], at: int) -> int:
@@ -194,7 +202,7 @@ def header_block(lines: list[str], at: int) -> int:
         elif (
             (not line.strip() and labels and not _label_soon(lines, position))
             or not labels
-            or (line.strip() and position - last > 2)
+            or (line.strip() and position - last > MAX_FOLDED)
         ):
             break
         has_address = has_address or "@" in line

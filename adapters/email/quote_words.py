@@ -31,7 +31,8 @@ OPENERS = (
 
 FROM_LABELS = (
     "from", "von", "de", "da", "van", "od", "fra", "från", "от", "от кого", "від", "lähettäjä", "feladó", "kimden",
-    "gönderen", "από", "expéditeur", "remitente", "mittente", "afzender", "nadawca", "avsändare", "afsender", "absender",
+    "gönderen", "από", "expéditeur", "remitente", "mittente", "afzender", "nadawca", "avsändare", "afsender",
+    "absender",
     "差出人", "送信元", "发件人", "寄件者", "寄件人", "보낸 사람", "보낸사람", "dari", "từ", "מאת", "من", "message du",
 )  # fmt: skip
 
@@ -60,7 +61,8 @@ DATE_LABELS = frozenset({"date", "sent", "datum", "gesendet", "envoyé", "fecha"
 
 BAR_WORDS = (
     "original message", "original mail", "original email", "reply message", "forwarded message", "forwarded by",
-    "ursprüngliche nachricht", "originalnachricht", "original-nachricht", "antwort nachricht", "weitergeleitete nachricht",
+    "ursprüngliche nachricht", "originalnachricht", "original-nachricht", "antwort nachricht",
+    "weitergeleitete nachricht",
     "message d'origine", "message original", "message transféré", "mensaje original", "mensaje reenviado",
     "mensagem original", "mensagem encaminhada", "messaggio originale", "messaggio inoltrato", "messaggio orig.",
     "oorspronkelijk bericht", "oorspronkelijke bericht", "doorgestuurd bericht", "oprindelig meddelelse",

@@ -1,0 +1,174 @@
+"""Speaks email: takes mail in by any ingress, sends answers by any sender, and keeps both in one thread."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from adapters.email import signatures
+from adapters.email.answers import Answers
+from adapters.email.classify import Judgement, Own
+from adapters.email.headers import Headers
+from adapters.email.identity import Identity, Verdict, judge, verdict_of_header
+from adapters.email.ingresses.arrived import Arrived, Ingress
+from adapters.email.memory import Limit, Memory
+from adapters.email.mime import Limits, read_headers_of
+from adapters.email.opened import Opened, Rules, open_mail
+from adapters.email.reading import Admission, Reading, admit, key_of, message_of
+from adapters.email.settings import Settings
+from adapters.email.threads import Clues, read_clues
+from adapters.email.tokens import token_in_id
+from bridge.adapter import Kit
+from bridge.errors import Malformed, Retryable
+from bridge.model import Author, Candidate, Envelope, InboundMessage, OutboundMessage, Received
+
+OPEN_SECONDS = 5.0
+CHECK_SECONDS = 12.0
+_MINUTES = timedelta(minutes=10)
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What an email source is made of."""
+
+    settings: Settings
+    kit: Kit
+    ingress: Ingress
+    answers: Answers
+    memory: Memory
+
+
+class Email:
+    """The adapter. Holds nothing but its parts; what it must remember lies in the vault."""
+
+    max_chars = 200_000
+
+    def __init__(self, parts: Parts) -> None:
+        self._settings = parts.settings
+        self._kit = parts.kit
+        self._ingress = parts.ingress
+        self._answers = parts.answers
+        self._memory = parts.memory
+        own = (parts.settings.address.lower(), *(alias.lower() for alias in parts.settings.aliases))
+        self._rules = Rules(
+            own=Own(addresses=own, source=parts.answers.loop_mark),
+            max_attachments=parts.settings.max_attachments,
+            max_attachment=parts.settings.max_attachment,
+            answer_lists=parts.settings.answer_lists,
+            open_winmail=parts.settings.open_winmail,
+        )
+
+    async def receive(self, envelope: Envelope) -> Received:
+        """Verify only; the mail is opened after it was acknowledged."""
+        return await self._ingress.verify(envelope)
+
+    async def read(self, envelope: Envelope) -> Sequence[InboundMessage]:
+        """Open a stored mail. Raises Retryable where a provider or a name server does not answer; nothing else."""
+        try:
+            arrived = await self._ingress.open(envelope)
+        except Malformed as error:
+            return [_unreadable(envelope, str(error))]
+        if arrived is None:
+            return []
+        opened = await self._opened(arrived)
+        identity = await self._identity(arrived, opened)
+        clues = read_clues(opened.headers, arrived.recipients, opens_with_quoted_header=not opened.reply)
+        known = await self._memory.conversations(clues)
+        key = key_of(opened, clues, identity)
+        admission = admit(
+            opened,
+            identity,
+            senders=self._settings.senders,
+            required=self._settings.require_auth != "none",
+            drop=self._settings.unauthenticated == "drop",
+        )
+        if admission.is_open:
+            admission = await self._within_budget(clues, identity, key)
+        reading = Reading(
+            arrived=arrived, opened=opened, clues=clues, known=known, identity=identity, admission=admission, key=key
+        )
+        await self._take_note(reading)
+        return [message_of(await self._with_files(reading))]
+
+    async def send(self, message: OutboundMessage) -> str:
+        """Mail the answer; returns its Message-ID, the same at every try."""
+        return await self._answers.send(message)
+
+    async def _opened(self, arrived: Arrived) -> Opened:
+        try:
+            return await self._kit.cpu.run(open_mail, arrived.raw, arrived.mail_from, self._rules, seconds=OPEN_SECONDS)
+        except TimeoutError:
+            headers = read_headers_of(arrived.raw, Limits())
+            digest = f"slow {len(arrived.raw)} {headers.first('message-id')[:80]}"
+            return Opened(headers=headers, judgement=Judgement("human"), fingerprint=digest, too_complex=True)
+
+    async def _identity(self, arrived: Arrived, opened: Opened) -> Identity:
+        return judge(opened.headers, await self._verdict(arrived, opened.headers), self._settings.require_auth)
+
+    async def _verdict(self, arrived: Arrived, headers: Headers) -> Verdict | None:
+        if arrived.verdict is not None:
+            return arrived.verdict
+        if self._settings.authserv_id:
+            return verdict_of_header(headers, self._settings.authserv_id)
+        if self._settings.require_auth == "none":
+            return None
+        try:
+            found = await self._kit.cpu.run(
+                signatures.check, arrived.raw, self._settings.dns_servers, seconds=CHECK_SECONDS
+            )
+        except TimeoutError as error:
+            raise Retryable("The sender's signature could not be checked in time.") from error
+        if found.is_temporary:
+            raise Retryable("The name servers did not answer, so the sender could not be checked.")
+        return found
+
+    async def _within_budget(self, clues: Clues, identity: Identity, key: str) -> Admission:
+        settings, now = self._settings, self._kit.clock.now()
+        author = identity.author
+        assert author is not None, "a mail without an author is not admitted"
+        each = (Limit(settings.max_replies_10_minutes, _MINUTES), Limit(settings.max_replies_day, _DAY))
+        thread = clues.references[-1] if clues.references else clues.message_id or key
+        budgets = (
+            (f"thread {thread}", each),
+            (f"sender {author.address}", each),
+            (f"domain {author.domain}", (Limit(settings.max_domain_day, _DAY),)),
+            ("global", (Limit(settings.max_global_day, _DAY),)),
+        )
+        for name, limits in budgets:
+            if not await self._memory.within(name, key, now, limits):
+                return Admission(parked="too_many_mails")
+        return Admission()
+
+    async def _take_note(self, reading: Reading) -> None:
+        """Remember what a bounce tells of an address, or that an address writes again."""
+        report, author = reading.opened.report, reading.identity.author
+        if report is not None and report.permanent:
+            # Anybody can write a bounce: it counts only for the person whose own token it brings back.
+            tokens = [*reading.clues.tokens, *filter(None, map(token_in_id, report.original_ids))]
+            written_to = await self._memory.participants(tokens)
+            for recipient in written_to & set(report.recipients) if report.recipients else written_to:
+                await self._memory.mark_undeliverable(recipient, f"{report.kind} {report.status}".strip())
+        elif author is not None and reading.admission.is_open:
+            await self._memory.mark_alive(author.address)
+
+    async def _with_files(self, reading: Reading) -> Reading:
+        """Store the attachments; those of a mail that goes nowhere stay in the stored mail."""
+        if not reading.admission.is_open:
+            return reading
+        files = [
+            await self._kit.files.store(each.name, each.media_type, each.content, origin=reading.key)
+            for each in reading.opened.attachments
+        ]
+        return replace(reading, files=tuple(files))
+
+
+def _unreadable(envelope: Envelope, why: str) -> InboundMessage:
+    key = f"unreadable {envelope.received_at.isoformat()} {len(envelope.body)}"
+    return InboundMessage(
+        message_key=key,
+        conversation=(Candidate(value=key, matched_by="new"),),
+        return_address="",
+        author=Author(id="unknown"),
+        text=why,
+        parked="malformed",
+    )

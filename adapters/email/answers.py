@@ -1,0 +1,118 @@
+"""Sends answers: one mail for each delivery, in the thread of the mail it answers, the same at every try."""
+
+import asyncio
+from collections.abc import Sequence
+from email.message import EmailMessage
+
+import httpx2
+
+from adapters.email import return_address
+from adapters.email.compose import File, Letter, compose
+from adapters.email.memory import Memory
+from adapters.email.return_address import ReturnAddress
+from adapters.email.senders.outgoing import Outgoing, Sender, post
+from adapters.email.settings import Settings
+from adapters.email.threads import conversation_index
+from adapters.email.tokens import digest, make_token, reply_address
+from bridge.adapter import Kit
+from bridge.errors import Permanent, SendError
+from bridge.model import FileRef, OutboundMessage
+
+
+class Answers:
+    """Composes and hands over; whatever must be known later is remembered before the mail can be answered."""
+
+    def __init__(self, settings: Settings, kit: Kit, sender: Sender, memory: Memory) -> None:
+        self._settings = settings
+        self._kit = kit
+        self._sender = sender
+        self._memory = memory
+
+    @property
+    def loop_mark(self) -> str:
+        """What our own mails carry, so that one that comes back is known; nobody else can guess it."""
+        return digest(self._kit.tokens, f"loop {self._kit.source}")
+
+    async def send(self, message: OutboundMessage) -> str:
+        """Returns the Message-ID. Raises Retryable or Permanent and nothing else."""
+        try:
+            back = return_address.load(message.return_address)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise Permanent("The return address is none of an email.") from error
+        if (why := await self._memory.why_undeliverable(back.to)) is not None:
+            raise Permanent(f"Mail to {back.to} comes back ({why}); it waits until a mail arrives from there.")
+        token = make_token(self._kit.tokens, message.conversation_id, back.to)
+        await self._remember(token, back, message)
+        mail = await self._outgoing(token, back, message)
+        wire_id = await self._sender.send(mail)
+        if wire_id and wire_id != mail.message_id:
+            await self._memory.remember(wire_id, message.conversation_id)
+        return mail.message_id
+
+    async def _remember(self, token: str, back: ReturnAddress, message: OutboundMessage) -> None:
+        """Before the mail leaves: its reply may arrive before we know that it left."""
+        await self._memory.remember(token, message.conversation_id, back.to)
+        if index := conversation_index(back.thread_index):
+            await self._memory.remember(index, message.conversation_id)
+
+    async def _outgoing(self, token: str, back: ReturnAddress, message: OutboundMessage) -> Outgoing:
+        settings = self._settings
+        domain = settings.domain
+        message_id = f"<{token}.{digest(self._kit.tokens, message.delivery_id)}@{domain}>"
+        files, links = await self._files(message.files)
+        letter = Letter(
+            source=self.loop_mark,
+            sender=settings.address,
+            sender_name=settings.name,
+            reply_to=reply_address(settings.address, settings.reply_style, settings.reply_domain, token),
+            back=back,
+            message_id=message_id,
+            thread_id=f"<{token}@{domain}>",
+            text="\n\n".join([message.text, *links]),
+            footer=settings.footer,
+            with_marker=settings.marker,
+            written_at=message.created_at,
+            files=files,
+        )
+        try:
+            mail, raw = await asyncio.to_thread(_written, letter)
+        except (ValueError, LookupError) as error:
+            raise Permanent(f"The mail cannot be written: {error}") from error
+        style = settings.reply_style if settings.verp else "dedicated"
+        return Outgoing(
+            mail=mail,
+            raw=raw,
+            mail_from=reply_address(settings.address, style, settings.reply_domain, token, bounce=True),
+            recipient=back.to,
+            message_id=message_id,
+            delivery_id=message.delivery_id,
+        )
+
+    async def _files(self, refs: Sequence[FileRef]) -> tuple[list[File], list[str]]:
+        """The files that can be had and are small enough; the others as links."""
+        files: list[File] = []
+        links: list[str] = []
+        for ref in refs:
+            try:
+                content = await self._content(ref)
+            except (KeyError, SendError, httpx2.HTTPError):
+                content = None  # the answer matters more than one of its files
+            media_type = ref.media_type or "application/octet-stream"
+            if content is not None and len(content) <= self._settings.max_attachment and "/" in media_type:
+                files.append(File(name=ref.name, media_type=media_type, content=content))
+            elif not ref.url.startswith("file:"):
+                links.append(f"[{ref.name}]({ref.url})")
+            else:
+                links.append(f"(The file {ref.name} could not be attached.)")
+        return files, links
+
+    async def _content(self, ref: FileRef) -> bytes | None:
+        if ref.url.startswith("file:"):
+            return await self._kit.files.load(ref)
+        client = self._kit.guarded_http
+        return (await post(client, client.build_request("GET", ref.url), "The file's server")).content
+
+
+def _written(letter: Letter) -> tuple[EmailMessage, bytes]:
+    mail = compose(letter)
+    return mail, mail.as_bytes()

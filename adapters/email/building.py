@@ -1,0 +1,94 @@
+"""Puts an email source together from its settings."""
+
+from adapters.email.adapter import Email, Parts
+from adapters.email.answers import Answers
+from adapters.email.connecting import ConnectedEmail
+from adapters.email.ingresses.arrived import Ingress
+from adapters.email.ingresses.connected import ConnectedIngress
+from adapters.email.ingresses.mailgun import SCHEME as MAILGUN
+from adapters.email.ingresses.mailgun import MailgunIngress
+from adapters.email.ingresses.postmark import PostmarkIngress
+from adapters.email.ingresses.raw import RawIngress, usable_secrets
+from adapters.email.ingresses.resend import SCHEME as RESEND
+from adapters.email.ingresses.resend import ResendIngress
+from adapters.email.ingresses.sendgrid import SendGridIngress
+from adapters.email.ingresses.sns import Amazon, SesIngress
+from adapters.email.memory import Memory
+from adapters.email.senders.outgoing import Sender
+from adapters.email.senders.providers import PROVIDERS, Account, ProviderSender
+from adapters.email.senders.smtp import sender_of
+from adapters.email.settings import Settings
+from bridge.adapter import Adapter, Kit
+from bridge.errors import ConfigError
+
+_CONNECTED = {"lmtp", "smtp", "imap"}
+
+
+def build(settings: Settings, kit: Kit) -> Adapter:
+    """The adapter of one source. Raises ConfigError where a secret cannot be one."""
+    memory = Memory(kit.vault)
+    parts = Parts(
+        settings=settings,
+        kit=kit,
+        ingress=_ingress(settings, kit),
+        answers=Answers(settings, kit, _sender(settings, kit), memory),
+        memory=memory,
+    )
+    return ConnectedEmail(parts) if settings.ingress in _CONNECTED else Email(parts)
+
+
+def _ingress(settings: Settings, kit: Kit) -> Ingress:  # noqa: PLR0911 - one for each case
+    secrets = [secret.get_secret_value() for secret in settings.secrets]
+    match settings.ingress:
+        case "raw":
+            return RawIngress(secrets, kit.clock)
+        case "mailgun":
+            _check_secrets(usable_secrets(MAILGUN, secrets), kit, "the HTTP webhook signing key of Mailgun")
+            return MailgunIngress(secrets, kit.clock)
+        case "postmark":
+            return PostmarkIngress(secrets)
+        case "sendgrid":
+            return _sendgrid(settings, kit)
+        case "ses":
+            return SesIngress(_amazon(settings), kit.vault, kit.http, kit.clock)
+        case "resend":
+            _check_secrets(usable_secrets(RESEND, secrets), kit, "the signing secret of the webhook, whsec_…")
+            api = (settings.api_url or PROVIDERS["resend"].api_url, settings.api_key.get_secret_value())
+            return ResendIngress(secrets, api, kit.http, kit.guarded_http, kit.clock)
+    return ConnectedIngress()
+
+
+def _check_secrets(usable: list[object] | object, kit: Kit, what: str) -> None:
+    if not usable:
+        raise ConfigError([f"sources.{kit.source}.secrets: give {what}"])
+
+
+def _sendgrid(settings: Settings, kit: Kit) -> SendGridIngress:
+    try:
+        return SendGridIngress(settings.public_key, kit.clock)
+    except ValueError as error:
+        raise ConfigError([f"sources.{kit.source}.public_key: {error}"]) from error
+
+
+def _amazon(settings: Settings) -> Amazon:
+    return Amazon(
+        topics=settings.topics,
+        region=settings.region,
+        access_key_id=settings.access_key_id,
+        secret_access_key=settings.api_key.get_secret_value(),
+        s3_url=settings.s3_url,
+    )
+
+
+def _sender(settings: Settings, kit: Kit) -> Sender:
+    if settings.sender == "smtp":
+        return sender_of(settings.smtp_url)
+    provider = PROVIDERS[settings.sender]
+    account = Account(
+        api_url=settings.api_url or provider.api_url,
+        api_key=settings.api_key.get_secret_value(),
+        domain=settings.domain,
+        region=settings.region,
+        access_key_id=settings.access_key_id,
+    )
+    return ProviderSender(provider, account, kit.http, kit.clock)

@@ -1,0 +1,151 @@
+"""Watches a mailbox by IMAP IDLE. The cursor is UIDVALIDITY and UID: whether a mail was looked at does not matter."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import TypeVar
+from urllib.parse import unquote, urlsplit
+
+from imapclient import IMAPClient
+from imapclient.exceptions import IMAPClientError
+
+from adapters.email.ingresses.connected import received, wrap
+from bridge.adapter import Accept, Kit
+from bridge.errors import Retryable
+
+CURSOR = "imap-cursor"
+BATCH = 20
+LATELY = timedelta(days=1)
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Up to where the mailbox was taken over. Another UIDVALIDITY is another mailbox: it is read from its start."""
+
+    validity: int
+    uid: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    mails: list[tuple[int, bytes]]
+    end: Cursor
+    """Where the cursor stands once they are stored."""
+
+
+class Mailbox:
+    """One mailbox of one account. A mail is marked as taken only after it is stored."""
+
+    def __init__(self, url: str, *, kit: Kit, idle_seconds: int) -> None:
+        parts = urlsplit(url)
+        self._host = parts.hostname or "localhost"
+        self._tls = parts.scheme == "imaps"
+        self._port = parts.port or (993 if self._tls else 143)
+        self._user, self._password = unquote(parts.username or ""), unquote(parts.password or "")
+        self._folder = unquote(parts.path.lstrip("/")) or "INBOX"
+        self._kit = kit
+        self._idle_seconds = idle_seconds
+        self._stop = threading.Event()
+
+    async def run(self, accept: Accept) -> None:
+        """Take what is there, wait for more, for ever. Raises Retryable when the connection is lost."""
+        with self._failures_named():
+            client = await self._in_thread(self._connect)
+            try:
+                while True:
+                    await self._take_over(client, accept)
+                    await self._in_thread(self._wait, client)
+            finally:
+                await asyncio.shield(asyncio.to_thread(_close, client))
+
+    async def _in_thread(self, function: Callable[..., R], *args: object) -> R:
+        """Run it in a thread; when we are cancelled, end it before anybody else uses the connection."""
+        self._stop.clear()
+        running = asyncio.ensure_future(asyncio.to_thread(function, *args))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            self._stop.set()
+            await asyncio.wait([running])
+            raise
+
+    @contextmanager
+    def _failures_named(self) -> Iterator[None]:
+        try:
+            yield
+        except (IMAPClientError, OSError) as error:
+            raise Retryable(f"The mailbox at {self._host} cannot be read: {error}") from error
+
+    def _connect(self) -> IMAPClient:
+        client = IMAPClient(self._host, port=self._port, ssl=self._tls, timeout=60)
+        client.login(self._user, self._password)
+        return client
+
+    async def _take_over(self, client: IMAPClient, accept: Accept) -> None:
+        """Store every mail beyond the cursor, oldest first, and move the cursor after each batch's commit."""
+        while True:
+            stored = await self._kit.vault.get(CURSOR)
+            cursor = Cursor(**json.loads(stored[0])) if stored else None
+            batch = await self._in_thread(self._fetch, client, cursor)
+            for uid, raw in batch.mails:
+                await self._store(accept, batch.end.validity, uid, raw)
+            if batch.end == cursor:
+                return
+            value = json.dumps(asdict(batch.end)).encode()
+            if not await self._kit.vault.put(CURSOR, value, version=stored[1] if stored else None):
+                raise Retryable("Another node reads this mailbox.")
+
+    def _fetch(self, client: IMAPClient, cursor: Cursor | None) -> "_Batch":
+        status = client.select_folder(self._folder, readonly=True)
+        validity, top = int(status[b"UIDVALIDITY"]), int(status.get(b"UIDNEXT", 1)) - 1
+        if cursor is None or cursor.validity != validity:
+            # A mailbox seen for the first time may hold years of mail: only what came lately is a question.
+            after, wanted = 0, ["SINCE", (self._kit.clock.now() - LATELY).date()]
+        else:
+            after, wanted = cursor.uid, ["UID", f"{cursor.uid + 1}:*"]
+        # "n:*" always names the last mail, even one before n (RFC 3501, 6.4.8).
+        uids = sorted(uid for uid in client.search(wanted) if uid > after)
+        taken = uids[:BATCH]
+        end = taken[-1] if len(uids) > BATCH else max([after, top, *taken])
+        found = client.fetch(taken, ["BODY.PEEK[]"]) if taken else {}
+        mails = [(uid, bytes(found[uid][b"BODY[]"])) for uid in taken if uid in found and found[uid].get(b"BODY[]")]
+        return _Batch(mails, Cursor(validity, end))
+
+    async def _store(self, accept: Accept, validity: int, uid: int, raw: bytes) -> None:
+        envelope = wrap(
+            raw[: self._kit.max_body],
+            source=self._kit.source,
+            ingress="imap",
+            mail_from=None,
+            recipients=(),
+            at=self._kit.clock.now(),
+        )
+        await accept(received(f"imap:{self._folder}:{validity}:{uid}", envelope=envelope), envelope)
+
+    def _wait(self, client: IMAPClient) -> None:
+        """Until something changes in the mailbox, the server's half hour is nearly over, or we stop."""
+        if not client.has_capability("IDLE"):
+            self._stop.wait(self._idle_seconds)
+            return
+        client.idle()
+        waited = 0
+        try:
+            while not self._stop.is_set() and waited < self._idle_seconds:
+                if client.idle_check(timeout=1):
+                    break
+                waited += 1
+        finally:
+            client.idle_done()
+
+
+def _close(client: IMAPClient) -> None:
+    try:
+        client.logout()
+    except (IMAPClientError, OSError):
+        client.shutdown()

@@ -1,0 +1,103 @@
+"""What this adapter remembers between mails: which tokens, ids and addresses belong to what. All of it in the vault."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from adapters.email.threads import Clues
+from bridge.adapter import Vault
+from bridge.errors import Retryable
+
+_TRIES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most `most` in `span`; 0 means no limit."""
+
+    most: int
+    span: timedelta
+
+
+class Memory:
+    """Names in the vault are digests where they come from mails, so that nothing odd gets into a key."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+
+    async def remember(self, name: str, conversation_id: str, participant: str = "") -> None:
+        """Let this token, provider id or thread index lead to the conversation. May be repeated."""
+        await self._set(_place(name), f"{conversation_id}\n{participant}".encode())
+
+    async def forget(self, name: str) -> None:
+        """Revoke it: it leads nowhere from now on."""
+        await self._vault.delete(_place(name))
+
+    async def conversations(self, clues: Clues) -> dict[str, str]:
+        """Of all a mail says, what leads to a conversation."""
+        names = [*clues.tokens[:20], *clues.reference_tokens, *clues.references, clues.thread_index]
+        found: dict[str, str] = {}
+        for name in dict.fromkeys(filter(None, names)):
+            if (stored := await self._vault.get(_place(name))) is not None:
+                found[name] = stored[0].decode().partition("\n")[0]
+        return found
+
+    async def participants(self, tokens: Sequence[str]) -> set[str]:
+        """For whom these tokens were made: what a bounce may speak about."""
+        stored = [await self._vault.get(_place(token)) for token in tokens[:20]]
+        return {found[0].decode().partition("\n")[2] for found in stored if found is not None} - {""}
+
+    async def mark_undeliverable(self, address: str, why: str) -> None:
+        """Mails to this address came back: nothing more is sent there until a mail arrives from it."""
+        await self._set(_place(f"undeliverable {address}"), why.encode())
+
+    async def why_undeliverable(self, address: str) -> str | None:
+        """Why nothing is sent there, or None."""
+        stored = await self._vault.get(_place(f"undeliverable {address}"))
+        return stored[0].decode() if stored else None
+
+    async def mark_alive(self, address: str) -> None:
+        """A mail came from there."""
+        if await self.why_undeliverable(address) is not None:
+            await self._vault.delete(_place(f"undeliverable {address}"))
+
+    async def within(self, name: str, key: str, now: datetime, limits: Sequence[Limit]) -> bool:
+        """Count `key` under `name` unless a limit is reached. Counting the same key twice counts once."""
+        active = [limit for limit in limits if limit.most]
+        if not active:
+            return True
+        place = _place(f"budget {name}")
+        for _ in range(_TRIES):
+            stored = await self._vault.get(place)
+            seen = _recent(json.loads(stored[0]) if stored else {}, now, max(limit.span for limit in active))
+            if key in seen:
+                return True
+            if any(_count(seen.values(), now, limit.span) >= limit.most for limit in active):
+                return False
+            value = json.dumps({**seen, key: now.timestamp()}).encode()
+            if await self._vault.put(place, value, version=stored[1] if stored else None):
+                return True
+        raise Retryable("Too many mails of one thread at once.")
+
+    async def _set(self, place: str, value: bytes) -> None:
+        for _ in range(_TRIES):
+            stored = await self._vault.get(place)
+            if stored is not None and stored[0] == value:
+                return
+            if await self._vault.put(place, value, version=stored[1] if stored else None):
+                return
+        raise Retryable("The same name was written by others at the same time.")
+
+
+def _place(name: str) -> str:
+    return f"mail/{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:40]}"
+
+
+def _recent(seen: dict[str, float], now: datetime, span: timedelta) -> dict[str, float]:
+    return {key: at for key, at in seen.items() if at > (now - span).timestamp()}
+
+
+def _count(times: Iterable[float], now: datetime, span: timedelta) -> int:
+    return sum(at > (now - span).timestamp() for at in times)

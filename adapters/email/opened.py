@@ -1,0 +1,212 @@
+"""Opens raw mail completely: everything that hostile bytes could make slow happens here, in a killable worker."""
+
+import hashlib
+import re
+import unicodedata
+from dataclasses import dataclass, field
+
+from adapters.email import quotes
+from adapters.email.classify import Judgement, Own, classify
+from adapters.email.headers import Headers
+from adapters.email.mime import Limits, Part, TooComplex, leaves, read_headers_of
+from adapters.email.quote_html import to_text
+from adapters.email.reports import Report, read_report
+from adapters.email.winmail import unpack_winmail
+
+MAX_CHARS = 100_000
+_TRACE = frozenset({"received", "return-path", "delivered-to", "x-original-to", "authentication-results", "x-received"})
+_EXTENSIONS = {"text/calendar": ".ics", "message/rfc822": ".eml", "text/html": ".html", "application/pdf": ".pdf"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What the worker needs to know of the configuration; picklable."""
+
+    own: Own
+    limits: Limits = field(default_factory=Limits)
+    max_attachments: int = 20
+    max_attachment: int = 10 * 1024 * 1024
+    answer_lists: bool = False
+    open_winmail: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """A file that came along. Its name is clean: no path, no control or direction characters."""
+
+    name: str
+    media_type: str
+    content: bytes
+    inline: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A mail, read."""
+
+    headers: Headers
+    judgement: Judgement
+    reply: str = ""
+    elided: str = ""
+    attachments: tuple[Attachment, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What a reader should know: what was left out, encrypted, or invisible in the mail."""
+    report: Report | None = None
+    fingerprint: str = ""
+    """Identity of the content, the same over every route it may have taken."""
+    too_complex: bool = False
+
+
+def open_mail(raw: bytes, mail_from: str | None, rules: Rules) -> Opened:
+    """Read a whole mail. Never raises: what cannot be opened comes back as `too_complex`."""
+    headers = read_headers_of(raw, rules.limits)
+    try:
+        parts = leaves(raw, rules.limits)
+    except TooComplex:
+        return Opened(headers=headers, judgement=Judgement("human"), fingerprint=_fingerprint(raw), too_complex=True)
+    outer = parts[0].parents[0] if parts and parts[0].parents else (parts[0].media_type if parts else "text/plain")
+    judgement = classify(headers, outer, mail_from, rules.own, answer_lists=rules.answer_lists)
+    extraction = _written(parts)
+    attachments, notes = _attachments(parts, rules)
+    return Opened(
+        headers=headers,
+        judgement=judgement,
+        reply=extraction.reply[:MAX_CHARS],
+        elided=extraction.elided[:MAX_CHARS],
+        attachments=attachments,
+        notes=(*notes, *_encryption(outer, parts)),
+        report=read_report(parts) if judgement.sort == "bounce" else None,
+        fingerprint=_fingerprint(raw),
+    )
+
+
+def _fingerprint(raw: bytes) -> str:
+    """A digest of what the sender wrote; headers that mail servers add on the way do not count."""
+    lines: list[bytes] = []
+    skipping = False
+    head, _, body = raw.replace(b"\r\n", b"\n").partition(b"\n\n")
+    for line in head.split(b"\n"):
+        if line[:1] not in {b" ", b"\t"}:
+            skipping = line.partition(b":")[0].strip().lower().decode("latin-1") in _TRACE
+        if not skipping:
+            lines.append(line)
+    return hashlib.sha256(b"\n".join(lines) + b"\n\n" + body.rstrip()).hexdigest()
+
+
+def _written(parts: list[Part]) -> quotes.Extraction:
+    """The body: of alternatives the HTML, whose structure tells more; of siblings all, in order."""
+    bodies = [part for part in parts if _is_body(part)]
+    html = [part for part in bodies if part.media_type == "text/html"]
+    plain = [part for part in bodies if part.media_type == "text/plain"]
+    alternative = any("multipart/alternative" in part.parents for part in html)
+    if html and (alternative or not plain):
+        text = "\n".join(_unflowed(part) for part in plain)
+        return quotes.extract(html="\n".join(part.text() for part in html), text=text)
+    texts = [to_text(part.text()) if part.media_type == "text/html" else _unflowed(part) for part in bodies]
+    return quotes.extract(text="\n".join(texts))
+
+
+def _is_body(part: Part) -> bool:
+    return (
+        part.media_type in {"text/plain", "text/html"}
+        and part.disposition != "attachment"
+        and not part.file_name
+        and "multipart/report" not in part.parents
+    )
+
+
+def _unflowed(part: Part) -> str:
+    """Text with `format=flowed` line ends joined again (RFC 3676)."""
+    text = part.text().replace("\r\n", "\n")
+    if part.parameters.get("format", "").lower() != "flowed":
+        return text
+    cut = 1 if part.parameters.get("delsp", "").lower() == "yes" else 0
+    out: list[str] = []
+    joining = False
+    for line in text.split("\n"):
+        quoted = line.startswith(">")
+        bare = line if quoted else line.removeprefix(" ")  # a space was stuffed before From, > and space
+        if joining and not quoted:
+            out[-1] += bare
+        else:
+            out.append(bare)
+        joining = line.endswith(" ") and line != "-- " and not quoted
+        if joining and cut:
+            out[-1] = out[-1][:-cut]
+    return "\n".join(out)
+
+
+def _attachments(parts: list[Part], rules: Rules) -> tuple[tuple[Attachment, ...], list[str]]:
+    kept: list[Attachment] = []
+    notes: list[str] = []
+    for at, part in enumerate(part for part in parts if not _is_body(part) and _is_file(part)):
+        content = part.content()
+        name = clean_name(part.file_name) or f"attachment-{at + 1}{_EXTENSIONS.get(part.media_type, '')}"
+        if not content:
+            continue
+        if rules.open_winmail and part.media_type in {"application/ms-tnef", "application/vnd.ms-tnef"}:
+            inner = [(clean_name(found), data) for found, data in unpack_winmail(content, rules.max_attachments)]
+            kept += [
+                Attachment(name=found or name, media_type=sniff(data, found, ""), content=data) for found, data in inner
+            ]
+        elif len(content) > rules.max_attachment or len(kept) >= rules.max_attachments:
+            notes.append(f"The attachment {name!r} ({len(content)} bytes) was left out: it exceeds the limit.")
+        else:
+            kept.append(
+                Attachment(
+                    name=name,
+                    media_type=sniff(content, name, part.media_type),
+                    content=content,
+                    inline=bool(part.content_id) and part.disposition != "attachment",
+                )
+            )
+    return tuple(kept[: rules.max_attachments]), notes
+
+
+def _is_file(part: Part) -> bool:
+    if "multipart/report" in part.parents:
+        return False
+    return (
+        bool(part.file_name) or part.disposition == "attachment" or part.media_type not in {"text/plain", "text/html"}
+    )
+
+
+def clean_name(name: str) -> str:
+    """A file name that is safe to show and to store: no path, no control or direction characters, 120 at most."""
+    name = unicodedata.normalize("NFC", name.encode("utf-8", "ignore").decode("utf-8"))
+    name = re.split(r"[\\/]", name)[-1]
+    name = "".join(char for char in name if unicodedata.category(char) not in {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
+    name = name.strip(" .")
+    stem, dot, extension = name.rpartition(".")
+    if dot and len(name) > 120:  # noqa: PLR2004 - as the docstring says
+        return f"{stem[: 119 - len(extension[:20])]}.{extension[:20]}"
+    return name[:120]
+
+
+_MAGIC = (
+    (b"%PDF-", "application/pdf"), (b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF8", "image/gif"), (b"PK\x03\x04", "application/zip"), (b"\x1f\x8b", "application/gzip"),
+    (b"Rar!", "application/vnd.rar"), (b"7z\xbc\xaf", "application/x-7z-compressed"),
+    (b"MZ", "application/x-msdownload"),
+    (b"\x7fELF", "application/x-executable"), (b"\xd0\xcf\x11\xe0", "application/x-ole-storage"),
+    (b"OggS", "audio/ogg"), (b"ID3", "audio/mpeg"), (b"II*\x00", "image/tiff"), (b"MM\x00*", "image/tiff"),
+)  # fmt: skip
+_ZIPPED = re.compile(r"\.(?:docx|xlsx|pptx|odt|ods|odp|epub|jar|apk|docm|xlsm)$", re.IGNORECASE)
+
+
+def sniff(content: bytes, name: str, claimed: str) -> str:
+    """The media type by content where that is plain, else as claimed."""
+    found = next((media_type for magic, media_type in _MAGIC if content.startswith(magic)), "")
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        found = "image/webp"
+    containers = {"application/zip", "application/x-ole-storage"}  # office files are such, and their claim says more
+    if found in containers and claimed not in {"", "application/octet-stream"}:
+        return claimed if _ZIPPED.search(name) or found != "application/zip" else found
+    return found or claimed or "application/octet-stream"
+
+
+def _encryption(outer: str, parts: list[Part]) -> list[str]:
+    sealed = {"application/pkcs7-mime", "application/x-pkcs7-mime", "application/pgp-encrypted"}
+    if outer == "multipart/encrypted" or any(part.media_type in sealed for part in parts):
+        return ["The message is encrypted and cannot be read here. Ask the sender to send it without encryption."]
+    return []

@@ -1,0 +1,134 @@
+"""Makes of an opened mail what the core needs: who said what, in which conversation, and whether it may be answered."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from adapters.email.headers import Address, Headers, decode_words
+from adapters.email.identity import Identity
+from adapters.email.ingresses.arrived import Arrived
+from adapters.email.opened import Opened
+from adapters.email.return_address import return_address_of
+from adapters.email.threads import Clues, candidates
+from adapters.email.tokens import scrub
+from bridge.model import Author, FileRef, InboundMessage
+
+DECLINED = {"auto": "auto_reply", "bounce": "bounce", "list": "list", "self": "own_message"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """Whether the mail may reach the agent; both empty: it may."""
+
+    declined: str | None = None
+    parked: str | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it may."""
+        return self.declined is None and self.parked is None
+
+
+def key_of(opened: Opened, clues: Clues, identity: Identity) -> str:
+    """The identity of the message: the same over every route and recipient of ours.
+
+    A mail whose author is not verified has a key of its own kind, so that a forgery with a known
+    Message-ID cannot take the place of the genuine mail.
+    """
+    author = identity.author.address if identity.author else ""
+    kind = "" if identity.verified else "unverified "
+    return shortened(f"{kind}{author} {clues.message_id or opened.fingerprint}")
+
+
+def shortened(key: str) -> str:
+    """A key of at most 200 characters, still different where it was different."""
+    return key if len(key) <= 200 else f"{key[:130]} {hashlib.sha256(key.encode()).hexdigest()}"  # noqa: PLR2004
+
+
+def admit(opened: Opened, identity: Identity, *, senders: Sequence[str], required: bool, drop: bool) -> Admission:
+    """The rules in the order in which they count: machines first, so that nobody answers them, forged or not."""
+    if opened.judgement.sort != "human":
+        return Admission(declined=DECLINED[opened.judgement.sort])
+    if opened.too_complex:
+        return Admission(parked="malformed")
+    if identity.author is None or (required and not identity.verified):
+        return Admission(declined="unauthenticated") if drop else Admission(parked="unauthenticated")
+    if senders and not is_listed(identity.author, senders):
+        return Admission(declined="sender_not_allowed")
+    return Admission()
+
+
+def is_listed(author: Address, senders: Sequence[str]) -> bool:
+    """Whether an entry is the address, or `@` and its domain."""
+    listed = {sender.lower() for sender in senders}
+    return author.address in listed or f"@{author.domain}" in listed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """A mail with all that was found out about it."""
+
+    arrived: Arrived
+    opened: Opened
+    clues: Clues
+    known: dict[str, str]
+    identity: Identity
+    admission: Admission
+    key: str
+    files: tuple[FileRef, ...] = ()
+
+
+def message_of(reading: Reading) -> InboundMessage:
+    """The message. What it quotes goes apart; tokens in it are removed, so that nobody learns them from the agent."""
+    opened, identity = reading.opened, reading.identity
+    author = identity.author or _claimed_author(opened.headers)
+    text = scrub(opened.reply) or opened.headers.text("subject")
+    return InboundMessage(
+        message_key=reading.key,
+        conversation=candidates(reading.clues, reading.known, author.address, reading.key),
+        return_address=return_address_of(opened.headers, author.address, author.name).dump()
+        if reading.admission.is_open
+        else "",
+        author=_author(author, identity),
+        text=text,
+        quoted=scrub(opened.elided),
+        context=_context(opened, identity, author),
+        files=reading.files,
+        declined=reading.admission.declined,
+        parked=reading.admission.parked,
+    )
+
+
+def _claimed_author(headers: Headers) -> Address:
+    """Who it says it is, where that is not one mailbox: for the person who looks at it, never answered."""
+    found = headers.addresses("from") or headers.addresses("return-path")
+    return found[0] if found else Address("", "unknown")
+
+
+def _author(author: Address, identity: Identity) -> Author:
+    first, _, last = author.name.partition(" ")
+    return Author(
+        id=author.address,
+        trust="verified" if identity.verified else "unverified",
+        name=author.name[:200] or None,
+        email=author.address,
+        first_name=first[:100] or None,
+        last_name=last[:100] or None,
+        attributes={"identity": identity.method[:200]},
+    )
+
+
+def _context(opened: Opened, identity: Identity, author: Address) -> str:
+    level = "verified" if identity.verified else "NOT verified"
+    lines = [
+        "This is an email.",
+        f"Sender: {author.address}, {level} ({identity.method}).",
+        f"Subject, as the sender wrote it: {_one_line(opened.headers.first('subject'))!r}",
+    ]
+    if opened.elided:
+        lines.append("Text that the mail quotes or forwards is given apart; its authors are not verified.")
+    return "\n".join([*lines, *opened.notes])
+
+
+def _one_line(value: str) -> str:
+    return scrub(" ".join(decode_words(value).split()))[:300]

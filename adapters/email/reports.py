@@ -1,0 +1,75 @@
+"""Reads what mail systems report: bounces (RFC 3464) and complaints (RFC 5965)."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from adapters.email.headers import message_ids, read_headers
+from adapters.email.mime import Part, split
+
+_STATUS = re.compile(r"\b([245]\.\d{1,3}\.\d{1,3})\b")
+_ADDRESS = re.compile(r"[^\s@<>;:,\"]{1,128}@[^\s@<>;:,\"]{1,255}")
+_IN_TEXT = re.compile(r"\b(?:5\.\d{1,3}\.\d{1,3}|55[0-4])\b")
+_LOOKED_AT = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What became of a mail of ours."""
+
+    kind: Literal["bounce", "complaint"]
+    recipients: tuple[str, ...] = ()
+    permanent: bool = False
+    status: str = ""
+    original_ids: tuple[str, ...] = ()
+    """Message-IDs and References of the mail it is about, where it was sent back."""
+
+
+def read_report(parts: list[Part]) -> Report:
+    """Put together what the parts say; a bounce in plain prose still yields its status."""
+    kind: Literal["bounce", "complaint"] = "bounce"
+    recipients: list[str] = []
+    status = ""
+    original: list[str] = []
+    for part in parts:
+        if part.media_type == "message/feedback-report":
+            kind = "complaint"
+            recipients += _values(part, "original-rcpt-to")
+        elif part.media_type in {"message/delivery-status", "message/global-delivery-status"}:
+            recipients += _values(part, "final-recipient", "original-recipient")
+            status = status or _first_status(part)
+        elif part.media_type in {"message/rfc822", "text/rfc822-headers", "message/global", "message/rfc822-headers"}:
+            original += _ids(part)
+        elif part.media_type == "text/plain" and not status:
+            found = _IN_TEXT.search(part.text()[:_LOOKED_AT])
+            status = found.group() if found else ""
+    permanent = kind == "complaint" or status.startswith("5")
+    return Report(
+        kind=kind,
+        recipients=tuple(dict.fromkeys(recipients)),
+        permanent=permanent,
+        status=status,
+        original_ids=tuple(dict.fromkeys(original)),
+    )
+
+
+def _values(part: Part, *names: str) -> list[str]:
+    found = []
+    for line in part.content()[:_LOOKED_AT].decode("latin-1").splitlines():
+        name, _, value = line.partition(":")
+        if name.strip().lower() in names and (match := _ADDRESS.search(value)):
+            found.append(match.group().lower())
+    return found
+
+
+def _first_status(part: Part) -> str:
+    for line in part.content()[:_LOOKED_AT].decode("latin-1").splitlines():
+        if line.lower().startswith("status:") and (match := _STATUS.search(line)):
+            return match.group(1)
+    return ""
+
+
+def _ids(part: Part) -> list[str]:
+    head, _ = split(part.content()[:_LOOKED_AT])
+    headers = read_headers(head, max_bytes=_LOOKED_AT, max_count=200)
+    return [found for name in ("message-id", "references") for found in message_ids(headers.first(name))]

@@ -1,0 +1,84 @@
+"""Sends through a mail server, or, in development, into a folder."""
+
+import asyncio
+import os
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import aiosmtplib
+
+from adapters.email.senders.outgoing import Outgoing, Sender
+from bridge.errors import Permanent, Retryable
+
+TEMPORARY = range(400, 500)
+
+
+class SmtpSender:
+    """Hands mails to the server of an `smtp://` (STARTTLS where offered) or `smtps://` address."""
+
+    def __init__(self, url: str, *, timeout: float = 60) -> None:
+        parts = urlsplit(url)
+        self._host = parts.hostname or "localhost"
+        self._tls = parts.scheme == "smtps"
+        self._port = parts.port or (465 if self._tls else 587)
+        self._user = unquote(parts.username or "") or None
+        self._password = unquote(parts.password or "") or None
+        self._timeout = timeout
+
+    async def send(self, mail: Outgoing) -> str:
+        """Our Message-ID stays, so nothing is returned. A failure after DATA is ambiguous: the copy has the same id."""
+        client = aiosmtplib.SMTP(hostname=self._host, port=self._port, use_tls=self._tls, timeout=self._timeout)
+        handed_over = False
+        try:
+            await client.connect(username=self._user, password=self._password)
+            handed_over = True
+            await client.sendmail(mail.mail_from, [mail.recipient], mail.raw)
+        except aiosmtplib.SMTPRecipientsRefused as error:
+            raise _refused(error.recipients[0].code, error.recipients[0].message) from error
+        except aiosmtplib.SMTPAuthenticationError as error:
+            raise Retryable(f"The mail server refused our login: {error.message}. Check smtp_url.") from error
+        except aiosmtplib.SMTPResponseException as error:
+            raise _refused(error.code, error.message) from error
+        except (aiosmtplib.SMTPException, OSError) as error:
+            raise Retryable(f"The mail server did not take the mail: {error}", ambiguous=handed_over) from error
+        finally:
+            client.close()
+        return ""
+
+
+def _refused(code: int, message: str) -> Retryable | Permanent:
+    said = f"The mail server answered {code} {message[:300]}"
+    return Retryable(said) if code in TEMPORARY else Permanent(said)
+
+
+class MaildirSender:
+    """Writes `.eml` files instead of sending: for development, and to look at what would go out."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder)
+
+    async def send(self, mail: Outgoing) -> str:
+        """One file for each delivery, written whole or not at all; a second try replaces the first."""
+        try:
+            await asyncio.to_thread(self._write, mail)
+        except OSError as error:
+            raise Retryable(f"The folder {self._folder} cannot be written: {error.strerror}") from error
+        return ""
+
+    def _write(self, mail: Outgoing) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"{mail.delivery_id}.eml"
+        part = path.with_suffix(".part")
+        with part.open("wb") as file:
+            file.write(f"X-Envelope-From: <{mail.mail_from}>\r\nX-Envelope-To: <{mail.recipient}>\r\n".encode())
+            file.write(mail.raw)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+
+
+def sender_of(url: str) -> Sender:
+    """The sender a `smtp_url` names."""
+    if url.startswith("maildir:"):
+        return MaildirSender(url.removeprefix("maildir:"))
+    return SmtpSender(url)

@@ -1,0 +1,45 @@
+"""A mail server that keeps what it gets, and misbehaves where a test asks it to."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+
+@dataclass
+class Sink:
+    """What arrived, and what is answered to `RCPT` and after `DATA`."""
+
+    port: int = 0
+    rcpt: str = "250 OK"
+    data: str = "250 OK"
+    hang_up: bool = False
+    """Take the mail, then close the connection without an answer."""
+    mails: list[Envelope] = field(default_factory=list)
+
+    async def handle_RCPT(  # noqa: N802 - the library's name
+        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
+    ) -> str:
+        if self.rcpt.startswith("250"):
+            envelope.rcpt_tos.append(address)
+        return self.rcpt
+
+    async def handle_DATA(self, server: Any, _session: Session, envelope: Envelope) -> str:  # noqa: N802
+        self.mails.append(envelope)
+        if self.hang_up:
+            server.transport.close()
+        return self.data
+
+
+@asynccontextmanager
+async def open_sink() -> AsyncIterator[Sink]:
+    sink = Sink()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: SMTP(sink, hostname="sink", enable_SMTPUTF8=True), "127.0.0.1", 0
+    )
+    sink.port = server.sockets[0].getsockname()[1]
+    async with server:
+        yield sink
