@@ -122,6 +122,13 @@ class Callback:
         data: dict[str, Any] = json.loads(self.body)["data"]
         return data
 
+    @property
+    def signed_at(self) -> datetime:
+        """The signature's time, after the stock library has made the very same signature for it."""
+        at = datetime.fromtimestamp(int(self.headers["webhook-timestamp"]), UTC)
+        assert self.headers["webhook-signature"] == Webhook(SECRET).sign(self.id, at, self.body.decode())
+        return at
+
     def opened(self) -> dict[str, Any]:
         """The data, after the stock library has verified the signature and its age."""
         document: dict[str, Any] = Webhook(SECRET).verify(self.body, dict(self.headers))
