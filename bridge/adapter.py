@@ -75,14 +75,25 @@ class Enriches(Protocol):
 
 
 class Progress(Protocol):
-    """A view of a running turn on the platform. Losing it loses nothing but the view."""
+    """A view of a running turn on the platform. Losing it loses nothing but the view; no method raises SendError."""
+
+    @property
+    def remote_id(self) -> str | None:
+        """The platform's id of what is shown now, None while nothing is.
+
+        Commit it whenever it has changed: after a crash it is withdrawn before anything new is posted.
+        """
+        ...
 
     async def show(self, kind: str, data: Any) -> None:
         """Show a task event: `chunk` (str), `tool_call_request` or `plan_updated` (mappings), and so on."""
         ...
 
     async def close(self, final: OutboundMessage | None) -> str | None:
-        """End the view. Where it became the answer itself, returns the platform's id for it."""
+        """End the view. Where it became the answer itself, returns the platform's id for it.
+
+        `final` is the answer's only part, or None where there are several or none: then the view goes away.
+        """
         ...
 
 
@@ -145,6 +156,24 @@ class Scheduled(Protocol):
 
     schedule: Sequence[float]
     """When each attempt is made, in seconds after the first; after the last one the delivery is dead."""
+
+
+@runtime_checkable
+class Budgets(Protocol):
+    """Knows the platform's rate limits; the core holds them across nodes."""
+
+    def budget(self, message: OutboundMessage) -> Sequence[tuple[str, float, int]]:
+        """What sending the message counts against: (key, calls a minute, burst), each of which must have room."""
+        ...
+
+
+@runtime_checkable
+class Closes(Protocol):
+    """Holds connections of its own."""
+
+    async def close(self) -> None:
+        """Give them up. Called once, when nothing else is called any more."""
+        ...
 
 
 class Vault(Protocol):

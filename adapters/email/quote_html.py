@@ -37,7 +37,30 @@ _OUTLOOK_BORDER = re.compile(
 _FORWARDED = re.compile(r"\W*(?:-{2,}\s*)?forwarded message|\W*begin forwarded message", re.IGNORECASE)
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]{0,15})")
 _ANY_TAG = re.compile(r"<[/!a-zA-Z][^<>]{0,4000}>?")
-_NEED_NO_END = frozenset(["p", "li", "td", "tr", "th", "tbody", "br", "img", "hr", "meta", "link", "input", "dt", "dd", "option", "col", "o", "wbr", "area", "base"])
+_NEED_NO_END = frozenset(
+    [
+        "p",
+        "li",
+        "td",
+        "tr",
+        "th",
+        "tbody",
+        "br",
+        "img",
+        "hr",
+        "meta",
+        "link",
+        "input",
+        "dt",
+        "dd",
+        "option",
+        "col",
+        "o",
+        "wbr",
+        "area",
+        "base",
+    ]
+)
 _INLINE = ["b", "strong", "em", "i", "u", "span", "font", "small", "big", "center", "abbr", "label", "mark", "tt"]
 _NOISE = ["script", "style", "head", "title", "meta", "link", "template", "object", "iframe", "svg", "base", "noscript"]
 _OPTIONS = ConversionOptions(

@@ -191,7 +191,11 @@ def header_block(lines: list[str], at: int) -> int:
         if found:
             labels.append(found)
             last = position
-        elif (not line.strip() and labels and not _label_soon(lines, position)) or not labels or (line.strip() and position - last > 2):
+        elif (
+            (not line.strip() and labels and not _label_soon(lines, position))
+            or not labels
+            or (line.strip() and position - last > 2)
+        ):
             break
         has_address = has_address or "@" in line
         position += 1

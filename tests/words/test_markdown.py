@@ -1,6 +1,7 @@
 """Splitting Markdown: nothing lost, nothing broken, never too long."""
 
 import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import example, given, settings
@@ -48,7 +49,12 @@ def documents(draw: st.DrawFn) -> str:
     def items() -> str:
         return "\n".join(f"- {item}" for item in draw(st.lists(SENTENCE, min_size=1, max_size=8)))
 
-    kinds = {"fence": fence, "table": table, "list": items, "text": lambda: draw(SENTENCE)}
+    kinds: dict[str, Callable[[], str]] = {
+        "fence": fence,
+        "table": table,
+        "list": items,
+        "text": lambda: draw(SENTENCE),
+    }
     chosen = draw(st.lists(st.sampled_from(sorted(kinds)), min_size=1, max_size=8))
     return "\n\n".join(kinds[kind]() for kind in chosen)
 
