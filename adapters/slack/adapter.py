@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from starlette.routing import Route
-
 from adapters.slack.address import Address, load
 from adapters.slack.calls import Calls
 from adapters.slack.enriching import Enriching
@@ -20,7 +18,7 @@ from adapters.slack.plans import PlanView
 from adapters.slack.posts import Posts
 from adapters.slack.revocations import revoked
 from adapters.slack.settings import Settings
-from adapters.slack.showing import NoView, Statuses, StatusView
+from adapters.slack.showing import NoView, Statuses, StatusView, World
 from adapters.slack.streams import StreamView
 from adapters.slack.tiers import Budget, budgets
 from adapters.slack.uploads import Uploads
@@ -48,6 +46,7 @@ class Slack:
         history = History(settings, self.calls, people, kit.clock)
         fetching = Fetching(settings, self.calls, token_of, kit.files)
         self._enriching = Enriching(settings, self.calls, people, history, fetching)
+        self._world = World(self.calls, settings, kit.clock, self._minutes)
         self._statuses = Statuses(self.calls, kit.clock)
         self._pages = Pages(settings, kit, self.installations)
 
@@ -83,11 +82,11 @@ class Slack:
         mode = self._mode(address)
         if mode == "off":
             return NoView()
-        waiting = StatusView(self._statuses, address, self._clock, self._settings.progress_after)
+        waiting = StatusView(self._world, self._statuses, address)
         if mode == "plan":
-            return PlanView(self.calls, self._clock, self._minutes, message, address, waiting)
+            return PlanView(self._world, message, address, waiting)
         if mode == "stream" and self._minutes.passes(f"{address.team}:stream", STREAMS_A_MINUTE):
-            return StreamView(self.calls, self._settings, self._clock, message, address, waiting)
+            return StreamView(self._world, message, address, waiting)
         return waiting
 
     def budget(self, message: OutboundMessage) -> Sequence[Budget]:
@@ -98,12 +97,7 @@ class Slack:
 
     def routes(self) -> Sequence[Any]:
         """The install pages, where the app is for many workspaces."""
-        if self._settings.client_id is None:
-            return ()
-        return (
-            Route("/install", self._pages.install, methods=["GET"]),
-            Route("/oauth_redirect", self._pages.oauth_redirect, methods=["GET"]),
-        )
+        return self._pages.routes() if self._settings.client_id is not None else ()
 
     async def close(self) -> None:
         """Close the connections to Slack."""

@@ -1,6 +1,7 @@
 """The install pages: send a person to Slack, take back what Slack granted."""
 
 import secrets
+from collections.abc import Sequence
 from datetime import timedelta
 from html import escape
 
@@ -8,6 +9,7 @@ import structlog
 from slack_sdk.oauth import AuthorizeUrlGenerator
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
 
 from adapters.slack.installations import Installations, from_answer
 from adapters.slack.manifest import BOT_SCOPES
@@ -30,6 +32,13 @@ class Pages:
         self._settings = settings
         self._kit = kit
         self._installations = installations
+
+    def routes(self) -> Sequence[Route]:
+        """Below the source's own path."""
+        return (
+            Route("/install", self.install, methods=["GET"]),
+            Route("/oauth_redirect", self.oauth_redirect, methods=["GET"]),
+        )
 
     async def install(self, request: Request) -> Response:
         """Off to Slack. `team` in the query preselects a workspace."""

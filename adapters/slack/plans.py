@@ -5,12 +5,10 @@ from typing import Any
 import structlog
 
 from adapters.slack.address import Address
-from adapters.slack.calls import Calls, Refusal
+from adapters.slack.calls import Refusal
 from adapters.slack.cards import Cards
-from adapters.slack.minutes import PerMinute
 from adapters.slack.rendering import marker, stop_button
-from adapters.slack.showing import StatusView
-from bridge.clock import Clock
+from adapters.slack.showing import StatusView, World
 from bridge.errors import SendError
 from bridge.model import OutboundMessage
 
@@ -22,22 +20,13 @@ UPDATES_A_MINUTE = 40
 
 
 class PlanView:
-    """A plan block with a card for each step. It goes away when the answer comes, which is a message of its own:
-    an edit notifies nobody.
+    """A plan block with a card for each step, gone when the answer comes.
+
+    The answer is a message of its own, because an edit notifies nobody.
     """
 
-    def __init__(
-        self,
-        calls: Calls,
-        clock: Clock,
-        updates: PerMinute,
-        message: OutboundMessage,
-        address: Address,
-        waiting: StatusView,
-    ) -> None:
-        self._calls = calls
-        self._clock = clock
-        self._updates = updates
+    def __init__(self, world: World, message: OutboundMessage, address: Address, waiting: StatusView) -> None:
+        self._world = world
         self._message = message
         self._address = address
         self._waiting = waiting
@@ -55,10 +44,10 @@ class PlanView:
         """Post or update the plan, at most every three seconds."""
         if self._broken or not self._cards.take(kind, data):
             return
-        now = self._clock.now().timestamp()
+        now = self._world.now()
         if self._ts is not None and now - self._at < UPDATE_SECONDS:
             return
-        if not self._updates.passes(f"{self._address.team}:plan", UPDATES_A_MINUTE):
+        if not self._world.minutes.passes(f"{self._address.team}:plan", UPDATES_A_MINUTE):
             return
         self._at = now
         try:
@@ -90,7 +79,7 @@ class PlanView:
         if self._ts is not None:
             await self._call("chat.update", ts=self._ts, text=text, blocks=blocks)
             return
-        answer = await self._calls.call(
+        answer = await self._world.calls.call(
             "chat.postMessage",
             self._address.team,
             self._address.enterprise,
@@ -104,6 +93,6 @@ class PlanView:
         self._ts = str(answer["ts"])
 
     async def _call(self, method: str, **given: Any) -> None:
-        await self._calls.call(
+        await self._world.calls.call(
             method, self._address.team, self._address.enterprise, channel=self._address.channel, **given
         )

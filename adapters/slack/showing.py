@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import structlog
@@ -9,6 +10,8 @@ import structlog
 from adapters.slack.address import Address
 from adapters.slack.caching import Remembered
 from adapters.slack.calls import Calls, Refusal
+from adapters.slack.minutes import PerMinute
+from adapters.slack.settings import Settings
 from bridge.clock import Clock
 from bridge.errors import SendError
 from bridge.model import OutboundMessage
@@ -22,6 +25,20 @@ _REFRESH_SECONDS = 90.0
 _TITLE = 200
 
 Phase = Literal["processing", "suspended", "active"]
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What every view acts on."""
+
+    calls: Calls
+    settings: Settings
+    clock: Clock
+    minutes: PerMinute
+
+    def now(self) -> float:
+        """Seconds of the epoch."""
+        return self.clock.now().timestamp()
 
 
 class Statuses:
@@ -61,13 +78,13 @@ class Statuses:
 
 
 class StatusView:
-    """Says that work goes on, once a turn takes longer than `after` seconds. Nothing of it remains."""
+    """Says that work goes on, once a turn takes longer than `progress_after` seconds. Nothing of it remains."""
 
-    def __init__(self, statuses: Statuses, address: Address, clock: Clock, after: float) -> None:
+    def __init__(self, world: World, statuses: Statuses, address: Address) -> None:
         self._statuses = statuses
         self._address = address
-        self._clock = clock
-        self._after = after
+        self._clock = world.clock
+        self._after = world.settings.progress_after
         self._shown = False
         self._waiting = asyncio.create_task(self._wait()) if address.root else None
 

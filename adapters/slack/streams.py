@@ -6,13 +6,11 @@ from typing import Any
 import structlog
 
 from adapters.slack.address import Address
-from adapters.slack.calls import Calls, Refusal
+from adapters.slack.calls import Refusal
 from adapters.slack.cards import Cards
 from adapters.slack.rendering import MAX_MARKDOWN, arguments, marker
-from adapters.slack.settings import Settings
-from adapters.slack.showing import StatusView
+from adapters.slack.showing import StatusView, World
 from adapters.slack.writing import safe
-from bridge.clock import Clock
 from bridge.errors import SendError
 from bridge.model import OutboundMessage
 
@@ -28,18 +26,8 @@ _GONE = frozenset({"message_not_in_streaming_state", "message_not_found"})
 class StreamView:
     """One streamed message at a time. Before Slack ends it another one takes over, with all of the text so far."""
 
-    def __init__(
-        self,
-        calls: Calls,
-        settings: Settings,
-        clock: Clock,
-        message: OutboundMessage,
-        address: Address,
-        waiting: StatusView,
-    ) -> None:
-        self._calls = calls
-        self._settings = settings
-        self._clock = clock
+    def __init__(self, world: World, message: OutboundMessage, address: Address, waiting: StatusView) -> None:
+        self._world = world
         self._message = message
         self._address = address
         self._waiting = waiting
@@ -49,7 +37,7 @@ class StreamView:
         self._sent = ""
         self._ts: str | None = None
         self._former: str | None = None
-        self._began = self._flushed = self._now()
+        self._began = self._flushed = self._world.now()
         self._broken = False
 
     @property
@@ -65,7 +53,7 @@ class StreamView:
             self._said += str(data)
         changed = self._cards.take(kind, data)
         self._chunks += [card.chunk() for card in changed]
-        waits = len(self._said) - len(self._sent) < FLUSH_CHARS and self._now() - self._flushed < FLUSH_SECONDS
+        waits = len(self._said) - len(self._sent) < FLUSH_CHARS and self._world.now() - self._flushed < FLUSH_SECONDS
         if (kind == "chunk" and not waits) or changed:
             await self._attempt()
 
@@ -97,12 +85,12 @@ class StreamView:
         fresh = self._fresh()
         if not (fresh or self._chunks):
             return
-        if self._ts is None or self._now() - self._began > ROTATE_SECONDS:
+        if self._ts is None or self._world.now() - self._began > ROTATE_SECONDS:
             await self._start()
         else:
             await self._append(fresh)
         self._chunks = []
-        self._flushed = self._now()
+        self._flushed = self._world.now()
 
     def _fresh(self) -> str:
         """What may be appended: whole words only, and nothing once the text so far would read differently."""
@@ -117,7 +105,7 @@ class StreamView:
         if shown:
             chunks.append({"type": "markdown_text", "text": shown})
         abroad = not self._address.is_direct
-        answer = await self._calls.call(
+        answer = await self._world.calls.call(
             "chat.startStream",
             self._address.team,
             self._address.enterprise,
@@ -128,7 +116,7 @@ class StreamView:
             chunks=chunks,
         )
         self._former, self._ts = self._ts, str(answer["ts"])
-        self._sent, self._began = shown, self._now()
+        self._sent, self._began = shown, self._world.now()
 
     async def _append(self, fresh: str) -> None:
         if self._former is not None:  # by now the caller has noted the id that follows it
@@ -148,7 +136,7 @@ class StreamView:
         if self._former is not None:
             await self._delete(self._former)
             self._former = None
-        given = arguments(final, self._address, self._settings)
+        given = arguments(final, self._address, self._world.settings)
         whole = safe(final.text, self._allowed)
         rest = whole[len(self._sent) :] if whole.startswith(self._sent) else None
         chunks = [card.chunk() for card in self._cards.finished()]
@@ -177,13 +165,10 @@ class StreamView:
                 raise
 
     async def _call(self, method: str, **given: Any) -> None:
-        await self._calls.call(
+        await self._world.calls.call(
             method, self._address.team, self._address.enterprise, channel=self._address.channel, **given
         )
 
     @property
     def _allowed(self) -> frozenset[str]:
-        return self._settings.allow_mentions | {self._address.user}
-
-    def _now(self) -> float:
-        return self._clock.now().timestamp()
+        return self._world.settings.allow_mentions | {self._address.user}
