@@ -1,7 +1,7 @@
 """Where something is on Slack: what a return address, a conversation key and a remote id are made of."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 
 from bridge.errors import Permanent
 
@@ -26,7 +26,7 @@ class Address:
 
     def dump(self) -> str:
         """As compact JSON, empty members left out."""
-        return json.dumps({key: value for key, value in asdict(self).items() if value}, separators=(",", ":"))
+        return _encoded({name: value for name in _NAMES if (value := getattr(self, name))})
 
     def key(self, ts: str) -> str:
         """The identity of a message's thread: conversation keys and remote ids are both made of it."""
@@ -35,6 +35,10 @@ class Address:
     @property
     def is_direct(self) -> bool:
         return self.channel.startswith("D")
+
+
+_NAMES = tuple(field.name for field in fields(Address))
+_encoded = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def load(text: str) -> Address:

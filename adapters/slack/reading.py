@@ -101,7 +101,7 @@ def _of_blocks(blocks: Any, own: str) -> Iterator[str]:
 
 def _of_element(element: Entities, own: str, depth: int) -> Iterator[str]:
     """Text of a block or one of its elements, however nested; the depth is bounded against hostile input."""
-    kind = element.get("type")
+    kind = str(element.get("type"))
     if kind in _LEAVES:
         yield _LEAVES[kind](element, own)
         return
