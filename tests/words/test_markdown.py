@@ -48,7 +48,10 @@ def documents(draw: st.DrawFn) -> str:
     def items() -> str:
         return "\n".join(f"- {item}" for item in draw(st.lists(SENTENCE, min_size=1, max_size=8)))
 
-    kinds = {"fence": fence, "table": table, "list": items, "text": lambda: draw(SENTENCE)}
+    def prose() -> str:
+        return draw(SENTENCE)
+
+    kinds = {"fence": fence, "table": table, "list": items, "text": prose}
     chosen = draw(st.lists(st.sampled_from(sorted(kinds)), min_size=1, max_size=8))
     return "\n\n".join(kinds[kind]() for kind in chosen)
 

@@ -1,0 +1,111 @@
+"""Slack, both directions."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from adapters.slack.address import Address, load
+from adapters.slack.calls import Calls
+from adapters.slack.enriching import Enriching
+from adapters.slack.events import Events
+from adapters.slack.fetching import Fetching
+from adapters.slack.history import History
+from adapters.slack.ingress import Ingress
+from adapters.slack.installations import Installations
+from adapters.slack.minutes import PerMinute
+from adapters.slack.pages import Pages
+from adapters.slack.people import People
+from adapters.slack.plans import PlanView
+from adapters.slack.posts import Posts
+from adapters.slack.revocations import revoked
+from adapters.slack.settings import Settings
+from adapters.slack.showing import NoView, Statuses, StatusView, World
+from adapters.slack.streams import StreamView
+from adapters.slack.tiers import Budget, budgets
+from adapters.slack.uploads import Uploads
+from bridge.adapter import Kit, Progress
+from bridge.model import Envelope, InboundMessage, OutboundMessage, Received
+
+STREAMS_A_MINUTE = 18
+"""chat.startStream is documented with 20 a minute for a whole workspace."""
+
+
+class Slack:
+    """One Slack app, in one workspace or many. Keeps nothing between calls but what Slack would tell again."""
+
+    def __init__(self, settings: Settings, kit: Kit) -> None:
+        self.max_chars = settings.max_chars
+        self._settings = settings
+        self._clock = kit.clock
+        self._minutes = PerMinute(kit.clock)
+        self.installations = Installations(settings, kit.vault, kit.clock)
+        token_of = self.installations.token
+        self.calls = Calls(settings.api_url, token_of)
+        self.ingress = Ingress(settings, Events(settings, self._minutes), kit.clock, kit.max_body)
+        self._posts = Posts(settings, self.calls, Uploads(self.calls, kit.files), kit.clock)
+        people = People(self.calls, kit.clock)
+        history = History(settings, self.calls, people, kit.clock)
+        fetching = Fetching(settings, self.calls, token_of, kit.files)
+        self._enriching = Enriching(settings, self.calls, people, history, fetching)
+        self._world = World(self.calls, settings, kit.clock, self._minutes)
+        self._statuses = Statuses(self.calls, kit.clock)
+        self._pages = Pages(settings, kit, self.installations)
+
+    async def receive(self, envelope: Envelope) -> Received:
+        body = self.ingress.opened(envelope)
+        await self.forget_revoked(body)
+        return self.ingress.read(body)
+
+    async def forget_revoked(self, body: bytes) -> None:
+        """Drop the installation that an event says is gone."""
+        if b'"app_uninstalled"' in body or b'"tokens_revoked"' in body:
+            for team, enterprise in revoked(body):
+                await self.installations.remove(team, enterprise)
+
+    async def send(self, message: OutboundMessage) -> str:
+        return await self._posts.send(message)
+
+    async def find(self, message: OutboundMessage) -> str | None:
+        return await self._posts.find(message)
+
+    async def revise(self, remote_id: str, message: OutboundMessage) -> None:
+        await self._posts.revise(remote_id, message)
+
+    async def withdraw(self, remote_id: str, message: OutboundMessage) -> None:
+        await self._posts.withdraw(remote_id, message)
+
+    async def enrich(self, message: InboundMessage) -> InboundMessage:
+        return await self._enriching.enrich(message)
+
+    async def open(self, message: OutboundMessage) -> Progress:
+        """Nothing is shown, and nobody called, before the turn has taken `progress_after` seconds or spoken."""
+        address = load(message.return_address)
+        mode = self._mode(address)
+        if mode == "off":
+            return NoView()
+        waiting = StatusView(self._world, self._statuses, address)
+        if mode == "plan":
+            return PlanView(self._world, message, address, waiting)
+        if mode == "stream" and self._minutes.passes(f"{address.team}:stream", STREAMS_A_MINUTE):
+            return StreamView(self._world, message, address, waiting)
+        return waiting
+
+    def budget(self, message: OutboundMessage) -> Sequence[Budget]:
+        """What sending the message counts against."""
+        address = load(message.return_address)
+        method = "chat.postEphemeral" if address.ephemeral else "chat.postMessage"
+        return budgets(method, address, self._settings.budgets)
+
+    def routes(self) -> Sequence[Any]:
+        """The install pages, where the app is for many workspaces."""
+        return self._pages.routes() if self._settings.client_id is not None else ()
+
+    async def close(self) -> None:
+        """Close the connections to Slack."""
+        await self.calls.close()
+        await self.installations.close()
+
+    def _mode(self, address: Address) -> str:
+        """Only the person asked sees a stream live, so in channels it is not the default."""
+        if self._settings.progress == "auto":
+            return "stream" if address.is_direct else "status"
+        return self._settings.progress

@@ -1,0 +1,55 @@
+"""Where something is on Slack: what a return address, a conversation key and a remote id are made of."""
+
+import json
+from dataclasses import dataclass, fields
+
+from bridge.errors import Permanent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where to answer. The same for all messages of one person in one thread, so that they can be collected."""
+
+    app: str
+    tenant: str
+    """Enterprise or team the conversation belongs to; `shared` in a channel shared between organisations."""
+    team: str
+    """Whose token posts."""
+    enterprise: str = ""
+    channel: str
+    root: str = ""
+    """`ts` of the thread's first message; empty: answer outside of any thread."""
+    user: str = ""
+    user_team: str = ""
+    ephemeral: bool = False
+    """Only `user` sees it."""
+
+    def dump(self) -> str:
+        """As compact JSON, empty members left out."""
+        return _encoded({name: value for name in _NAMES if (value := getattr(self, name))})
+
+    def key(self, ts: str) -> str:
+        """The identity of a message's thread: conversation keys and remote ids are both made of it."""
+        return f"{self.app}:{self.tenant}:{self.channel}:{ts}"
+
+    @property
+    def is_direct(self) -> bool:
+        return self.channel.startswith("D")
+
+
+_NAMES = tuple(field.name for field in fields(Address))
+_encoded = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def load(text: str) -> Address:
+    """Read what `dump` wrote. Raises Permanent for anything else."""
+    try:
+        return Address(**json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise Permanent(f"not a return address of a Slack source: {text[:100]!r}") from error
+
+
+def place(remote_id: str) -> tuple[str, str]:
+    """Channel and ts of a remote id."""
+    _, _, channel, ts = remote_id.split(":")
+    return channel, ts

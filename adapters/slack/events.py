@@ -1,0 +1,303 @@
+"""Slack's events become inbound messages; what is ignored is a table with the reason."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+from adapters.slack.address import Address
+from adapters.slack.minutes import PerMinute
+from adapters.slack.reading import attached, flat, mentioned
+from adapters.slack.settings import Settings
+from bridge.model import Act, Addressed, Author, Candidate, FileRef, InboundMessage
+
+Payload: TypeAlias = Mapping[str, Any]
+Messages: TypeAlias = tuple[InboundMessage, ...]
+
+IGNORED_SUBTYPES = {
+    "channel_join": "nothing was said",
+    "channel_leave": "nothing was said",
+    "channel_topic": "nothing was said",
+    "channel_purpose": "nothing was said",
+    "channel_name": "nothing was said",
+    "channel_archive": "nothing was said",
+    "channel_unarchive": "nothing was said",
+    "channel_convert_to_private": "nothing was said",
+    "group_join": "nothing was said",
+    "group_leave": "nothing was said",
+    "pinned_item": "nothing was said",
+    "reminder_add": "nothing was said",
+    "ekm_access_denied": "the text is hidden from apps",
+    "assistant_app_thread": "the root of a thread in the retired assistant view",
+    "message_replied": "a counter changed",
+    "file_comment": "no longer sent for new files",
+}
+SPOKEN_SUBTYPES = frozenset({None, "file_share", "thread_broadcast", "me_message", "bot_message"})
+
+IGNORED_EVENTS = {
+    "app_home_opened": "the manifest's suggested prompts are shown by Slack itself",
+    "app_context_changed": "what someone looks at comes with the message, too",
+    "agent_session_title_changed": "titles are Slack's and the person's",
+    "assistant_thread_started": "the retired assistant view",
+    "assistant_thread_context_changed": "the retired assistant view",
+    "reaction_removed": "feedback is what was given last",
+    "member_joined_channel": "nobody asked anything",
+    "file_shared": "the message with subtype file_share has the text, too",
+}
+
+COMMANDS = {
+    "stop": Act.STOP,
+    "mute": Act.MUTE,
+    "unmute": Act.UNMUTE,
+    "reset": Act.RESET,
+    "new conversation": Act.RESET,
+}
+"""What does something when it is all a message to the bot says."""
+
+VERDICTS = {"+1": "1", "thumbsup": "1", "-1": "-1", "thumbsdown": "-1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What the outside of an event says: which installation it is for."""
+
+    app: str
+    team: str
+    enterprise: str
+    own: str
+    """Our bot's user id."""
+    shared: bool
+    event_id: str
+
+    @property
+    def tenant(self) -> str:
+        # A channel shared between two workspaces that both have the app brings each message twice.
+        return "shared" if self.shared else self.enterprise or self.team
+
+    def message_key(self, channel: str, ts: str) -> str:
+        return f"{'shared' if self.shared else self.team}:{channel}:{ts}"
+
+
+def scene(payload: Payload, own: str) -> Scene:
+    """Taken from `authorizations`: in a shared channel `team_id` may name the other side."""
+    grant: Payload = (payload.get("authorizations") or ({},))[0]
+    return Scene(
+        payload.get("api_app_id") or "",
+        grant.get("team_id") or payload.get("team_id") or "",
+        grant.get("enterprise_id") or payload.get("enterprise_id") or "",
+        (grant.get("user_id") if grant.get("is_bot") else None) or own,
+        bool(payload.get("is_ext_shared_channel")),
+        payload.get("event_id") or "",
+    )
+
+
+class Events:
+    """Reads `event_callback` payloads. No network, no clock but for the loop guard."""
+
+    def __init__(self, settings: Settings, bots: PerMinute) -> None:
+        self._settings = settings
+        self._bots = bots
+        self._own = settings.bot_user_id or ""
+        self._engage = {
+            channel: re.compile(rule.engage) for channel, rule in settings.channels.items() if rule.engage is not None
+        }
+        self._kinds: dict[str, Callable[[Scene, Payload], Messages]] = {
+            "message": self._message,
+            "app_mention": self._said,
+            "agent_session_stopped": self._stopped,
+            "reaction_added": self._reaction,
+        }
+
+    def read(self, payload: Payload) -> Messages:
+        """The messages in an event; none where it is nothing to keep. Raises KeyError or TypeError on a wrong shape."""
+        event = payload["event"]
+        kind = self._kinds.get(event["type"])
+        return kind(scene(payload, self._own), event) if kind else ()
+
+    def _message(self, where: Scene, event: Payload) -> Messages:
+        subtype = event.get("subtype")
+        if subtype == "message_changed":
+            return self._edited(where, event)
+        if subtype == "message_deleted":
+            return self._deleted(where, event, event.get("previous_message") or {}, event["deleted_ts"])
+        return self._said(where, event) if subtype in SPOKEN_SUBTYPES else ()
+
+    def _said(self, where: Scene, event: Payload) -> Messages:
+        if self._is_own(where, event):
+            return ()
+        channel, ts, root = event["channel"], event["ts"], event.get("thread_ts")
+        raw = event.get("text") or ""
+        addressed = self._addressed(where, event, channel, raw)
+        if addressed == "ambient" and not root:
+            return ()  # said to nobody of us, outside of any thread: the bulk of a busy channel
+        text = flat(event, where.own)
+        act = COMMANDS.get(text.lower().strip(" .!"), Act.SAY) if addressed != "ambient" else Act.SAY
+        return (
+            self._inbound(
+                where,
+                event,
+                addressed=addressed,
+                text=text,
+                act=act,
+                quoted=attached(event, where.own) if raw and event.get("attachments") else "",
+                declined=None if act is not Act.SAY else self._refusal(where, event, channel, raw, addressed),
+                message_key=where.message_key(channel, ts),
+            ),
+        )
+
+    def _inbound(
+        self,
+        where: Scene,
+        event: Payload,
+        *,
+        message_key: str,
+        addressed: Addressed,
+        text: str = "",
+        quoted: str = "",
+        act: Act = Act.SAY,
+        declined: str | None = None,
+    ) -> InboundMessage:
+        channel, ts = event["channel"], event["ts"]
+        user = event.get("user") or event.get("bot_id") or ""
+        root = event.get("thread_ts") or ts
+        person = channel.startswith("D") and self._settings.dm == "person"
+        answer_root = (event.get("thread_ts") or "") if person else root
+        address = Address(
+            app=where.app,
+            tenant=where.tenant,
+            team=where.team,
+            enterprise=where.enterprise,
+            channel=channel,
+            root=answer_root,
+            user=user,
+            user_team=event.get("user_team") or event.get("source_team") or where.team,
+        )
+        rule = self._settings.channels.get(channel)
+        return InboundMessage(
+            message_key=message_key,
+            conversation=(
+                Candidate(value=address.key("dm" if person else root), matched_by="person" if person else "thread"),
+            ),
+            return_address=address.dump(),
+            author=Author(id=user, trust="verified", attributes={"team": address.user_team}),
+            addressed=addressed,
+            text=text,
+            quoted=quoted,
+            files=_files(event),
+            act=act,
+            agent=rule.agent if rule else None,
+            declined=declined,
+        )
+
+    def _is_own(self, where: Scene, event: Payload) -> bool:
+        return (bool(where.own) and event.get("user") == where.own) or (
+            "app_id" in event and bool(where.app) and event["app_id"] == where.app
+        )
+
+    def _addressed(self, where: Scene, event: Payload, channel: str, raw: str) -> Addressed:
+        if channel.startswith("D"):
+            return "direct"
+        if event["type"] == "app_mention" or (where.own and (f"<@{where.own}>" in raw or f"<@{where.own}|" in raw)):
+            return "mention"
+        engage = self._engage.get(channel)
+        if engage and not event.get("thread_ts") and engage.search(raw[:4000]):
+            return "mention"
+        return "ambient"
+
+    def _refusal(self, where: Scene, event: Payload, channel: str, raw: str, addressed: Addressed) -> str | None:
+        """Why a message is not for the agent, as far as the event alone tells; guests are seen later."""
+        settings = self._settings
+        if "bot_id" in event or event.get("subtype") == "bot_message":
+            names = {event.get("bot_id"), event.get("app_id"), event.get("user")}
+            if not names & settings.allow_bots:
+                return "bot"
+            if not self._bots.passes(f"{channel}:{event.get('bot_id')}", settings.bot_budget):
+                return "bot_budget"
+        team = event.get("user_team") or event.get("source_team")
+        if team and team not in {where.team, where.enterprise} and not settings.allow_external:
+            return "external_user"
+        rule = settings.channels.get(channel)
+        listed = addressed == "direct" or not settings.only_channels or channel in settings.only_channels
+        if not listed or (rule and not rule.allow):
+            return "channel_not_served"
+        if addressed == "ambient" and mentioned(raw):
+            return "addressed_to_others"
+        return None
+
+    def _edited(self, where: Scene, event: Payload) -> Messages:
+        """Only words and files count: unfurls, replies and Slack's language detection fire the same event."""
+        now, before = event["message"], event.get("previous_message") or {}
+        now = {"type": "message", "channel": event["channel"], **now}
+        if now.get("subtype") == "tombstone":  # a deleted root that has replies
+            return self._deleted(where, event, before, now["ts"])
+        same = now.get("text") == before.get("text") and _file_ids(now) == _file_ids(before)
+        if same or self._is_own(where, now) or "bot_id" in now:
+            return ()
+        said = self._said(where, now)
+        edits = tuple(replace(message, act=Act.EDIT) for message in said if message.act is Act.SAY)
+        if not said and where.own in mentioned(before.get("text") or ""):
+            edits = (self._edit_of_a_withdrawn_mention(where, now),)
+        added = where.own in mentioned(now.get("text") or "") and where.own not in mentioned(before.get("text") or "")
+        # A mention added later is a question asked now; the store drops it where the message was known already.
+        return (said if added else ()) + edits
+
+    def _edit_of_a_withdrawn_mention(self, where: Scene, now: Payload) -> InboundMessage:
+        key = where.message_key(now["channel"], now["ts"])
+        text = flat(now, where.own)
+        return self._inbound(where, now, message_key=key, addressed="ambient", text=text, act=Act.EDIT)
+
+    def _deleted(self, where: Scene, event: Payload, before: Payload, ts: str) -> Messages:
+        if self._is_own(where, before) or "bot_id" in before:
+            return ()
+        gone = {"type": "message", **before, "channel": event["channel"], "ts": ts}
+        if (
+            not gone.get("thread_ts")
+            and self._addressed(where, gone, event["channel"], gone.get("text") or "") == "ambient"
+        ):
+            return ()
+        key = where.message_key(event["channel"], ts)
+        return (self._inbound(where, gone, message_key=key, addressed="ambient", act=Act.DELETE),)
+
+    def _stopped(self, where: Scene, event: Payload) -> Messages:
+        at = {**event, "ts": event["thread_ts"]}
+        key = f"{where.message_key(event['channel'], event['thread_ts'])}:stop:{where.event_id}"
+        return (self._inbound(where, at, message_key=key, addressed="direct", act=Act.STOP),)
+
+    def _reaction(self, where: Scene, event: Payload) -> Messages:
+        """Thumbs on what we said are feedback; the stop sign stops, on what we said or on the question."""
+        item = event["item"]
+        name = str(event["reaction"]).partition("::")[0]  # thumbs carry a skin tone
+        stop = name == self._settings.stop_reaction
+        verdict = VERDICTS.get(name)
+        if item.get("type") != "message" or event.get("user") == where.own or not (stop or verdict):
+            return ()
+        if not stop and event.get("item_user") != where.own:
+            return ()
+        at = {"channel": item["channel"], "ts": item["ts"], "user": event["user"]}
+        key = f"{where.message_key(item['channel'], item['ts'])}:{name}:{where.event_id}"
+        message = self._inbound(where, at, message_key=key, addressed="direct", act=Act.STOP if stop else Act.RATE)
+        # What we said is known by its remote id, an alias of the conversation.
+        remote_id = message.conversation[0].value.rpartition(":")[0] + ":" + item["ts"]
+        candidate = Candidate(value=remote_id, matched_by="reaction")
+        metadata = {} if stop else {"remote_id": remote_id, "value": verdict}
+        return (replace(message, conversation=(candidate, *message.conversation), metadata=metadata),)
+
+
+def _files(event: Payload) -> tuple[FileRef, ...]:
+    """The files that are really there; `slack-file:` where Slack wants to be asked first."""
+    if not event.get("files"):
+        return ()
+    refs = []
+    for item in event["files"]:
+        if item.get("mode") == "tombstone" or item.get("file_access") in {"access_denied", "file_not_found"}:
+            continue
+        url = item.get("url_private_download") or item.get("url_private")
+        if item.get("file_access") == "check_file_info" or not url:
+            url = f"slack-file:{item['id']}"
+        name = str(item.get("name") or item.get("title") or item["id"])
+        refs.append(FileRef(url=str(url), name=name, media_type=item.get("mimetype"), size=item.get("size")))
+    return tuple(refs)
+
+
+def _file_ids(message: Payload) -> list[Any]:
+    return [item.get("id") for item in message.get("files") or ()]

@@ -1,0 +1,78 @@
+"""What was said in a thread before the bot was asked, as quoted material with its authors."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from adapters.slack.address import Address
+from adapters.slack.caching import Remembered
+from adapters.slack.calls import Calls
+from adapters.slack.people import People
+from adapters.slack.reading import flat
+from adapters.slack.settings import Settings
+from bridge.clock import Clock
+
+_SECONDS = 30.0
+_PAGES = 5
+
+
+class History:
+    """Reads threads. A second mention within half a minute brings nothing that its messages do not bring."""
+
+    def __init__(self, settings: Settings, calls: Calls, people: People, clock: Clock) -> None:
+        self._settings = settings
+        self._calls = calls
+        self._people = people
+        self._read: Remembered[tuple[str, str, str], str] = Remembered(clock, seconds=_SECONDS)
+
+    async def before(self, address: Address, root: str, ts: str) -> str:
+        """What was said in the thread before `ts` and since the app last spoke there.
+
+        Raises Retryable or Permanent. Bots and alerts count: they are often what the question is about.
+        """
+        key = (address.team, address.channel, root)
+        if not self._settings.history or self._read.get(key):
+            return ""
+        self._read.put(key, ts)
+        said: list[Mapping[str, Any]] = []
+        cursor: str | None = None
+        for _ in range(_PAGES):
+            page = await self._calls.call(
+                "conversations.replies",
+                address.team,
+                address.enterprise,
+                channel=address.channel,
+                ts=root,
+                latest=ts,
+                limit=200,
+                cursor=cursor,
+            )
+            said += page.get("messages") or ()
+            cursor = (page.get("response_metadata") or {}).get("next_cursor")
+            if not cursor:
+                break
+        unseen = {str(item["ts"]): item for item in said if str(item["ts"]) < ts}
+        ours = [at for at, item in unseen.items() if item.get("app_id") == address.app and address.app]
+        news = [item for at, item in sorted(unseen.items()) if not ours or at > max(ours)]
+        return await self._written(address, news[-self._settings.history :])
+
+    async def _written(self, address: Address, items: list[Mapping[str, Any]]) -> str:
+        lines: list[str] = []
+        room = self._settings.history_chars
+        for item in reversed(items):  # the newest matter most where not all of it fits
+            text = flat(item)
+            if not text:
+                continue
+            line = f"{await self._author(address, item)}: {text}"
+            if len(line) > room:
+                lines.append("[what was said before is left out]")
+                break
+            room -= len(line)
+            lines.append(line)
+        return "\n".join(reversed(lines))
+
+    async def _author(self, address: Address, item: Mapping[str, Any]) -> str:
+        profile = item.get("bot_profile") or {}
+        if item.get("bot_id"):
+            return str(profile.get("name") or item.get("username") or item["bot_id"])
+        user = str(item.get("user") or "someone")
+        return (await self._people.person(address, user)).name or user

@@ -1,0 +1,184 @@
+"""Which token speaks for which workspace: one from the configuration, or one for each installation."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+import aiohttp
+import structlog
+from slack_sdk.errors import SlackApiError
+
+from adapters.slack.calls import Calls, failure
+from adapters.slack.settings import Settings
+from bridge.adapter import Vault
+from bridge.clock import Clock
+from bridge.errors import Permanent, Retryable
+
+log = structlog.get_logger()
+
+_FRESH = timedelta(minutes=5)
+"""How long a token is used without looking again whether another node has rotated it."""
+ROTATE_BEFORE = timedelta(hours=2)
+_WORKSPACES = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installation:
+    """The app in a workspace, or in a whole organisation (then `team` is empty)."""
+
+    app: str
+    enterprise: str = ""
+    team: str = ""
+    name: str = ""
+    bot_user_id: str = ""
+    bot_token: str = ""
+    scope: str = ""
+    refresh_token: str = ""
+    expires_at: float = 0.0
+    """Seconds of the epoch; 0: never."""
+
+    @property
+    def vault_name(self) -> str:
+        return f"installation/{self.enterprise}/{self.team}"
+
+    def dump(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    def __repr__(self) -> str:
+        return f"Installation({self.vault_name})"
+
+
+def from_answer(answer: dict[str, Any], now: float) -> Installation:
+    """Of oauth.v2.access. Raises KeyError where there is no bot token in it."""
+    org = bool(answer.get("is_enterprise_install"))
+    team, enterprise = answer.get("team") or {}, answer.get("enterprise") or {}
+    return Installation(
+        app=answer.get("app_id", ""),
+        enterprise=enterprise.get("id", ""),
+        team="" if org else team.get("id", ""),
+        name=(enterprise if org else team).get("name", ""),
+        bot_user_id=answer.get("bot_user_id", ""),
+        bot_token=answer["access_token"],
+        scope=answer.get("scope", ""),
+        refresh_token=answer.get("refresh_token", ""),
+        expires_at=now + answer["expires_in"] if answer.get("expires_in") else 0.0,
+    )
+
+
+class Installations:
+    """Reads and rotates installations. Kept in the vault, encrypted; what is held here is a cache."""
+
+    def __init__(self, settings: Settings, vault: Vault, clock: Clock) -> None:
+        self._settings = settings
+        self._vault = vault
+        self._clock = clock
+        self._calls = Calls(settings.api_url, self.token)
+        self._cache: dict[tuple[str, str], tuple[Installation, float]] = {}
+
+    async def token(self, team: str, enterprise: str) -> str:
+        """The bot token for a workspace. Raises Permanent where the app is not installed (any more)."""
+        if self._settings.bot_token is not None:
+            return self._settings.bot_token.get_secret_value()
+        found = await self._find(team, enterprise)
+        if found is None:
+            raise Permanent(f"The app is not installed in workspace {team or enterprise}; open the install page.")
+        if found.expires_at and found.expires_at <= self._now():
+            found = await self.rotate(found)
+        return found.bot_token
+
+    def forget(self, team: str, enterprise: str) -> None:
+        """Read the token anew at its next use: Slack did not accept it."""
+        self._cache.pop((team, enterprise), None)
+
+    async def save(self, new: Installation) -> None:
+        """Store an installation in place of the one before."""
+        while True:
+            stored = await self._vault.get(new.vault_name)
+            if await self._vault.put(new.vault_name, new.dump(), version=stored[1] if stored else None):
+                self._cache.clear()
+                return
+
+    async def remove(self, team: str, enterprise: str) -> None:
+        """Uninstalled or revoked."""
+        self._cache.clear()
+        for name in (f"installation/{enterprise}/{team}", f"installation//{team}"):
+            await self._vault.delete(name)
+
+    async def expiring(self) -> list[Installation]:
+        """Those whose token must be rotated soon."""
+        names = await self._vault.names("installation/")
+        stored = [await self._vault.get(name) for name in names]
+        installed = [Installation(**json.loads(value[0])) for value in stored if value]
+        soon = self._now() + ROTATE_BEFORE.total_seconds()
+        return [one for one in installed if one.expires_at and one.expires_at <= soon]
+
+    async def rotate(self, old: Installation) -> Installation:
+        """Spend the refresh token, once: of two nodes that do it at a time one keeps what the other stored.
+
+        Raises Retryable or Permanent.
+        """
+        stored = await self._vault.get(old.vault_name)
+        if stored is None:
+            raise Permanent(f"The app is no longer installed in {old.vault_name}.")
+        current = Installation(**json.loads(stored[0]))
+        if current.bot_token != old.bot_token:  # rotated by another node meanwhile
+            return self._keep(current)
+        try:
+            answer = await self.access(grant_type="refresh_token", refresh_token=current.refresh_token)
+        except Permanent:
+            later = await self._vault.get(old.vault_name)
+            if later is None or later[1] == stored[1]:
+                raise
+            return self._keep(Installation(**json.loads(later[0])))  # the other node was quicker
+        new = replace(
+            current,
+            bot_token=answer["access_token"],
+            refresh_token=answer["refresh_token"],
+            expires_at=self._now() + float(answer["expires_in"]),
+        )
+        if not await self._vault.put(new.vault_name, new.dump(), version=stored[1]):
+            later = await self._vault.get(old.vault_name)
+            return self._keep(Installation(**json.loads(later[0]))) if later else new
+        log.info("slack_token_rotated", installation=new.vault_name)
+        return self._keep(new)
+
+    async def access(self, **given: str) -> dict[str, Any]:
+        """Call oauth.v2.access with our client id and secret. Raises Retryable or Permanent."""
+        secret = self._settings.client_secret
+        auth = {
+            "client_id": self._settings.client_id or "",
+            "client_secret": secret.get_secret_value() if secret else "",
+        }
+        try:
+            answer = await self._calls.client.api_call("oauth.v2.access", data=given, auth=auth)
+        except SlackApiError as error:
+            raise failure("oauth.v2.access", error) from None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Retryable(f"Slack cannot be reached for oauth.v2.access: {error!r}") from error
+        return answer.data if isinstance(answer.data, dict) else {}
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._calls.close()
+
+    async def _find(self, team: str, enterprise: str) -> Installation | None:
+        cached = self._cache.get((team, enterprise))
+        if cached and self._now() - cached[1] < _FRESH.total_seconds():
+            return cached[0]
+        for name in (f"installation/{enterprise}/{team}", f"installation/{enterprise}/", f"installation//{team}"):
+            stored = await self._vault.get(name)
+            if stored:
+                while len(self._cache) >= _WORKSPACES:
+                    self._cache.pop(next(iter(self._cache)))
+                return self._keep(Installation(**json.loads(stored[0])), (team, enterprise))
+        return None
+
+    def _keep(self, installation: Installation, asked: tuple[str, str] | None = None) -> Installation:
+        if asked is None:
+            self._cache.clear()  # an organisation's token is cached under each of its teams
+        self._cache[asked or (installation.team, installation.enterprise)] = (installation, self._now())
+        return installation
+
+    def _now(self) -> float:
+        return self._clock.now().timestamp()

@@ -1,0 +1,98 @@
+"""Who people are and where their workspace is, asked once an hour."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from adapters.slack.address import Address
+from adapters.slack.caching import Remembered
+from adapters.slack.calls import Calls
+from bridge.clock import Clock
+from bridge.errors import SendError
+from bridge.model import Author
+
+_HOUR = 3600.0
+_MOMENT = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """What users.info tells; without it the id stands for the name."""
+
+    id: str
+    name: str = ""
+    first_name: str | None = None
+    last_name: str | None = None
+    email: str | None = None
+    timezone: str | None = None
+    guest: bool = False
+    stranger: bool = False
+
+    def author(self, before: Author) -> Author:
+        """The author with what is known now."""
+        return replace(
+            before,
+            name=self.name or before.name,
+            email=self.email or before.email,
+            first_name=self.first_name or before.first_name,
+            last_name=self.last_name or before.last_name,
+            timezone=self.timezone or before.timezone,
+        )
+
+
+class People:
+    """Looks up users and the workspace. What Slack does not tell stays an id."""
+
+    def __init__(self, calls: Calls, clock: Clock) -> None:
+        self._calls = calls
+        self._people: Remembered[tuple[str, str], Person] = Remembered(clock, seconds=_HOUR)
+        self._teams: Remembered[tuple[str, str], str] = Remembered(clock, seconds=24 * _HOUR)
+        self._unknown: Remembered[tuple[str, str], Person] = Remembered(clock, seconds=_MOMENT)
+        self._asking: dict[tuple[str, str], asyncio.Future[Person]] = {}
+
+    async def person(self, address: Address, user: str) -> Person:
+        """Never raises: a name is not worth a message. Many who ask at a time share one call."""
+        key = (address.team, user)
+        known = self._people.get(key) or self._unknown.get(key)
+        if known is not None:
+            return known
+        asking = self._asking.get(key)
+        if asking is None:
+            asking = self._asking[key] = asyncio.ensure_future(self._ask(address, user))
+            asking.add_done_callback(lambda _: self._asking.pop(key, None))
+        return await asyncio.shield(asking)
+
+    async def _ask(self, address: Address, user: str) -> Person:
+        key = (address.team, user)
+        try:
+            answer = await self._calls.call("users.info", address.team, address.enterprise, user=user)
+        except SendError:
+            return self._unknown.put(key, Person(id=user))
+        return self._people.put(key, _person(user, answer.get("user") or {}))
+
+    async def site(self, address: Address) -> str:
+        """`https://workspace.slack.com/`, or nothing."""
+        key = (address.team, address.enterprise)
+        known = self._teams.get(key)
+        if known is not None:
+            return known
+        try:
+            answer = await self._calls.call("auth.test", address.team, address.enterprise)
+        except SendError:
+            return self._teams.put(key, "")
+        return self._teams.put(key, str(answer.get("url") or ""))
+
+
+def _person(user: str, found: Mapping[str, Any]) -> Person:
+    profile = found.get("profile") or {}
+    return Person(
+        id=user,
+        name=str(profile.get("display_name") or profile.get("real_name") or found.get("name") or ""),
+        first_name=profile.get("first_name"),
+        last_name=profile.get("last_name"),
+        email=profile.get("email"),
+        timezone=found.get("tz"),
+        guest=bool(found.get("is_restricted") or found.get("is_ultra_restricted")),
+        stranger=bool(found.get("is_stranger")),
+    )

@@ -1,0 +1,154 @@
+"""Puts deliveries on Slack, looks them up, changes them and takes them back."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from adapters.slack.address import Address, load, place
+from adapters.slack.calls import Calls, Refusal
+from adapters.slack.rendering import arguments, client_msg_id, has_marker
+from adapters.slack.settings import Settings
+from adapters.slack.uploads import Content, Uploads
+from bridge.clock import Clock
+from bridge.errors import Permanent
+from bridge.markdown import split
+from bridge.model import OutboundMessage
+
+_TOO_LONG = frozenset({"msg_too_long", "msg_blocks_too_long", "markdown_text_too_long"})
+_NOTHING_THERE = frozenset({"thread_not_found", "message_not_found", "channel_not_found"})
+_SKEW = timedelta(minutes=2)
+_PAGES = 10
+_BEGINNING = 1500
+_WHOLE_TEXT = "answer.md"
+_SETTLE_SECONDS = 1.0
+
+
+class Posts:
+    """One call for an answer without files. Knows nothing between calls."""
+
+    def __init__(self, settings: Settings, calls: Calls, uploads: Uploads, clock: Clock) -> None:
+        self._settings = settings
+        self._calls = calls
+        self._uploads = uploads
+        self._clock = clock
+
+    async def send(self, message: OutboundMessage) -> str:
+        """Post it and return its remote id. Raises Retryable or Permanent."""
+        address = load(message.return_address)
+        try:
+            given = arguments(message, address, self._settings)
+            ts = await self._post(message, address, given)
+        except (ValueError, Refusal) as error:
+            if isinstance(error, Refusal) and error.error not in _TOO_LONG:
+                raise
+            ts = await self._post_as_file(message, address)
+        if message.files:
+            await self._uploads.share(await self._uploads.load(message.files), address, ts)
+        return address.key(ts)
+
+    async def find(self, message: OutboundMessage) -> str | None:
+        """The remote id of an earlier try. What of its files did not get through is shared now."""
+        address = load(message.return_address)
+        if address.ephemeral:
+            return None  # nobody can look those up; a second one is a whisper to one person
+        for attempt in range(2):  # Slack's reads may lag behind its writes for a moment
+            if attempt:
+                await self._clock.sleep(_SETTLE_SECONDS)
+            found = [item async for item in self._since(message, address)]
+            ts = next((str(item["ts"]) for item in found if has_marker(item, message)), None)
+            if ts is not None:
+                if message.files:
+                    await self._uploads.share(await self._uploads.load(message.files), address, ts, found)
+                return address.key(ts)
+        return None
+
+    async def revise(self, remote_id: str, message: OutboundMessage) -> None:
+        """Change what was sent. Raises Retryable or Permanent."""
+        address = load(message.return_address)
+        channel, ts = place(remote_id)
+        try:
+            given = arguments(message, address, self._settings)
+        except ValueError as error:
+            raise Permanent(str(error)) from error
+        given.pop("unfurl_links")
+        given.pop("unfurl_media")
+        try:
+            await self._update(address, channel, ts, given)
+        except Refusal as error:
+            if error.error != "streaming_state_conflict":
+                raise
+            await self._calls.call("chat.stopStream", address.team, address.enterprise, channel=channel, ts=ts)
+            await self._update(address, channel, ts, given)
+
+    async def withdraw(self, remote_id: str, message: OutboundMessage) -> None:
+        """Take it back; what is gone already is fine. Raises Retryable or Permanent."""
+        address = load(message.return_address)
+        channel, ts = place(remote_id)
+        try:
+            await self._calls.call("chat.delete", address.team, address.enterprise, channel=channel, ts=ts)
+        except Refusal as error:
+            if error.error != "message_not_found":
+                raise
+
+    async def _update(self, address: Address, channel: str, ts: str, given: Mapping[str, Any]) -> None:
+        await self._calls.call("chat.update", address.team, address.enterprise, channel=channel, ts=ts, **given)
+
+    async def _post(self, message: OutboundMessage, address: Address, given: Mapping[str, Any]) -> str:
+        if address.ephemeral:
+            given = {name: value for name, value in given.items() if name in {"text", "blocks"}}
+            answer = await self._calls.call(
+                "chat.postEphemeral",
+                address.team,
+                address.enterprise,
+                channel=address.channel,
+                user=address.user,
+                thread_ts=address.root or None,
+                **given,
+            )
+            return str(answer["message_ts"])
+        answer = await self._calls.call(
+            "chat.postMessage",
+            address.team,
+            address.enterprise,
+            channel=address.channel,
+            thread_ts=address.root or None,
+            client_msg_id=client_msg_id(message),
+            **given,
+        )
+        return str(answer["ts"])
+
+    async def _post_as_file(self, message: OutboundMessage, address: Address) -> str:
+        """Longer than a message: its beginning as one, and all of it as a file below."""
+        beginning = split(message.text, _BEGINNING)[0]
+        short = replace(message, text=f"{beginning}\n\n… all of it is in {_WHOLE_TEXT} below.")
+        ts = await self._post(message, address, arguments(short, address, self._settings))
+        await self._uploads.share([Content(_WHOLE_TEXT, message.text.encode())], address, ts)
+        return ts
+
+    async def _since(self, message: OutboundMessage, address: Address) -> AsyncIterator[Mapping[str, Any]]:
+        """What stands where the message belongs, from shortly before it was made."""
+        method = "conversations.replies" if address.root else "conversations.history"
+        cursor: str | None = None
+        for _ in range(_PAGES):
+            try:
+                page = await self._calls.call(
+                    method,
+                    address.team,
+                    address.enterprise,
+                    channel=address.channel,
+                    ts=address.root or None,
+                    oldest=f"{(message.created_at - _SKEW).timestamp():.6f}",
+                    include_all_metadata="true",
+                    limit=100,
+                    cursor=cursor,
+                )
+            except Refusal as error:
+                if error.error in _NOTHING_THERE:
+                    return
+                raise
+            for item in page.get("messages") or ():
+                yield item
+            cursor = (page.get("response_metadata") or {}).get("next_cursor")
+            if not cursor:
+                return

@@ -1,0 +1,174 @@
+"""A live stream in Slack: text as it comes, steps as cards. The final text is the record, this is a view of it."""
+
+from contextlib import suppress
+from typing import Any
+
+import structlog
+
+from adapters.slack.address import Address
+from adapters.slack.calls import Refusal
+from adapters.slack.cards import Cards
+from adapters.slack.rendering import MAX_MARKDOWN, arguments, marker
+from adapters.slack.showing import StatusView, World
+from adapters.slack.writing import safe
+from bridge.errors import SendError
+from bridge.model import OutboundMessage
+
+log = structlog.get_logger()
+
+FLUSH_CHARS = 256
+FLUSH_SECONDS = 0.75
+ROTATE_SECONDS = 240.0
+"""Slack ends a stream about five minutes after its start, whatever is appended."""
+_GONE = frozenset({"message_not_in_streaming_state", "message_not_found"})
+
+
+class StreamView:
+    """One streamed message at a time. Before Slack ends it another one takes over, with all of the text so far."""
+
+    def __init__(self, world: World, message: OutboundMessage, address: Address, waiting: StatusView) -> None:
+        self._world = world
+        self._message = message
+        self._address = address
+        self._waiting = waiting
+        self._cards = Cards()
+        self._chunks: list[dict[str, Any]] = []
+        self._said = ""
+        self._sent = ""
+        self._ts: str | None = None
+        self._former: str | None = None
+        self._began = self._flushed = self._world.now()
+        self._broken = False
+
+    @property
+    def remote_id(self) -> str | None:
+        """The message that streams now."""
+        return self._address.key(self._ts) if self._ts else None
+
+    async def show(self, kind: str, data: Any) -> None:
+        """Text is sent by 256 characters or 0.75 seconds, whichever comes first; a step at once."""
+        if self._broken:
+            return
+        if kind == "chunk":
+            self._said += str(data)
+        changed = self._cards.take(kind, data)
+        self._chunks += [card.chunk() for card in changed]
+        waits = len(self._said) - len(self._sent) < FLUSH_CHARS and self._world.now() - self._flushed < FLUSH_SECONDS
+        if (kind == "chunk" and not waits) or changed:
+            await self._attempt()
+
+    async def close(self, final: OutboundMessage | None) -> str | None:
+        """Become the answer where it is one message; else disappear, so that it is said once."""
+        await self._waiting.close(None)
+        if self._ts is None:
+            return None
+        try:
+            if final is None:
+                await self._delete(self._ts)
+                self._ts = None
+                return None
+            await self._finish(self._ts, final)
+        except (SendError, ValueError) as error:
+            log.warning("slack_stream_not_finished", error=str(error))
+            return None
+        return self.remote_id
+
+    async def _attempt(self) -> None:
+        try:
+            await self._flush()
+        except SendError as error:
+            # The answer still comes, as a message of its own.
+            log.info("slack_stream_broken", error=str(error))
+            self._broken = True
+
+    async def _flush(self) -> None:
+        fresh = self._fresh()
+        if not (fresh or self._chunks):
+            return
+        if self._ts is None or self._world.now() - self._began > ROTATE_SECONDS:
+            await self._start()
+        else:
+            await self._append(fresh)
+        self._chunks = []
+        self._flushed = self._world.now()
+
+    def _fresh(self) -> str:
+        """What may be appended: whole words only, and nothing once the text so far would read differently."""
+        whole = self._said[: max(self._said.rfind(" "), self._said.rfind("\n")) + 1]
+        shown = safe(whole, self._allowed)
+        return shown[len(self._sent) :] if shown.startswith(self._sent) and len(shown) < MAX_MARKDOWN else ""
+
+    async def _start(self) -> None:
+        await self._waiting.settle()
+        shown = self._sent + self._fresh()
+        chunks = [card.chunk() for card in self._cards.all.values()]
+        if shown:
+            chunks.append({"type": "markdown_text", "text": shown})
+        abroad = not self._address.is_direct
+        answer = await self._world.calls.call(
+            "chat.startStream",
+            self._address.team,
+            self._address.enterprise,
+            channel=self._address.channel,
+            thread_ts=self._address.root or None,
+            recipient_user_id=self._address.user if abroad else None,
+            recipient_team_id=self._address.user_team if abroad else None,
+            chunks=chunks,
+        )
+        self._former, self._ts = self._ts, str(answer["ts"])
+        self._sent, self._began = shown, self._world.now()
+
+    async def _append(self, fresh: str) -> None:
+        if self._former is not None:  # by now the caller has noted the id that follows it
+            await self._delete(self._former)
+            self._former = None
+        chunks = [*self._chunks, *([{"type": "markdown_text", "text": fresh}] if fresh else [])]
+        try:
+            await self._call("chat.appendStream", ts=self._ts, chunks=chunks)
+        except Refusal as error:
+            if error.error not in _GONE:
+                raise
+            await self._start()  # ended sooner than expected
+            return
+        self._sent += fresh
+
+    async def _finish(self, ts: str, final: OutboundMessage) -> None:
+        if self._former is not None:
+            await self._delete(self._former)
+            self._former = None
+        given = arguments(final, self._address, self._world.settings)
+        whole = safe(final.text, self._allowed)
+        rest = whole[len(self._sent) :] if whole.startswith(self._sent) else None
+        chunks = [card.chunk() for card in self._cards.finished()]
+        if rest:
+            chunks.append({"type": "markdown_text", "text": rest})
+        extra = [block for block in given["blocks"] if block["type"] != "markdown"]
+        try:
+            await self._call(
+                "chat.stopStream", ts=ts, chunks=chunks or None, blocks=extra or None, metadata=marker(final)
+            )
+        except Refusal as error:
+            if error.error not in _GONE:
+                raise
+            rest = None  # Slack ended it before we did: only an update can still change it
+        if rest is None:
+            fields = {name: given[name] for name in ("text", "blocks", "metadata")}
+            await self._call("chat.update", ts=ts, **fields)
+
+    async def _delete(self, ts: str) -> None:
+        with suppress(Refusal):  # it may have ended already
+            await self._call("chat.stopStream", ts=ts)
+        try:
+            await self._call("chat.delete", ts=ts)
+        except Refusal as error:
+            if error.error != "message_not_found":
+                raise
+
+    async def _call(self, method: str, **given: Any) -> None:
+        await self._world.calls.call(
+            method, self._address.team, self._address.enterprise, channel=self._address.channel, **given
+        )
+
+    @property
+    def _allowed(self) -> frozenset[str]:
+        return self._world.settings.allow_mentions | {self._address.user}

@@ -1,0 +1,82 @@
+"""Files out: uploaded, then shared into the thread, each once."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from adapters.slack.address import Address
+from adapters.slack.calls import Calls
+from bridge.adapter import Files
+from bridge.errors import Permanent, Retryable
+from bridge.model import FileRef
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A file by its bytes."""
+
+    name: str
+    body: bytes
+
+
+class Uploads:
+    """Slack's external upload: ask for an address, put the bytes there, share them."""
+
+    def __init__(self, calls: Calls, files: Files) -> None:
+        self._calls = calls
+        self._files = files
+
+    async def load(self, refs: Iterable[FileRef]) -> list[Content]:
+        """The stored ones among `refs`. One that is gone is left out: the text gets through without it."""
+        contents = []
+        for ref in refs:
+            if ref.url.startswith("file:"):
+                try:
+                    contents.append(Content(ref.name, await self._files.load(ref)))
+                except KeyError:
+                    continue
+        return contents
+
+    async def share(
+        self, contents: Sequence[Content], address: Address, ts: str, found: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
+        """Share below the message `ts`, but for what `found` shows there already. Raises Retryable or Permanent."""
+        there = _shared_after(found, ts)
+        missing = [content for content in contents if content.body and content.name not in there]
+        uploaded = [{"id": await self._upload(content, address), "title": content.name} for content in missing]
+        if uploaded:
+            await self._calls.call(
+                "files.completeUploadExternal",
+                address.team,
+                address.enterprise,
+                files=uploaded,
+                channel_id=address.channel,
+                thread_ts=address.root or ts,
+            )
+
+    async def _upload(self, content: Content, address: Address) -> str:
+        """Nobody sees an upload before it is shared, so repeating one is harmless."""
+        given = await self._calls.call(
+            "files.getUploadURLExternal",
+            address.team,
+            address.enterprise,
+            filename=content.name,
+            length=len(content.body),
+        )
+        try:
+            async with self._calls.http.post(str(given["upload_url"]), data=content.body) as answer:
+                if answer.status >= 500:  # noqa: PLR2004 - HTTP's line between their fault and ours
+                    raise Retryable(f"Slack could not take {content.name}: {answer.status}", ambiguous=True)
+                if answer.status != 200:  # noqa: PLR2004
+                    raise Permanent(f"Slack refused to take {content.name}: {answer.status}")
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise Retryable(f"The upload of {content.name} was cut off: {error!r}", ambiguous=True) from error
+        return str(given["file_id"])
+
+
+def _shared_after(found: Iterable[Mapping[str, Any]], ts: str) -> frozenset[str]:
+    return frozenset(
+        str(item.get("name")) for message in found if str(message["ts"]) >= ts for item in message.get("files") or ()
+    )

@@ -1,0 +1,71 @@
+"""What a model writes is shown, and pings nobody."""
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adapters.slack.writing import preview, safe
+
+LIVE = re.compile(r"<(?:[!@#]|[a-z]{2,10}:[^<>|\s]*\|)[^<>]*>")
+PIECES = st.sampled_from(
+    ["<", ">", "!", "@", "#", "|", "`", "```", "~~~", "\n", " ", "here", "channel", "U1", "C1", "subteam^S1", "[", "](", ")",
+     "https://evil.com", "good.com", "&lt;", "&", "a"]
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=1000)
+@given(st.lists(PIECES, max_size=40).map("".join))
+def test_no_live_token_survives(text: str) -> None:
+    shown = safe(text)
+
+    assert not [token for token in LIVE.findall(shown) if not token.startswith("<#C1")]
+    assert (
+        not re.search(r"@(?:here|channel|everyone)\b", shown.replace("```", ""), re.IGNORECASE)
+        or "`" in text
+        or "~~~" in text
+    )
+    assert not LIVE.search(preview(text))
+
+
+@given(st.text())
+def test_words_are_kept(text: str) -> None:
+    letters = re.compile(r"\w")
+    assert letters.findall(safe(text).replace("&lt;", "").replace("\u2060", "")) == letters.findall(
+        text.replace("&lt;", "")
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("hello **world**", "hello **world**"),
+        ("<!channel> <!here|here> <@U9> <!subteam^S9>", "&lt;!channel> &lt;!here|here> &lt;@U9> &lt;!subteam^S9>"),
+        ("@here and @Channel", "@\u2060here and @\u2060Channel"),
+        ("<#C1|general> <https://a.b/c>", "<#C1|general> <https://a.b/c>"),
+        ("<https://a.b/c|the page>", "[the page](https://a.b/c)"),
+        ("<https://evil.com|good.com>", "good.com (https://evil.com)"),
+        ("[https://good.com](https://evil.com/x)", "https://good.com (https://evil.com/x)"),
+        ("[good.com](https://www.good.com/x)", "[good.com](https://www.good.com/x)"),
+        ("[README.md](https://a.b/README.md)", "[README.md](https://a.b/README.md)"),
+        ("[x](javascript:alert)", "x (javascript:alert)"),
+        ("[x](./relative)", "[x](./relative)"),
+        ("1 < 2 and List<String>", "1 &lt; 2 and List&lt;String>"),
+        ("> quote", "> quote"),
+        ("`List<String>`\n```\na < b <!here>\n```", "`List<String>`\n```\na < b <\u2060!here>\n```"),
+    ],
+)
+def test_what_is_shown(written: str, shown: str) -> None:
+    assert safe(written) == shown
+
+
+def test_people_and_groups_of_the_allow_list_can_be_pinged() -> None:
+    text = "<@U1> <!subteam^S1> <!here> @here <@U2>"
+
+    assert safe(text, {"U1", "S1", "here"}) == "<@U1> <!subteam^S1> <!here> @here &lt;@U2>"
+
+
+def test_the_preview_is_short_and_without_markup() -> None:
+    assert preview("# Head\n**bold** <!here> & more") == "Head\nbold &lt;!here&gt; &amp; more"
+    assert len(preview("x" * 9000)) == 3000
