@@ -185,24 +185,6 @@ class Closes(Protocol):
         ...
 
 
-@runtime_checkable
-class Budgets(Protocol):
-    """Knows the platform's rate limits; the core holds them across nodes."""
-
-    def budget(self, message: OutboundMessage) -> Sequence[tuple[str, float, int]]:
-        """What sending the message counts against: (key, calls a minute, burst), each of which must have room."""
-        ...
-
-
-@runtime_checkable
-class Closes(Protocol):
-    """Holds connections of its own."""
-
-    async def close(self) -> None:
-        """Give them up. Called once, when nothing else is called any more."""
-        ...
-
-
 class Vault(Protocol):
     """What an adapter must remember: small named values of this source, encrypted at rest."""
 

@@ -118,8 +118,6 @@ class Act(StrEnum):
     RATE = "rate"  # thumbs on an answer: metadata has `value` ("1" or "-1") and `delivery_id` or `remote_id`
     DECIDE = "decide"  # an approval or a choice: metadata has `decision_id` and `choice`; author is who decided
     RESET = "reset"  # forget the task id: what comes next starts a new agent thread
-    RATE = "rate"  # thumbs on an answer: metadata has `value` ("1" or "-1") and `delivery_id` or `remote_id`
-    DECIDE = "decide"  # an approval or a choice: metadata has `decision_id` and `choice`; author is who decided
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from datetime import timedelta
 
-from sqlalchemy import bindparam, case, func, literal, select, update
+from sqlalchemy import BigInteger, bindparam, case, func, literal, select, type_coerce, update
 
 from bridge.store.tables import Instant, conversations, deliveries, turns
 from bridge.store.writer import Tx
@@ -16,14 +16,19 @@ _LIVE_DELIVERY = ("pending", "sending", "unknown")
 _AT_ONCE = literal(0)
 
 _turn_at = (
-    select(case((turns.c.state == "running", _AT_ONCE), else_=func.coalesce(turns.c.not_before, _AT_ONCE)))
+    select(
+        case(
+            (turns.c.state == "running", _AT_ONCE),
+            else_=func.coalesce(type_coerce(turns.c.not_before, BigInteger), _AT_ONCE),
+        )
+    )
     .where(turns.c.conversation_id == conversations.c.id, turns.c.state.in_(_LIVE_TURN))
     .order_by(turns.c.seq)
     .limit(1)
     .scalar_subquery()
 )
 _delivery_at = (
-    select(func.min(func.coalesce(deliveries.c.not_before, _AT_ONCE)))
+    select(func.min(func.coalesce(type_coerce(deliveries.c.not_before, BigInteger), _AT_ONCE)))
     .where(deliveries.c.conversation_id == conversations.c.id, deliveries.c.state.in_(_LIVE_DELIVERY))
     .scalar_subquery()
 )

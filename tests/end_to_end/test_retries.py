@@ -79,9 +79,7 @@ async def test_a_callback_that_gets_through_at_last_ends_the_tries(
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_the_receivers_own_wish_is_waited_for(
-    opened: Opened, clock: FakeClock, sink: Sink, status: int
-) -> None:
+async def test_the_receivers_own_wish_is_waited_for(opened: Opened, clock: FakeClock, sink: Sink, status: int) -> None:
     sink.answers.append((status, {"retry-after": "120"}))
     await post(opened.http, request("hello", at=clock.now()))
     await sink.callbacks(1)
