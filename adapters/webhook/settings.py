@@ -49,7 +49,10 @@ class Settings(BaseModel):
     """Any of them verifies. A table `{value, name, not_before, not_after}` lets one end or begin on a day."""
     allow_unverified: bool = Field(default=False, examples=[True])
     identity: tuple[str, ...] | None = Field(default=None, examples=[["header:X-Acme-Delivery"]])
-    """Where the sender puts its own id of a message; the first place that holds one counts."""
+    """Where the sender puts its own id of a message; the first place that holds one counts.
+
+    Without any id, the same body is the same message, unless `arrival` stands here.
+    """
     challenge: ChallengeName | None = Field(default=None, examples=["cloudevents"])
     challenge_token: SecretStr | None = Field(default=None, examples=["${META_VERIFY_TOKEN}"])
     """What Meta calls the verify token."""

@@ -300,6 +300,16 @@ async def test_without_any_id_the_same_body_is_the_same_message(kit: Kit) -> Non
     assert first.delivery_key != (await received(kit, bearer(b'{"text":"x"}', query="a=1"))).delivery_key
 
 
+async def test_a_sender_that_never_repeats_itself_may_say_the_same_twice(kit: Kit) -> None:
+    keys = []
+    for seconds in (0, 0, 1):
+        request = replace(bearer(b'{"text":"yes"}'), received_at=NOW + timedelta(seconds=seconds))
+        keys.append((await received(kit, request, identity=["arrival"])).delivery_key)
+    assert keys[0] == keys[1] != keys[2]
+    named = await received(kit, bearer(b'{"text":"yes"}', ("idempotency-key", "k")), identity=["arrival"])
+    assert named.delivery_key == "k"
+
+
 async def test_a_replay_with_another_delivery_id_is_the_same_message(kit: Kit) -> None:
     made = signed("github", envelope(b'{"text":"x"}', ("x-github-delivery", "d-1")))
     options = {"scheme": "github", "secrets": ["correct horse battery staple"]}
