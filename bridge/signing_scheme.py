@@ -156,22 +156,45 @@ class Scheme(BaseModel):
             self.kind not in {"token", "none"} and any(part.kind in {"body", "form_sorted"} for part in self.parts)
         )
 
+    @property
+    def is_asymmetric(self) -> bool:
+        """Whether its secrets are public keys, which prove nothing about whoever knows them."""
+        return "sha" not in self.algorithm if self.kind == "rfc9421" else self.kind in {"ed25519", "ecdsa-p256"}
+
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
-        if self.algorithm == "sha1" and not self.allow_sha1:
-            raise ValueError(
-                "sha1 is broken for signatures in general; set allow_sha1 = true if the sender has no other"
-            )
-        if self.kind in {"none", "rfc9421"}:
-            return self
-        if not self.locations:
-            raise ValueError("signature names no place, for example signature = ['header:X-Signature']")
-        if self.kind != "token" and not self.parts:
-            raise ValueError("sign is empty, so the signature would cover nothing; for example sign = ['body']")
-        if any(part.kind == "ts" for part in self.parts) and self.timestamp is None:
-            raise ValueError("sign holds 'ts' but no timestamp says where it is, for example {from = 'header:X-Time'}")
-        if self.parse == "prefix" and not self.prefix:
-            raise ValueError("parse = 'prefix' needs a prefix, for example 'sha256='")
-        if len(self.separator) != 1:
-            raise ValueError("separator is one character, for example ','")
+        for problem in (self._algorithm_problem(), self._place_problem(), self._content_problem()):
+            if problem:
+                raise ValueError(problem)
         return self
+
+    def _algorithm_problem(self) -> str | None:
+        if self.algorithm == "sha1" and not self.allow_sha1:
+            return "sha1 is broken for signatures in general; set allow_sha1 = true if the sender has no other"
+        known = {"hmac": ("sha1", "sha256", "sha512"), "rfc9421": ("sha256", "ed25519", "ecdsa-p256")}
+        allowed = known.get(self.kind)
+        if allowed and self.algorithm not in allowed:
+            return f"algorithm {self.algorithm!r} does not go with kind {self.kind!r}; use {', '.join(allowed)}"
+        return None
+
+    def _place_problem(self) -> str | None:
+        if self.kind in {"none", "rfc9421"}:
+            return None
+        if not self.locations:
+            return "signature names no place, for example signature = ['header:X-Signature']"
+        if any(location.place == "field" for location in self.locations):
+            return "a signature stands in header:, query: or json:; its key in a header of pairs is signature_key"
+        if self.timestamp and self.timestamp.location.place == "field" and self.parse != "pairs":
+            return "a timestamp in a field of the signature header needs parse = 'pairs'"
+        if self.parse == "prefix" and not self.prefix:
+            return "parse = 'prefix' needs a prefix, for example 'sha256='"
+        return None if len(self.separator) == 1 else "separator is one character, for example ','"
+
+    def _content_problem(self) -> str | None:
+        if self.kind in {"none", "rfc9421", "token"}:
+            return None
+        if not self.parts:
+            return "sign is empty, so the signature would cover nothing; for example sign = ['body']"
+        if any(part.kind == "ts" for part in self.parts) and self.timestamp is None:
+            return "sign holds 'ts' but no timestamp says where it is, for example {from = 'header:X-Time'}"
+        return None

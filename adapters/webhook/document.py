@@ -48,11 +48,18 @@ def _from_event(envelope: Envelope, event: CloudEvent) -> Document:
     return Document(content=content, envelope=envelope, event=event.attributes, is_signed_event=True)
 
 
+def _from_form(pairs: list[tuple[str, str]]) -> Any:
+    """A form's fields, or the JSON in its only field `payload`: GitHub's default, and Slack's interactive posts."""
+    if len(pairs) == 1 and pairs[0][0] == "payload":
+        return json_value(pairs[0][1].encode())
+    return form_fields(pairs)
+
+
 def _content(declared: str, envelope: Envelope) -> tuple[Any, tuple[Upload, ...]]:
     if declared == "application/json" or declared.endswith("+json"):
         return json_value(envelope.body), ()
     if declared == "application/x-www-form-urlencoded":
-        return form_fields(form_pairs(envelope.body)), ()
+        return _from_form(form_pairs(envelope.body)), ()
     if declared == "multipart/form-data":
         pairs, uploads = parts_of_form(envelope)
         return form_fields(pairs), uploads

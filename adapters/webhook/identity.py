@@ -13,6 +13,7 @@ from bridge.model import Envelope
 from bridge.signing import Location, Scheme, Verified, location_from_text, value_at_path, values_at
 
 MAX_ID_CHARS = 255
+EACH_ARRIVAL = "arrival"
 _PLAIN = re.compile(r"[!-~]+(?: [!-~]+)*")
 
 
@@ -30,11 +31,14 @@ class IdentityRule:
     An id that the signature covers, or that the operator named himself, is the message's identity. One
     that merely stands beside a signature (X-GitHub-Delivery) tells transport attempts apart, but whoever
     replays a captured request could change it: there the signed bytes are the message's identity. With
-    no signature at all (tokens), the id is taken, else the body's digest.
+    no signature at all (tokens), the id is taken, else the body's digest: a sender without ids may repeat
+    a request, and the same words again are then the same message. The place `arrival` says that this
+    sender never repeats itself, so that each arrival without an id is a message of its own.
     """
 
     def __init__(self, scheme: Scheme, places: Sequence[str], *, is_configured: bool) -> None:
-        self._locations = tuple(location_from_text(place) for place in places)
+        self._locations = tuple(location_from_text(place) for place in places if place != EACH_ARRIVAL)
+        self._never_repeats = EACH_ARRIVAL in places
         self._is_configured = is_configured
         self._scheme = scheme
         self._has_signature = scheme.kind not in {"token", "none"}
@@ -48,6 +52,9 @@ class IdentityRule:
                 trusted = self._is_configured or not self._has_signature or self._is_signed(location)
                 return Identity(key if trusted else _fallback(envelope, verified), key)
         idempotency_key = idempotency_key_of(envelope)
+        if self._never_repeats and idempotency_key is None:
+            key = _digest(envelope, envelope.received_at.isoformat())
+            return Identity(key, key)
         fallback = _fallback(envelope, verified if self._has_signature else None)
         if idempotency_key is None:
             return Identity(fallback, fallback)
@@ -91,9 +98,12 @@ def _fallback(envelope: Envelope, verified: Verified | None) -> str:
     """A digest of what was signed; without a signature, of what was said (the query belongs to it)."""
     if verified is not None and verified.content:
         return f"sha256:{hashlib.sha256(verified.content).hexdigest()}"
-    digest = hashlib.sha256(envelope.query.encode("utf-8", "replace") + b"\n")
-    digest.update(envelope.body)
-    return f"sha256:{digest.hexdigest()}"
+    return _digest(envelope)
+
+
+def _digest(envelope: Envelope, *more: str) -> str:
+    head = "\n".join((*more, envelope.query, ""))
+    return f"sha256:{hashlib.sha256(head.encode('utf-8', 'replace') + envelope.body).hexdigest()}"
 
 
 def bounded(value: str) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -63,9 +63,9 @@ class Fields(BaseModel):
     instructions_override: str | None = None
     additional_context: str | None = None
     expected_output: str | None = None
-    output_format: str | None = None
+    output_format: Literal["text", "markdown", "json", "voice"] | None = None
     output_schema: dict[str, Any] | None = None
-    think_mode: str | None = None
+    think_mode: Literal["default", "harder"] | None = None
     disable_attachment_injection: bool | None = None
     agent_version: str | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)

@@ -123,7 +123,7 @@ def _callbacks(problems: _Problems, settings: Settings, scheme: Scheme) -> Callb
     may_answer = settings.callback is not None or settings.callback_allow
     if not may_answer:
         return Callbacks()
-    own = () if scheme.kind in {"ed25519", "ecdsa-p256", "none"} else settings.secrets
+    own = () if scheme.is_asymmetric or scheme.kind == "none" else settings.secrets
     chosen, key = (settings.callback_secrets, "callback_secrets") if settings.callback_secrets else (own, "secrets")
     if not chosen:
         problems.add("callback_secrets", "needed to sign callbacks, for example callback_secrets = ['whsec_MfKQ9r8G…']")

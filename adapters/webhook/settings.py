@@ -41,22 +41,35 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    scheme: str | None = Field(default=None, description="a preset; `standard` unless `verify` tells a kind")
-    verify: dict[str, Any] = Field(default_factory=dict, description="fields of the preset, overridden")
-    secrets: tuple[SecretSetting, ...] = ()
-    allow_unverified: bool = False
-    identity: tuple[str, ...] | None = Field(default=None, description="where the sender puts its id of a message")
-    challenge: ChallengeName | None = None
-    challenge_token: SecretStr | None = Field(default=None, description="what Meta calls the verify token")
-    allowed_origins: tuple[str, ...] = Field(default=(), description="for the CloudEvents handshake")
-    map: MapSettings | None = None
-    ack_status: Literal[200, 202, 204] = Field(default=202, description="some senders know no other success than 200")
-    allow_foreign_task_id: bool = False
-    callback: str | None = None
-    callback_allow: tuple[str, ...] = Field(default=(), description="addresses a payload may name")
-    callback_secrets: tuple[SecretSetting, ...] = ()
-    callback_format: Literal["standard", "cloudevents"] = "standard"
-    callback_timeout: float = Field(default=30, gt=0, le=60, description="seconds for one attempt, all in all")
+    scheme: str | None = Field(default=None, examples=["github"])
+    """A preset; `standard` unless `verify` tells a kind of its own."""
+    verify: dict[str, Any] = Field(default_factory=dict, examples=[{"timestamp": {"tolerance": 600}}])
+    """Fields of a scheme: those of the preset are overridden one by one."""
+    secrets: tuple[SecretSetting, ...] = Field(default=(), examples=[["${ORDERS_SECRET}"]])
+    """Any of them verifies. A table `{value, name, not_before, not_after}` lets one end or begin on a day."""
+    allow_unverified: bool = Field(default=False, examples=[True])
+    identity: tuple[str, ...] | None = Field(default=None, examples=[["header:X-Acme-Delivery"]])
+    """Where the sender puts its own id of a message; the first place that holds one counts.
+
+    Without any id, the same body is the same message, unless `arrival` stands here.
+    """
+    challenge: ChallengeName | None = Field(default=None, examples=["cloudevents"])
+    challenge_token: SecretStr | None = Field(default=None, examples=["${META_VERIFY_TOKEN}"])
+    """What Meta calls the verify token."""
+    allowed_origins: tuple[str, ...] = Field(default=(), examples=[["events.example.com"]])
+    """Who may introduce itself by the CloudEvents handshake; `*` for anybody."""
+    map: MapSettings | None = Field(default=None, examples=["github"])
+    ack_status: Literal[200, 202, 204] = Field(default=202, examples=[200])
+    """Some senders know no other success than 200; such an answer carries no ids."""
+    allow_foreign_task_id: bool = Field(default=False, examples=[True])
+    callback: str | None = Field(default=None, examples=["https://orders.example.com/agent-replies"])
+    callback_allow: tuple[str, ...] = Field(default=(), examples=[["https://*.example.com/hooks/"]])
+    """Addresses that a payload may name as its callback; any other that it names is ignored."""
+    callback_secrets: tuple[SecretSetting, ...] = Field(default=(), examples=[["${CALLBACK_SECRET}"]])
+    """`whsec_` or `whsk_` keys that sign callbacks, each of them; without any, the source's own do."""
+    callback_format: Literal["standard", "cloudevents"] = Field(default="standard", examples=["cloudevents"])
+    callback_timeout: float = Field(default=30, gt=0, le=60, examples=[30])
+    """Seconds for one attempt, all in all."""
 
 
 def preset_name(settings: Settings) -> str:
@@ -72,13 +85,17 @@ def scheme_from_settings(settings: Settings, public_url: str) -> Scheme:
     try:
         scheme = PRESETS[name].scheme.revised(settings.verify) if name else Scheme.model_validate(settings.verify)
     except ValidationError as error:
-        problems = [f"verify.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False)]
-        raise ValueError("\n".join(problems)) from None
+        raise ValueError("\n".join(_told(found["loc"], found["msg"]) for found in error.errors())) from None
     if scheme.kind == "none" and not settings.allow_unverified:
         raise ValueError("scheme: 'none' lets anybody in; set allow_unverified = true if that is meant")
     if scheme.signs_url and not scheme.public_url:
         return scheme.model_copy(update={"public_url": public_url})
     return scheme
+
+
+def _told(place: tuple[int | str, ...], message: str) -> str:
+    path = ".".join(["verify", *map(str, place)])
+    return f"{path}: {message.removeprefix('Value error, ')}"
 
 
 def _aware(moment: datetime | None) -> datetime | None:

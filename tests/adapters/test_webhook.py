@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
 from svix.webhooks import Webhook as SvixWebhook
@@ -300,6 +300,16 @@ async def test_without_any_id_the_same_body_is_the_same_message(kit: Kit) -> Non
     assert first.delivery_key != (await received(kit, bearer(b'{"text":"x"}', query="a=1"))).delivery_key
 
 
+async def test_a_sender_that_never_repeats_itself_may_say_the_same_twice(kit: Kit) -> None:
+    keys = []
+    for seconds in (0, 0, 1):
+        request = replace(bearer(b'{"text":"yes"}'), received_at=NOW + timedelta(seconds=seconds))
+        keys.append((await received(kit, request, identity=["arrival"])).delivery_key)
+    assert keys[0] == keys[1] != keys[2]
+    named = await received(kit, bearer(b'{"text":"yes"}', ("idempotency-key", "k")), identity=["arrival"])
+    assert named.delivery_key == "k"
+
+
 async def test_a_replay_with_another_delivery_id_is_the_same_message(kit: Kit) -> None:
     made = signed("github", envelope(b'{"text":"x"}', ("x-github-delivery", "d-1")))
     options = {"scheme": "github", "secrets": ["correct horse battery staple"]}
@@ -338,6 +348,29 @@ async def test_every_preset_receives_what_it_verifies_and_nothing_else(kit: Kit,
     stripped = replace(request, headers=(("content-type", "application/json"),), body=b'{"text":"hello"}', query="")
     with pytest.raises(Unverified):
         await made.receive(stripped)
+
+
+CHARACTERS = st.text(alphabet=st.characters(max_codepoint=255), max_size=40)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(ROWS), st.data())
+async def test_no_preset_answers_a_mutated_request_with_anything_but_a_refusal(
+    preset: str, data: st.DataObject
+) -> None:
+    token = {"challenge_token": "verify-me"} if preset == "meta" else {}
+    request = signed(preset)
+    name, value = data.draw(st.sampled_from(request.headers))
+    changed = with_header(request, name, *data.draw(st.lists(CHARACTERS | st.just(value), max_size=2)))
+    changed = replace(changed, body=data.draw(st.just(request.body) | st.binary(max_size=40)))
+    async with open_kit() as kit:
+        made = adapter(kit, scheme=preset, secrets=[VERIFYING.get(preset, "correct horse battery staple")], **token)
+        try:
+            await made.receive(changed)
+        except ReceiveError as error:
+            event(f"{preset} {error.status}")
+            if error.status not in {400, 401, 415}:
+                raise
 
 
 @pytest.mark.parametrize("oracle", [Webhook, SvixWebhook])

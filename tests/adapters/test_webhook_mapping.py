@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from hypothesis import given, settings
@@ -209,6 +210,16 @@ async def test_github_as_it_arrives_signed() -> None:
     assert result.delivery_key == "d-1"
     assert result.messages
     assert result.messages[0].conversation[0].value == "acme/shop#5"
+
+
+async def test_github_sends_forms_unless_told_otherwise() -> None:
+    payload = json.dumps({**GITHUB[0][1], "repository": REPOSITORY, "sender": ADA})
+    form = urlencode({"payload": payload}).encode()
+    content_type = "application/x-www-form-urlencoded"
+    request = signed("github", envelope(form, ("x-github-event", "issues"), content_type=content_type))
+    result = await (await adapter_of(scheme="github", map="github")).receive(request)
+    assert result.messages
+    assert "It fails." in result.messages[0].text
 
 
 async def test_a_ready_made_mapping_can_be_changed_in_one_place() -> None:

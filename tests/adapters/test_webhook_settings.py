@@ -47,7 +47,7 @@ async def problems(**settings: Any) -> tuple[str, ...]:
         ({"scheme": "meta", "secrets": [SECRET]}, "sources.acme.challenge_token: Meta's verify token is needed"),
         (
             {"scheme": "github", "secrets": [SECRET], "verify": {"algorithm": "sha1"}},
-            "sources.acme.verify.: Value error, sha1 is broken",
+            "sources.acme.verify: sha1 is broken",
         ),
         ({"scheme": "github", "secrets": [SECRET], "verify": {"headr": "x"}}, "sources.acme.verify.headr: Extra"),
         ({"verify": {"kind": "hmac"}, "secrets": [SECRET]}, "signature names no place"),
@@ -62,6 +62,32 @@ async def problems(**settings: Any) -> tuple[str, ...]:
         (
             {"verify": {"kind": "hmac", "signature": ["header:x"], "sign": ["time"]}, "secrets": [SECRET]},
             "'time' is no part of a signature",
+        ),
+        (
+            {"verify": {"kind": "hmac", "signature": ["field:v1"]}, "secrets": [SECRET]},
+            "a signature stands in header:, query: or json:",
+        ),
+        (
+            {"scheme": "github", "secrets": [SECRET], "verify": {"timestamp": {"from": "field:t"}}},
+            "needs parse = 'pairs'",
+        ),
+        ({"scheme": "github", "secrets": [SECRET], "verify": {"prefix": ""}}, "needs a prefix"),
+        ({"scheme": "stripe", "secrets": [SECRET], "verify": {"separator": ", "}}, "separator is one character"),
+        ({"scheme": "github", "secrets": [SECRET], "verify": {"sign": []}}, "sign is empty"),
+        (
+            {"scheme": "github", "secrets": [SECRET], "verify": {"sign": ["header:a b"]}},
+            "cannot be the name of a header",
+        ),
+        ({"scheme": "github", "secrets": [SECRET], "verify": {"algorithm": "ed25519"}}, "does not go with kind 'hmac'"),
+        ({"scheme": "rfc9421", "secrets": [SECRET], "verify": {"algorithm": "sha512"}}, "does not go with kind"),
+        (
+            {
+                "scheme": "rfc9421",
+                "verify": {"algorithm": "ed25519"},
+                "secrets": [VERIFYING["standard-v1a"].removeprefix("whpk_")],
+                "callback": "https://x.example.com",
+            },
+            "sources.acme.callback_secrets: needed to sign callbacks",
         ),
         ({"scheme": "github", "secrets": [SECRET], "identity": ["x"]}, "sources.acme.identity: 'x' names no place"),
         ({"scheme": "github", "secrets": [SECRET], "callback": "ftp://x"}, "sources.acme.callback: a URL starts with"),
