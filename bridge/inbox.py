@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from bridge.adapter import Adapter, Handshakes
+from bridge.errors import Unprocessable
 from bridge.model import Envelope, Lease, Received, Reply
 from bridge.sealing import Sealer
 from bridge.store import arrivals
@@ -57,6 +58,10 @@ class Inbox:
         if received.messages == () and received.reply is not None:
             return received.reply
         ingested = await self.store(entrance, received, envelope)
+        if ingested.copy and not ingested.same_body and envelope.header("idempotency-key"):
+            raise Unprocessable(
+                "This Idempotency-Key was used before with another body. Use a new key for a new request."
+            )
         return received.reply or ingested
 
     async def store(self, entrance: Entrance, received: Received, envelope: Envelope) -> Ingested:

@@ -1,13 +1,14 @@
 """Arrivals: one row per transport attempt, so that its copy is recognised and changes nothing."""
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
 
-from bridge.model import InboundMessage, new_id
+from bridge.model import Act, InboundMessage, new_id
 from bridge.store.statements import insert_new
 from bridge.store.tables import arrivals, envelopes
 from bridge.store.writer import Tx
@@ -64,14 +65,25 @@ def claim(tx: Tx, rows: Sequence[Arrival]) -> Mapping[int, str]:
     return fresh
 
 
-def first_digests(tx: Tx, rows: Sequence[Arrival]) -> Mapping[tuple[str, str], str]:
-    """The body digest of the first copy of each of these arrivals, by (source, delivery_key)."""
+@dataclass(frozen=True, slots=True)
+class First:
+    """The first copy of an arrival."""
+
+    digest: str
+    message_keys: tuple[str, ...]
+
+
+def firsts(tx: Tx, rows: Sequence[Arrival]) -> Mapping[tuple[str, str], First]:
+    """The first copies of these arrivals, by (source, delivery_key)."""
     table = arrivals.c
-    known: dict[tuple[str, str], str] = {}
+    known: dict[tuple[str, str], First] = {}
     for source in {row.source for row in rows}:
         keys = {row.delivery_key for row in rows if row.source == source}
-        query = select(table.delivery_key, table.digest).where(table.source == source, table.delivery_key.in_(keys))
-        known |= {(source, row.delivery_key): row.digest for row in tx.connection.execute(query)}
+        query = select(table.delivery_key, table.digest, table.message_keys).where(
+            table.source == source, table.delivery_key.in_(keys)
+        )
+        for row in tx.connection.execute(query):
+            known[source, row.delivery_key] = First(row.digest, tuple(json.loads(row.message_keys or "[]")))
     return known
 
 
@@ -82,6 +94,7 @@ def _values(row: Arrival, envelope_id: str, owner: str) -> dict[str, object]:
         "digest": row.digest,
         "envelope_id": envelope_id,
         "state": "read" if row.messages is not None else "unread",
+        "message_keys": json.dumps([m.message_key for m in row.messages if m.act is Act.SAY]) if row.messages else None,
         "owner": owner,
         "attempt": 0,
         "received_at": row.received_at,

@@ -39,7 +39,7 @@ class Batch:
         self.stops: set[str] = set()
         """Conversations whose running turn has to be stopped."""
         self.touched: dict[tuple[str, str], set[str]] = {}
-        self._learn(rows)
+        self.learn((row.source, message.message_key) for row in rows for message in row.messages or ())
 
     def place(self, fresh: Iterable[Said]) -> None:
         """Give each message its conversation, its turn where it is admitted, and its row."""
@@ -48,7 +48,7 @@ class Batch:
             each.match = self.lookup.match(each.arrival.source, each.message)
             each.admission = each.admit()
             if each.admission == ADMITTED and each.match is None:
-                each.match = self.lookup.create(each.arrival.source, each.message.conversation[-1])
+                each.match = self.lookup.create(each.arrival.source, each.message.conversation)
         self.lookup.insert_created({e.match.conversation.id: e.agent for e in reversed(said) if e.match}, self.tx.now)
         admitted = [each for each in said if each.admission == ADMITTED]
         opening = self._line_up(admitted)
@@ -78,14 +78,16 @@ class Batch:
         if values:
             self.tx.connection.execute(_CLAIM, values)
 
-    def _learn(self, rows: Iterable[Arrival]) -> None:
+    def learn(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Look up those of these messages that are not known yet."""
         table = messages.c
-        keys: dict[str, set[str]] = {}
-        for row in rows:
-            keys.setdefault(row.source, set()).update(message.message_key for message in row.messages or ())
-        for source, wanted in keys.items():
+        wanted: dict[str, set[str]] = {}
+        for source, key in keys:
+            if (source, key) not in self.known:
+                wanted.setdefault(source, set()).add(key)
+        for source, of_source in wanted.items():
             query = select(table.message_key, table.id, table.conversation_id, table.turn_id, table.admission).where(
-                table.source == source, table.message_key.in_(wanted)
+                table.source == source, table.message_key.in_(of_source)
             )
             self.known |= {(source, row[0]): Known(*row[1:]) for row in self.tx.connection.execute(query)}
 
@@ -146,7 +148,7 @@ class Batch:
                 row["id"], row["conversation_id"], row["turn_id"], row["admission"]
             )
         if len(inserted) < len(said):  # another node stored the rest a moment ago
-            self._learn(each.arrival for each in said if each.key not in self.known)
+            self.learn(each.key for each in said)
 
     def _upgrade(self, said: Sequence[Said]) -> None:
         """A copy that is admitted takes the place of a declined one, under the id that was already given out."""

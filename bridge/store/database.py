@@ -23,6 +23,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 READERS = 4
+_UNSURE = timedelta(milliseconds=20)
+"""A difference below this may as well be the time the question took."""
 
 
 class Locked(StoreUnavailable):
@@ -109,7 +111,8 @@ class Store:
 def _skew(connection: Connection) -> timedelta:
     before = time.time()
     database = float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
-    return timedelta(seconds=database - (before + time.time()) / 2)
+    skew = timedelta(seconds=database - (before + time.time()) / 2)
+    return skew if abs(skew) > _UNSURE else timedelta(0)
 
 
 def _lock_file(database_url: str) -> IO[str] | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from bridge.errors import Unprocessable
 from bridge.model import Act, Lease
 from bridge.store import acts, arrivals
-from bridge.store.arrivals import Arrival
+from bridge.store.arrivals import Arrival, First
 from bridge.store.batch import Batch, Known
 from bridge.store.lookup import Lookup
 from bridge.store.said import Said
@@ -39,8 +39,9 @@ def _ingest(tx: Tx, rows: Sequence[Arrival]) -> list[Ingested | Unprocessable]:
     fresh = arrivals.claim(tx, usable)
     batch = Batch(tx, lookup, usable)
     take_in(batch, [(usable[at], envelope_id) for at, envelope_id in fresh.items()])
-    digests = arrivals.first_digests(tx, [row for at, row in enumerate(usable) if at not in fresh])
-    stored = iter([_answer(batch, row, fresh.get(at), digests) for at, row in enumerate(usable)])
+    firsts = arrivals.firsts(tx, [row for at, row in enumerate(usable) if at not in fresh])
+    batch.learn((source, key) for (source, _), first in firsts.items() for key in first.message_keys)
+    stored = iter([_answer(batch, row, fresh.get(at), firsts) for at, row in enumerate(usable)])
     return [refusal or next(stored) for refusal in refusals]
 
 
@@ -55,13 +56,14 @@ def take_in(batch: Batch, fresh: Iterable[tuple[Arrival, str]]) -> None:
     batch.claim()
 
 
-def _answer(batch: Batch, row: Arrival, envelope_id: str | None, digests: Mapping[tuple[str, str], str]) -> Ingested:
-    said = [message for message in row.messages or () if message.act is Act.SAY]
-    known = tuple(batch.known[row.source, message.message_key] for message in said)
+def _answer(batch: Batch, row: Arrival, envelope_id: str | None, firsts: Mapping[tuple[str, str], First]) -> Ingested:
     if envelope_id is None:
-        return Ingested(known, copy=True, same_body=digests[row.source, row.delivery_key] == row.digest)
+        first = firsts[row.source, row.delivery_key]
+        told = tuple(batch.known[row.source, key] for key in first.message_keys)
+        return Ingested(told, copy=True, same_body=first.digest == row.digest)
     if row.messages is None:
         return Ingested((), unread=envelope_id)
+    known = tuple(batch.known[row.source, message.message_key] for message in row.messages if message.act is Act.SAY)
     return Ingested(known, *roused(batch, row, known))
 
 

@@ -84,18 +84,22 @@ class Lookup:
                 return candidate
         return None
 
-    def create(self, source: str, candidate: Candidate) -> Match:
-        """A new conversation named by `candidate`; later messages of the batch find it, too."""
-        by_task = candidate.kind == "task_id"
+    def create(self, source: str, candidates: Sequence[Candidate]) -> Match:
+        """A new conversation named by the last candidate; later messages of the batch find it, too.
+
+        Where a candidate is a task id, the conversation goes on with that task.
+        """
+        last = candidates[-1]
+        task_id = next((candidate.value for candidate in candidates if candidate.kind == "task_id"), None)
         conversation = Conversation(
             id=new_id("cnv"),
             source=source,
-            key=f"task:{candidate.value}" if by_task else candidate.value,
-            task_id=candidate.value if by_task else None,
+            key=f"task:{last.value}" if last.kind == "task_id" else last.value,
+            task_id=task_id,
             is_new=True,
         )
-        self._found[source, candidate.kind, candidate.value] = conversation
-        return Match(conversation, candidate.matched_by)
+        self._found[source, last.kind, last.value] = conversation
+        return Match(conversation, last.matched_by)
 
     def insert_created(self, agents: dict[str, str], now: datetime) -> None:
         """Write the new conversations. One that another node made meanwhile is taken over as it is."""

@@ -81,6 +81,7 @@ arrivals = Table(
     Column("digest", String, nullable=False),
     Column("envelope_id", String, nullable=False),
     Column("state", String, nullable=False),
+    Column("message_keys", Text),  # JSON; what a copy is answered with, even where it would be read otherwise
     Column("owner", String),  # the node that reads it
     Column("attempt", Integer, nullable=False),
     Column("not_before", Instant),

@@ -234,3 +234,18 @@ async def test_a_poisoned_row_fails_alone(store: Store) -> None:
     assert isinstance(outcomes[0], Exception)
     assert not any(isinstance(outcome, BaseException) for outcome in outcomes[1:])
     assert (await store.read(ledger)).accepted == 9
+
+
+async def test_a_copy_that_would_be_read_as_another_message_key_is_still_the_first(store: Store) -> None:
+    first = await store.accept(INGEST, arrival(store, "d1", message("m1")))
+    copy = await store.accept(INGEST, arrival(store, "d1", message("m2")))
+    assert copy.messages == first.messages
+    assert (await store.read(ledger)).accepted == 1
+
+
+async def test_a_foreign_task_id_beside_a_key_names_the_thread_of_the_new_conversation(store: Store) -> None:
+    both = (Candidate(value="task-7", matched_by="task_id", kind="task_id"), Candidate(value="k", matched_by="key"))
+    stored = await store.accept(INGEST, arrival(store, "d1", message("m1", candidates=both)))
+    head = await store.write(turns.TAKE, stored.wake[0])
+    assert isinstance(head, Turn)
+    assert (head.conversation, head.thread_id) == ("k", "task-7")

@@ -70,6 +70,7 @@ def upgrade() -> None:
         sa.Column("digest", sa.String(), nullable=False),
         sa.Column("envelope_id", sa.String(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
+        sa.Column("message_keys", sa.Text(), nullable=True),
         sa.Column("owner", sa.String(), nullable=True),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("not_before", sa.BigInteger(), nullable=True),
