@@ -8,12 +8,15 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp
 
+from bridge.adapter import Connects, Serves
 from bridge.clock import Clock, SystemClock
+from bridge.connections import Connection
 from bridge.errors import StoreUnavailable
 from bridge.inbox import Inbox
 from bridge.model import Lease
 from bridge.outbox import Outbox
 from bridge.patience import Patience
+from bridge.reading import Readings
 from bridge.settings import Settings
 from bridge.store.database import Store
 from bridge.store.migrations import migrate
@@ -62,18 +65,27 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             turns.lanes.wake(lease)
             outbox.lanes.wake(lease)
 
-        inbox = Inbox(store, world.sealer, wake=turns.lanes.wake, stop=turns.stop)
+        entrances = world.entrances
+        reading = Readings(store, clock, world.sealer, entrances=entrances, wake=turns.lanes.wake, stop=turns.stop)
+        inbox = Inbox(store, world.sealer, wake=turns.lanes.wake, stop=turns.stop, read=reading.begin)
+        connections = [
+            Connection(store, clock, inbox, entrances[name], adapter)
+            for name, adapter in world.adapters.items()
+            if isinstance(adapter, Connects)
+        ]
         sweeper = Sweeper(store, clock, wake)
         asgi = create_asgi(
-            Incoming(inbox, world.entrances, clock, world.status_url),
+            Incoming(inbox, entrances, clock, world.status_url),
             Reading(store, world.tokens, world.admin_token),
             store.is_available,
+            pages={name: a.routes() for name, a in world.adapters.items() if isinstance(a, Serves)},
         )
-        beating = asyncio.create_task(sweeper.run(), name="sweeper")
+        loops = [asyncio.create_task(loop) for loop in (sweeper.run(), reading.run(), *(c.run() for c in connections))]
         try:
             yield Bridge(store=store, asgi=asgi)
         finally:
-            beating.cancel()
-            await asyncio.gather(beating, turns.lanes.close(), outbox.lanes.close(), return_exceptions=True)
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, turns.lanes.close(), outbox.lanes.close(), return_exceptions=True)
             with contextlib.suppress(StoreUnavailable, TimeoutError):  # then others wait for the lease to run out
                 await sweeper.leave()

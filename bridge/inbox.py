@@ -40,12 +40,19 @@ class Inbox:
     """The way in. Holds nothing: what it has accepted is in the store."""
 
     def __init__(
-        self, store: Store, sealer: Sealer, *, wake: Callable[[Lease], None], stop: Callable[[str], None]
+        self,
+        store: Store,
+        sealer: Sealer,
+        *,
+        wake: Callable[[Lease], None],
+        stop: Callable[[str], None],
+        read: Callable[[str], None],
     ) -> None:
         self._store = store
         self._sealer = sealer
         self._wake = wake
         self._stop = stop
+        self._read = read
 
     async def accept(self, entrance: Entrance, envelope: Envelope) -> Ingested | Reply:
         """Store what the adapter reads in the envelope; returns after the commit.
@@ -82,4 +89,6 @@ class Inbox:
             self._wake(lease)
         for conversation_id in ingested.stop:
             self._stop(conversation_id)
+        if ingested.unread is not None:
+            self._read(ingested.unread)
         return ingested

@@ -15,18 +15,21 @@ import httpx2
 from pydantic import BaseModel
 
 from bridge import settings as configuration
-from bridge.adapter import Adapter, Kit
+from bridge.adapter import Adapter, Closes, Kit
 from bridge.agent.backend import Backend
 from bridge.calls import Agent
 from bridge.clock import Clock
+from bridge.cpu import Workers
 from bridge.egress import open_client
 from bridge.embedded import EmbeddedServer, embedded_server
+from bridge.files import Attachments
 from bridge.inbox import Entrance
 from bridge.model import FileRef
 from bridge.options import EmbeddedAgent, RemoteAgent, guard_from
 from bridge.sealing import Sealer
 from bridge.settings import Settings, Source
 from bridge.store.database import Store
+from bridge.store.files import StoredFileRows
 from bridge.store.vault import StoredVault
 from bridge.tokens import Tokens
 from bridge.web.reading import STATUS
@@ -84,6 +87,8 @@ class World:
     tokens: Tokens
     sealer: Sealer
     http: httpx2.AsyncClient
+    files: Attachments
+    workers: Workers
     adapters: dict[str, Adapter]
     agents: dict[str, Agent]
 
@@ -91,11 +96,23 @@ class World:
     async def open(cls, settings: Settings, store: Store, clock: Clock, stack: AsyncExitStack) -> "World":
         """Build every adapter and agent; `stack` closes what they hold. Raises ConfigError."""
         keys = [key.get_secret_value() for key in settings.bridge.secret_keys]
+        tokens, workers = Tokens(keys), Workers()
+        stack.push_async_callback(workers.aclose)
+        files = Attachments(
+            settings.bridge.files_url,
+            StoredFileRows(store),
+            tokens,
+            clock,
+            public_url=public_url(settings),
+            max_bytes=settings.bridge.max_file,
+        )
         world = cls(
             settings=settings,
             store=store,
             clock=clock,
-            tokens=Tokens(keys),
+            tokens=tokens,
+            files=files,
+            workers=workers,
             sealer=Sealer(keys),
             http=await stack.enter_async_context(open_client()),
             adapters={},
@@ -124,8 +141,8 @@ class World:
         return f"{public_url(self.settings)}/v1/messages/{message_id}?token={token}"
 
     def link(self, ref: FileRef) -> str:
-        """Where the agent can open a file."""
-        return ref.url
+        """Where the agent can open a file, for a while."""
+        return self.files.link(ref, FILE_LINK)
 
     async def _adapter(self, source: Source, stack: AsyncExitStack) -> Adapter:
         guard = guard_from(self.settings.bridge, source.common)
@@ -137,12 +154,14 @@ class World:
             clock=self.clock,
             tokens=self.tokens,
             vault=StoredVault(self.store, self.sealer, source.name),
-            files=None,  # type: ignore[arg-type]
-            cpu=None,  # type: ignore[arg-type]
+            files=self.files,
+            cpu=self.workers,
             max_body=_max_body(source),
             options={"name": self.settings.bridge.name},
         )
         adapter: Adapter = adapter_module(source.common.adapter).build(source.own, kit)
+        if isinstance(adapter, Closes):
+            stack.push_async_callback(adapter.close)
         return adapter
 
     def _entrance(self, source: Source, adapter: Adapter) -> Entrance:

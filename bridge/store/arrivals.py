@@ -27,11 +27,11 @@ class Arrival:
     messages: tuple[InboundMessage, ...] | None
     """None: to be read later."""
     received_at: datetime
-    keep: timedelta
-    """How long a copy is recognised."""
     agent: str
     """The source's own agent, for messages that name no other."""
     busy: str
+    keep: timedelta = timedelta(days=14)
+    """How long a copy is recognised."""
 
 
 def digest(body: bytes) -> str:

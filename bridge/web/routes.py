@@ -1,13 +1,13 @@
 """Puts the routes together: the only list of what is served."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Mount, Route
 
 from bridge.errors import StoreUnavailable
 from bridge.web.incoming import Incoming
@@ -15,8 +15,14 @@ from bridge.web.problem import on_store_unavailable, problem
 from bridge.web.reading import Reading
 
 
-def create_asgi(incoming: Incoming, reading: Reading, ready: Callable[[], Awaitable[bool]]) -> Starlette:
-    """The whole HTTP side."""
+def create_asgi(
+    incoming: Incoming,
+    reading: Reading,
+    ready: Callable[[], Awaitable[bool]],
+    *,
+    pages: Mapping[str, Sequence[BaseRoute]],
+) -> Starlette:
+    """The whole HTTP side. `pages` are those of adapters, each below its source's own path."""
 
     async def readyz(_: Request) -> Response:
         if await ready():
@@ -25,6 +31,7 @@ def create_asgi(incoming: Incoming, reading: Reading, ready: Callable[[], Awaita
 
     routes: Sequence[BaseRoute] = [
         Route("/in/{source}", incoming),
+        *(Mount(f"/in/{name}", routes=routes) for name, routes in pages.items() if routes),
         *reading.routes(),
         Route("/healthz", _healthz),
         Route("/readyz", readyz),
