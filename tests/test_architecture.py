@@ -14,11 +14,12 @@ ROOT = Path(__file__).parent.parent
 DRAWING = {
     "words": "model errors agent_rows",
     "tools": "adapter clock tokens sealing backoff markdown telemetry metrics redaction cpu sniffing"
+    " circuit patience"
     " signing signing_keys signing_request signing_scheme signature_base"
     " settings options problems expansion units secrets_file"
     " egress transport gate addresses",
     "world": "store agent files",
-    "ground": "lanes answers",
+    "ground": "lanes answers pauses views calls",
     "stages": "inbox turns outbox sweeper",
     "edge": "web app world embedded server serving standalone cli console trial demo __main__",
 }
