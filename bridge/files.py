@@ -15,7 +15,7 @@ from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 
 from bridge.clock import Clock
-from bridge.errors import StoreUnavailable, TooLarge
+from bridge.errors import ConfigError, StoreUnavailable, TooLarge
 from bridge.model import FileRef, new_id
 from bridge.sniffing import media_type_of, safe_name
 from bridge.tokens import Tokens
@@ -65,9 +65,9 @@ class Attachments:
     def __init__(
         self, files_url: str, rows: FileRows, tokens: Tokens, clock: Clock, *, public_url: str, max_bytes: int
     ) -> None:
-        """`files_url` is a folder or the address of a bucket (`s3://bucket/prefix`)."""
+        """`files_url` is a folder or the address of a bucket (`s3://bucket/prefix`). Raises ConfigError."""
         self._folder = None if "://" in files_url else Path(files_url).absolute()
-        self._blobs: ObjectStore = LocalStore(self._folder, mkdir=True) if self._folder else from_url(files_url)
+        self._blobs = _opened(self._folder or files_url)
         self._rows = rows
         self._tokens = tokens
         self._clock = clock
@@ -160,6 +160,16 @@ class Attachments:
                 await asyncio.to_thread(_settle, self._folder / _path(digest))
         except _UNREACHABLE as error:
             raise StoreUnavailable("The file cannot be stored now.") from error
+
+
+def _opened(place: Path | str) -> ObjectStore:
+    try:
+        return LocalStore(place, mkdir=True) if isinstance(place, Path) else from_url(place)
+    except (*_UNREACHABLE, ValueError) as error:
+        what = str(error).partition("\n")[0]  # the rest is written for the library's authors
+        raise ConfigError(
+            [f'bridge.files_url: cannot be used ({what}); for example files_url = "data/files"']
+        ) from error
 
 
 def _path(digest: str) -> str:

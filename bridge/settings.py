@@ -65,6 +65,26 @@ class Settings:
     sources: Mapping[str, Source]
 
 
+def secret_values(settings: Settings) -> frozenset[str]:
+    """Every secret of the configuration: what must never be written down."""
+    tables = [settings.bridge, *settings.agents.values(), *(source.own for source in settings.sources.values())]
+    return frozenset(value for table in tables for value in _secrets_in(table))
+
+
+def _secrets_in(value: object) -> Iterator[str]:
+    if isinstance(value, SecretStr):
+        yield value.get_secret_value()
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _secrets_in(getattr(value, name))
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _secrets_in(item)
+    elif isinstance(value, list | tuple | frozenset | set):
+        for item in value:
+            yield from _secrets_in(item)
+
+
 def load(config: Path | None, environ: Mapping[str, str], adapter_settings: AdapterSettings) -> Settings:
     """Read `config`, else the file BRIDGE_CONFIG names, else `bridge.toml` here, else the embedded default.
 

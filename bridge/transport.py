@@ -93,6 +93,8 @@ class Transport(httpx2.AsyncBaseTransport):
             resolver=self._resolver,
             ssl=httpx2.create_ssl_context(),  # the machine's trust store, or SSL_CERT_FILE
             socket_factory=self._gate.open_socket if self._gate else None,
+            # Below the five seconds after which common servers close: whoever closes second never writes into the void.
+            keepalive_timeout=4.0,
         )
 
     async def _take_slot(self, seconds: float | None) -> None:
@@ -118,7 +120,7 @@ class Transport(httpx2.AsyncBaseTransport):
                     _target(request.url),
                     data=body,
                     headers=headers,
-                    skip_auto_headers=[name for name in _AUTO_HEADERS if name not in headers],
+                    skip_auto_headers=[name for name in _AUTO_HEADERS if name not in headers] or None,
                     allow_redirects=False,
                     timeout=self._timeout(request),
                 )

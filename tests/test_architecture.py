@@ -14,11 +14,12 @@ ROOT = Path(__file__).parent.parent
 DRAWING = {
     "words": "model errors agent_rows",
     "tools": "adapter clock tokens sealing backoff markdown telemetry metrics redaction cpu sniffing"
+    " circuit patience"
     " signing signing_keys signing_request signing_scheme signature_base"
     " settings options problems expansion units secrets_file"
     " egress transport gate addresses",
     "world": "store agent files",
-    "ground": "lanes answers",
+    "ground": "lanes answers pauses views calls",
     "stages": "inbox turns outbox sweeper",
     "edge": "web app world embedded server serving standalone cli console trial demo __main__",
 }
@@ -28,14 +29,14 @@ ONLY_IN = {
     "sqlalchemy": "bridge.store bridge.cli",
     "alembic": "bridge.store",
     "psycopg": "bridge.store",
-    "aiohttp": "bridge.egress bridge.gate bridge.transport",
+    "aiohttp": "bridge.egress bridge.gate bridge.transport adapters.slack",  # slack_sdk speaks through a session of it
     "yarl": "bridge.transport",
     "multidict": "bridge.transport",
     "itsdangerous": "bridge.tokens",
-    "cryptography": "bridge.sealing bridge.signing_keys",
+    "cryptography": "bridge.sealing bridge.signing_keys adapters.email",  # certificates of one provider's posts
     "obstore": "bridge.files",
     "puremagic": "bridge.sniffing",
-    "markdown_it": "bridge.markdown",
+    "markdown_it": "bridge.markdown adapters.email",  # the one platform that takes HTML as it is
     "prometheus_client": "bridge.metrics",
     "typer": "bridge.cli",
     "starlette": "bridge.web bridge.agent.server bridge.app bridge.serving adapters.*.pages adapters.*.fake",

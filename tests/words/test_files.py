@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bridge.adapter import Files
-from bridge.errors import StoreUnavailable, TooLarge
+from bridge.errors import ConfigError, StoreUnavailable, TooLarge
 from bridge.files import Attachments, StoredFile
 from bridge.model import FileRef
 from bridge.tokens import Tokens
@@ -69,12 +69,28 @@ def token_of(link: str) -> str:
     return urlsplit(link).path.split("/")[2]
 
 
+@pytest.mark.parametrize("url", ["nonsense://bucket/x", "://", "taken/files"])
+def test_a_place_that_cannot_be_used_is_a_problem_of_the_configuration(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("taken").touch()
+    with pytest.raises(ConfigError, match=r"^bridge\.files_url: cannot be used .*; for example"):
+        Attachments(url, Rows(), Tokens(["k" * 32]), Clock(), public_url="https://x", max_bytes=1)
+
+
 async def test_what_is_stored_is_loaded_again(place: Place) -> None:
     files: Files = place.files
     ref = await files.store("../notes.md", "text/markdown", b"# Hi", origin="orders")
     assert (ref.name, ref.media_type, ref.size) == ("notes.md", "text/markdown", 4)
     assert ref.url.startswith("file:fil_")
     assert await files.load(ref) == b"# Hi"
+
+
+async def test_a_store_without_a_folder_works_alike() -> None:
+    files = Attachments("memory:///", Rows(), Tokens(["k" * 32]), Clock(), public_url="https://x", max_bytes=100)
+    ref = await files.store("a.txt", None, b"in a bucket", origin="orders")
+    assert await files.load(ref) == b"in a bucket"
 
 
 async def test_the_same_content_twice_is_one_file(place: Place) -> None:

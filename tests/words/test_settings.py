@@ -11,8 +11,18 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from bridge.errors import ConfigError
-from bridge.options import EmbeddedAgent, RemoteAgent, guard_from
-from bridge.settings import Settings, load
+from bridge.options import (
+    BridgeOptions,
+    EmbeddedAgent,
+    Limits,
+    Person,
+    RemoteAgent,
+    ReplyVia,
+    RequestDefaults,
+    SourceOptions,
+    guard_from,
+)
+from bridge.settings import Settings, load, secret_values
 
 
 class Hook(BaseModel):
@@ -289,3 +299,58 @@ def test_the_tree_cannot_be_changed() -> None:
         settings.bridge.name = "x"
     with pytest.raises(TypeError):
         settings.sources["x"] = settings.sources["orders"]  # type: ignore[index]
+
+
+def test_all_secrets_of_the_tree_are_known_so_that_logs_can_mask_them() -> None:
+    settings = loaded("[bridge]\nadmin_token = 'a-token-of-20-letters'\n" + MINIMAL)
+    kept = Path("data/secret_key").read_text(encoding="ascii").strip()
+    assert secret_values(settings) == {"a-token-of-20-letters", "key", "whsec_c2VjcmV0", kept}
+
+
+ODD = [
+    "1",
+    "-1",
+    "1.5",
+    "nan",
+    "true",
+    '""',
+    '"x"',
+    "[]",
+    "[1]",
+    "[[]]",
+    '["x", 1]',
+    "{}",
+    "{ a = 1 }",
+    "1979-05-27",
+    "07:32:00",
+]
+
+
+@pytest.mark.parametrize(
+    ("table", "model"),
+    [
+        ("[bridge]", BridgeOptions),
+        ("[bridge.limits]", Limits),
+        ("[agents.odd]\nkind = 'xpander'", RemoteAgent),
+        ("[agents.odd]\nkind = 'embedded'", EmbeddedAgent),
+        ("[agents.odd]\nkind = 'embedded'\n[agents.odd.defaults]", RequestDefaults),
+        ("[agents.odd]\nkind = 'embedded'\n[agents.odd.defaults.user]", Person),
+        ("[sources.odd]", SourceOptions),
+        ("[sources.odd.reply_via]", ReplyVia),
+        ("[sources.odd]\nadapter = 'webhook'", Hook),
+    ],
+)
+def test_no_value_of_any_option_raises_anything_but_a_report(table: str, model: type[BaseModel]) -> None:
+    for name in (*model.model_fields, "unknown"):
+        for value in ODD:
+            for line in report(f"{table}\n{name} = {value}\n{MINIMAL}"):
+                assert ": " in line
+
+
+def report(text: str) -> tuple[str, ...]:
+    """The problems of a file that may well have none."""
+    try:
+        loaded(text)
+    except ConfigError as error:
+        return error.problems
+    return ()

@@ -1,0 +1,47 @@
+"""Keeps secrets out of what is written down. Pure."""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+MASK: Final = "[redacted]"
+
+_NAMES: Final = re.compile(
+    r"authorization|cookie|password|passwd|secret|token|signature|credential|(api|private|access|signing)[_-]?key",
+    re.IGNORECASE,
+)
+_SHORTEST: Final = 6  # what is shorter stands in too many innocent words
+
+# The text in front of a secret, which stays, or the secret's own unmistakable form.
+_IN_FRONT: Final = (
+    r"[?&;](?:[\w-]*(?:token|secret|signature|password|api_?key)|sig|code)=",  # a query
+    r"/files/",  # the links of attachments open for whoever has them
+    r"\b(?:bearer|basic)[ ]+",
+    r"://[^/\s:@\"]*:(?=[^/\s@\"]+@)",  # the password of an address
+)
+_FORMS: Final = (r"whs[ek]c?_[\w+/=-]{8,}", r"xox[a-z]-[\w-]{8,}", r"xapp-[\w-]{8,}", r"\bsk-[\w-]{16,}")
+
+
+def redactor(secrets: Iterable[str] = ()) -> Callable[[str], str]:
+    """A function that masks every one of these values, and whatever looks like a secret, in a line."""
+    exact = {form for secret in secrets if len(secret) >= _SHORTEST for form in (secret, json.dumps(secret)[1:-1])}
+    patterns = [rf"(?P<front>{'|'.join(_IN_FRONT)})[^\s&\"'/@;,]+", *_FORMS]
+    patterns += [re.escape(secret) for secret in sorted(exact, key=len, reverse=True)]
+    pattern = re.compile("|".join(patterns), re.IGNORECASE)
+
+    def redact(line: str) -> str:
+        return pattern.sub(lambda match: (match["front"] or "") + MASK, line)
+
+    return redact
+
+
+def without_secrets(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The same fields, with the values of those masked whose name says that they are secret."""
+    return {name: MASK if value and _NAMES.search(name) else _within(value) for name, value in fields.items()}
+
+
+def _within(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return without_secrets({str(name): item for name, item in value.items()})
+    return value
