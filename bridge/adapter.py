@@ -52,7 +52,7 @@ class Reads(Protocol):
         ...
 
 
-Accept: TypeAlias = Callable[[Received, Envelope], Awaitable[None]]
+Accept: TypeAlias = Callable[[Received, Envelope], Awaitable[object]]
 """Stores what arrived; returns only after the commit, so that a platform may be told then."""
 
 

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.types import ASGIApp
 
@@ -69,7 +70,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         reading = Readings(store, clock, world.sealer, entrances=entrances, wake=turns.lanes.wake, stop=turns.stop)
         inbox = Inbox(store, world.sealer, wake=turns.lanes.wake, stop=turns.stop, read=reading.begin)
         connections = [
-            Connection(store, clock, inbox, entrances[name], adapter)
+            Connection(store, clock, partial(inbox.store, entrances[name]), source=name, adapter=adapter)
             for name, adapter in world.adapters.items()
             if isinstance(adapter, Connects)
         ]

@@ -6,12 +6,10 @@ from datetime import timedelta
 
 import structlog
 
-from bridge.adapter import Connects
+from bridge.adapter import Accept, Connects
 from bridge.backoff import delay
 from bridge.clock import Clock
 from bridge.errors import BridgeError, StoreUnavailable
-from bridge.inbox import Entrance, Inbox
-from bridge.model import Envelope, Received
 from bridge.store.claims import HOLD, RELEASE, Claim
 from bridge.store.database import Store
 
@@ -26,13 +24,13 @@ CAP = timedelta(minutes=2)
 class Connection:
     """One source's connection: held under a lease, started again with back-off when it breaks."""
 
-    def __init__(self, store: Store, clock: Clock, inbox: Inbox, entrance: Entrance, adapter: Connects) -> None:
+    def __init__(self, store: Store, clock: Clock, accept: Accept, *, source: str, adapter: Connects) -> None:
         self._store = store
         self._clock = clock
-        self._inbox = inbox
-        self._entrance = entrance
+        self._accept = accept
+        self._source = source
         self._adapter = adapter
-        self._claim = Claim(f"connection:{entrance.name}", TTL)
+        self._claim = Claim(f"connection:{source}", TTL)
 
     async def run(self) -> None:
         """Until cancelled: connected where the lease is this node's, else waiting for it."""
@@ -55,7 +53,7 @@ class Connection:
                 group.create_task(self._renew())
                 group.create_task(self._adapter.run(self._accept))
         except* Exception as errors:  # noqa: BLE001 - whatever it was, this connection is begun again and the others go on
-            log.warning("connection_lost", source=self._entrance.name, error=repr(errors.exceptions[0]))
+            log.warning("connection_lost", source=self._source, error=repr(errors.exceptions[0]))
         return False
 
     async def _renew(self) -> None:
@@ -63,9 +61,6 @@ class Connection:
             await self._clock.sleep(RENEW.total_seconds())
             if await self._store.write(HOLD, self._claim) is None:
                 raise _Lost(f"another node has {self._claim.name}")
-
-    async def _accept(self, received: Received, envelope: Envelope) -> None:
-        await self._inbox.store(self._entrance, received, envelope)
 
 
 class _Lost(BridgeError):

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, Protocol
@@ -16,35 +15,14 @@ from obstore.store import LocalStore, ObjectStore, from_url
 
 from bridge.clock import Clock
 from bridge.errors import ConfigError, StoreUnavailable, TooLarge
-from bridge.model import FileRef, new_id
+from bridge.model import REF, FileRef, StoredFile, new_id
 from bridge.sniffing import media_type_of, safe_name
 from bridge.tokens import Tokens
 
-REF: Final = "file:"
 _PURPOSE: Final = "file"
 _CHUNK_BYTES: Final = 262_144
 _GRACE: Final = timedelta(hours=1)
 _UNREACHABLE: Final = (BaseError, OSError)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredFile:
-    """What is known of a file; its bytes lie under its digest."""
-
-    id: str
-    digest: str
-    """SHA-256, in hex."""
-    name: str
-    media_type: str
-    size: int
-    origin: str
-    """Where it came from: a source's name, or `agent`."""
-    created_at: datetime
-
-    @property
-    def ref(self) -> FileRef:
-        """As messages carry it."""
-        return FileRef(url=REF + self.id, name=self.name, media_type=self.media_type, size=self.size)
 
 
 class FileRows(Protocol):

@@ -1,10 +1,8 @@
 """Accept an Envelope: receive it, store it once, and only then acknowledge."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import timedelta
 
-from bridge.adapter import Adapter, Handshakes
+from bridge.entrance import Entrance
 from bridge.errors import Unprocessable
 from bridge.model import Envelope, Lease, Received, Reply
 from bridge.sealing import Sealer
@@ -13,27 +11,6 @@ from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
 from bridge.store.envelopes import pack
 from bridge.store.ingest import INGEST, Ingested
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entrance:
-    """One source, as the inbox needs to know it."""
-
-    name: str
-    adapter: Adapter
-    agent: str
-    busy: str
-    max_body: int
-    keep: timedelta
-    """How long a copy is recognised."""
-
-    @property
-    def methods(self) -> frozenset[str]:
-        """The HTTP methods it takes."""
-        return self.adapter.methods if isinstance(self.adapter, Handshakes) else _POST
-
-
-_POST = frozenset({"POST"})
 
 
 class Inbox:

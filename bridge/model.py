@@ -10,12 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 Json: TypeAlias = Mapping[str, Any]
 
 Addressed = Literal["direct", "mention", "ambient"]
 Trust = Literal["verified", "unverified"]
+
+REF: Final = "file:"
+"""How the address of a file that is stored here begins."""
 
 _BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
 
@@ -75,6 +78,26 @@ class FileRef:
     name: str
     media_type: str | None = None
     size: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFile:
+    """What is known of a file; its bytes lie under its digest."""
+
+    id: str
+    digest: str
+    """SHA-256, in hex."""
+    name: str
+    media_type: str
+    size: int
+    origin: str
+    """Where it came from: a source's name, or `agent`."""
+    created_at: datetime
+
+    @property
+    def ref(self) -> FileRef:
+        """As messages carry it."""
+        return FileRef(url=REF + self.id, name=self.name, media_type=self.media_type, size=self.size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,8 @@ import structlog
 from bridge.adapter import Reads
 from bridge.backoff import delay
 from bridge.clock import Clock
+from bridge.entrance import Entrance
 from bridge.errors import BridgeError, StoreUnavailable
-from bridge.inbox import Entrance
 from bridge.model import InboundMessage, Lease
 from bridge.sealing import Sealer
 from bridge.store import unread as rows

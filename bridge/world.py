@@ -22,8 +22,8 @@ from bridge.clock import Clock
 from bridge.cpu import Workers
 from bridge.egress import open_client
 from bridge.embedded import EmbeddedServer, embedded_server
+from bridge.entrance import Entrance
 from bridge.files import Attachments
-from bridge.inbox import Entrance
 from bridge.model import FileRef
 from bridge.options import EmbeddedAgent, RemoteAgent, guard_from
 from bridge.sealing import Sealer

@@ -13,14 +13,14 @@ ROOT = Path(__file__).parent.parent
 # From the ground up. An import points down, or stays in its row where the row holds together.
 DRAWING = {
     "words": "model errors agent_rows",
-    "tools": "adapter clock tokens sealing backoff markdown telemetry metrics redaction cpu sniffing"
+    "tools": "adapter entrance clock tokens sealing backoff markdown telemetry metrics redaction cpu sniffing"
     " circuit patience"
     " signing signing_keys signing_request signing_scheme signature_base"
     " settings options problems expansion units secrets_file"
     " egress transport gate addresses",
     "world": "store agent files",
     "ground": "lanes answers pauses views calls",
-    "stages": "inbox turns outbox sweeper",
+    "stages": "inbox reading connections turns outbox sweeper",
     "edge": "web app world embedded server serving standalone cli console trial demo __main__",
 }
 APART = {"world", "stages"}  # the rooms of these rows never import each other

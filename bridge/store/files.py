@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, Connection, select
 
-from bridge.files import StoredFile
+from bridge.model import StoredFile
 from bridge.store.database import Store
 from bridge.store.statements import AnyRow, insert_new
 from bridge.store.tables import files

@@ -8,8 +8,9 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from bridge.clock import Clock
+from bridge.entrance import Entrance
 from bridge.errors import ReceiveError, StoreUnavailable, TooLarge
-from bridge.inbox import Entrance, Inbox
+from bridge.inbox import Inbox
 from bridge.model import Envelope, Reply
 from bridge.store.ingest import Ingested
 from bridge.web.problem import problem, refused, unavailable

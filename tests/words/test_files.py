@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from bridge.adapter import Files
 from bridge.errors import ConfigError, StoreUnavailable, TooLarge
-from bridge.files import Attachments, StoredFile
-from bridge.model import FileRef
+from bridge.files import Attachments
+from bridge.model import FileRef, StoredFile
 from bridge.tokens import Tokens
 
 HOUR = timedelta(hours=1)

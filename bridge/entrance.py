@@ -1,0 +1,27 @@
+"""One source, as the stages need to know it."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from bridge.adapter import Adapter, Handshakes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entrance:
+    """Where one source comes in."""
+
+    name: str
+    adapter: Adapter
+    agent: str
+    busy: str
+    max_body: int
+    keep: timedelta
+    """How long a copy is recognised."""
+
+    @property
+    def methods(self) -> frozenset[str]:
+        """The HTTP methods it takes."""
+        return self.adapter.methods if isinstance(self.adapter, Handshakes) else _POST
+
+
+_POST = frozenset({"POST"})
