@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: setup check test test-sdk demo run format clean
+.PHONY: setup check test test-sdk test-mail extraction demo run format clean
 
 setup: $(VENV)/ready
 
@@ -32,6 +32,16 @@ $(SDK)/ready: tests/agent/sdk/requirements.txt
 
 test-sdk: setup $(SDK)/ready
 	$(BIN)/python -m tests.agent.sdk.run $(SDK)/bin/python
+
+# Round trips through a real Postfix, Dovecot and swaks. As root; installs them from Debian's packages where it may.
+test-mail: setup
+	(command -v postfix && command -v dovecot && command -v swaks) >/dev/null || \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postfix dovecot-imapd swaks
+	MAIL_SERVERS=1 $(BIN)/pytest -q tests/adapters/email/test_real_servers.py
+
+# How well replies are told from quotes, per corpus.
+extraction: setup
+	PYTHONPATH=. $(BIN)/python tests/adapters/email/extraction_table.py
 
 demo: setup
 	$(BIN)/agent-bridge demo

@@ -104,6 +104,10 @@ class Mailbox:
     def _fetch(self, client: IMAPClient, cursor: Cursor | None) -> "_Batch":
         status = client.select_folder(self._folder, readonly=True)
         validity, top = int(status[b"UIDVALIDITY"]), int(status.get(b"UIDNEXT", 1)) - 1
+        if cursor == Cursor(validity, top):
+            # Nothing new, and no further command: it would swallow the notice of a mail that comes right now,
+            # while IDLE straight after SELECT reports it.
+            return _Batch([], Cursor(validity, top))
         if cursor is None or cursor.validity != validity:
             # A mailbox seen for the first time may hold years of mail: only what came lately is a question.
             after, wanted = 0, ["SINCE", (self._kit.clock.now() - LATELY).date()]

@@ -97,9 +97,9 @@ class Room:
 
     async def matched_by(self, known: Known) -> str | None:
         with self.store.engine.connect() as connection:
-            return connection.execute(
-                select(messages.c.matched_by).where(messages.c.id == known.message_id)
-            ).scalar_one()
+            query = select(messages.c.matched_by).where(messages.c.id == known.message_id)
+            found: str | None = connection.execute(query).scalar_one()
+            return found
 
 
 def _alias(tx: Tx, rows: Sequence[tuple[str, str]]) -> list[None]:

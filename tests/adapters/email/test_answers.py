@@ -85,7 +85,7 @@ async def test_the_same_delivery_is_the_same_mail_at_every_try(tmp_path: Path) -
         ({"reply_style": "dedicated"}, None),
     ],
 )
-async def test_the_styles_of_reply_addresses(tmp_path: Path, settings: dict[str, str], reply_to: str | None) -> None:
+async def test_the_styles_of_reply_addresses(tmp_path: Path, settings: dict[str, Any], reply_to: str | None) -> None:
     answer = await answered(tmp_path, **settings)
     if reply_to is None:
         assert answer["Reply-To"] is None
@@ -154,8 +154,10 @@ async def test_files_go_out_as_attachments(tmp_path: Path) -> None:
 async def test_attachments_reach_the_agent_by_reference() -> None:
     raw = mail(
         "--b\r\nContent-Type: text/plain\r\n\r\nsee file\r\n--b\r\nContent-Type: application/octet-stream\r\n"
-        'Content-Disposition: attachment; filename="../r.pdf"\r\nContent-Transfer-Encoding: base64\r\n\r\nJVBERi0xLjQ=\r\n'
-        "--b\r\nContent-Type: text/calendar; method=REQUEST\r\n\r\nBEGIN:VCALENDAR\r\n--b\r\nContent-Type: message/rfc822\r\n\r\n"
+        'Content-Disposition: attachment; filename="../r.pdf"\r\n'
+        "Content-Transfer-Encoding: base64\r\n\r\nJVBERi0xLjQ=\r\n"
+        "--b\r\nContent-Type: text/calendar; method=REQUEST\r\n\r\nBEGIN:VCALENDAR\r\n"
+        "--b\r\nContent-Type: message/rfc822\r\n\r\n"
         "Subject: inner\r\n\r\nhello\r\n--b--\r\n",
         Content_Type='multipart/mixed; boundary="b"',
     )

@@ -11,7 +11,8 @@ RULES = Rules(own=Own(addresses=("agent@example.com", "help@example.com"), sourc
 REPORT = (
     "--b\r\nContent-Type: text/plain\r\n\r\nIt failed.\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\n"
     "Reporting-MTA: dns; mx\r\n\r\nFinal-Recipient: rfc822; jane@example.org\r\nAction: failed\r\nStatus: 5.1.1\r\n"
-    "--b\r\nContent-Type: message/rfc822\r\n\r\nMessage-ID: <ours@example.com>\r\nReferences: <r@example.com>\r\n\r\nhi\r\n--b--\r\n"
+    "--b\r\nContent-Type: message/rfc822\r\n\r\nMessage-ID: <ours@example.com>\r\nReferences: <r@example.com>\r\n\r\n"
+    "hi\r\n--b--\r\n"
 )
 DELIVERY_STATUS = 'multipart/report; report-type=delivery-status; boundary="b"'
 

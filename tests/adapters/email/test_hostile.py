@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adapters.email.classify import Own
 from adapters.email.headers import addresses, decode_words, read_headers
 from adapters.email.mime import Limits, parameters
 from adapters.email.opened import Opened, Rules, clean_name, open_mail
-from adapters.email.classify import Own
 from adapters.email.threads import read_clues
 from tests.adapters.email.mails import mail
 from tests.adapters.email.rooms import read_one
@@ -83,8 +83,9 @@ async def test_what_is_too_complex_is_kept_for_a_person(name: str) -> None:
 
 
 SAMPLE = mail(
-    "--b\r\nContent-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n<p>caf=C3=A9</p>\r\n"
-    "--b\r\nContent-Type: application/pdf; name*=utf-8''%E2%82%AC.pdf\r\nContent-Transfer-Encoding: base64\r\n\r\nJVBERi0=\r\n--b--\r\n",
+    "--b\r\nContent-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
+    "<p>caf=C3=A9</p>\r\n--b\r\nContent-Type: application/pdf; name*=utf-8''%E2%82%AC.pdf\r\n"
+    "Content-Transfer-Encoding: base64\r\n\r\nJVBERi0=\r\n--b--\r\n",
     Content_Type="multipart/mixed; boundary=b",
     Subject="=?utf-8?b?w6Q=?= =?iso-8859-1?q?=E4?=",
     References="<a@b> <c@d>",

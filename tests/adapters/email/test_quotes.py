@@ -56,7 +56,8 @@ def test_lists_in_a_reply_stay_lists() -> None:
 
 
 def test_bullets_code_and_indentation_survive() -> None:
-    text = "please do:\n- this\n- that\n\n    if x:\n        y()\n\n```\n# On 1.1.2024 10:00 a@b.c wrote:\n> no quote\n```\nBest,\nJo"
+    code = "    if x:\n        y()\n\n```\n# On 1.1.2024 10:00 a@b.c wrote:\n> no quote\n```"
+    text = f"please do:\n- this\n- that\n\n{code}\nBest,\nJo"
     assert extract(text=f"{text}\n\nOn 2 Sep 2025, at 09:14, A <a@b.c> wrote:\n> old\n").reply == text
 
 

@@ -1,0 +1,222 @@
+"""Tells what a single line of a mail is, or begins: text, a quote, an introduction, a quoted header."""
+
+import re
+from enum import Enum, auto
+
+from adapters.email.quote_words import (
+    BAR_WORDS,
+    DATE_LABELS,
+    FOOTER_OPENERS,
+    FORWARD_OPENERS,
+    FROM_LABELS,
+    OPENERS,
+    OTHER_LABELS,
+    WROTE,
+    WROTE_UNSPACED,
+)
+
+MAX_LINE = 400
+MAX_INTRO_LINES = 6
+MAX_FOLDED = 2
+MAX_BAR = 64
+
+
+class Kind(Enum):
+    """What a line is."""
+
+    TEXT = auto()
+    BLANK = auto()
+    QUOTE = auto()
+    INTRO = auto()  # "On … wrote:"
+    HEAD = auto()  # From:, Sent:, To:, Subject: of a quoted mail
+    BAR = auto()  # -----Original Message-----
+
+
+_LABELS = frozenset(FROM_LABELS) | frozenset(OTHER_LABELS)
+_LABEL = re.compile(r"[\s>*_|]{0,20}([^\W\d_][^:：\n<>@]{0,24}?)[\s*_]{0,4}[:：]([*_]{0,3})(.{0,300})$")
+_WROTE = re.compile(
+    r"(?<!\w)(?:" + "|".join(re.escape(word) for word in sorted(WROTE, key=len, reverse=True)) + r")(?!\w)",
+    re.IGNORECASE,
+)
+_OPENER = re.compile(
+    r"(?:" + "|".join(re.escape(word) for word in sorted(OPENERS, key=len, reverse=True)) + r")(?![a-z])[\s.:,]?",
+    re.IGNORECASE,
+)
+_ADDRESS = re.compile(r"[\w.+'-]{1,64}@[\w-]{1,63}\.")
+_TIME = re.compile(r"\d{1,2}\s?[:.h]\s?\d{2}")
+_DIGITS = re.compile(r"\d+")
+_ENDS_INTRO = re.compile(r"(?:[:：]|[-–—]{2,}|>:|\):)\s*[*_]{0,3}$")
+_ENDS_ADDRESS = re.compile(r"[>)\]]\s?[:：]$")
+_DATE_FIRST = re.compile(r"[\"'(]?(?:[^\W\d_]{2,12}[.,]{0,2}\s)?\d{1,4}(?:[./年-]|\s[^\W\d_]{3})", re.IGNORECASE)
+_SHARED_LINE = re.compile(
+    r"\S.{0,200}?[\s-](On (?:Mon|Tue|Wed|Thu|Fri|Sat|Sun|\d{1,2}[ /-]|[A-Z][a-z]{2,8} \d).{0,250}wrote:)\s*$"
+)
+_QUOTE = re.compile(r"\s{0,3}(?:>|&gt;|[A-Z]{1,3}>)")
+_BRACKETED = re.compile(r"<\s{0,2}$|^[\s>]{0,4}[-–—_=*#]{2,}\s?|\s?[-–—_=*#]{2,}$")
+_DECORATION = " \t>*-_=–—"
+_MARK_UP = re.compile(r"[*_\[\]\\]|\((?:mailto|https?):[^)\s]{0,300}\)|<(?:mailto|https?):[^>]{0,300}>")
+
+
+def kind_at(lines: list[str], at: int, line: str) -> tuple[Kind, int]:
+    if not line.strip():
+        return Kind.BLANK, 1
+    if is_quote(line):
+        return Kind.QUOTE, 1
+    if is_bar(line):
+        return Kind.BAR, 1
+    if count := header_block(lines, at):
+        return Kind.HEAD, count
+    if count := introduction(lines, at):
+        return Kind.INTRO, count
+    return Kind.TEXT, 1
+
+
+def is_quote(line: str) -> bool:
+    """A line that the mail program prefixed; `>>> … <<<` is decoration that people write."""
+    return bool(_QUOTE.match(line)) and not line.rstrip().endswith("<<<")
+
+
+def is_bar(line: str) -> bool:
+    """`-----Original Message-----` and its like, or the words with which Apple Mail begins a forward."""
+    bare = line.strip(" >*_\t").casefold()
+    if any(bare.startswith(opener) for opener in FORWARD_OPENERS) and bare.endswith(":"):
+        return True
+    name = line.strip(_DECORATION)
+    start = line.find(name)
+    if not 2 < len(name) < MAX_BAR or not _is_drawn(line[:start]) or not _is_drawn(line[start + len(name) :]):  # noqa: PLR2004
+        return False
+    name = name.casefold().replace("’", "'")
+    return any(word in name for word in BAR_WORDS) or bool(_WROTE.search(name[-12:]))
+
+
+def _is_drawn(edge: str) -> bool:
+    """At least two dashes or the like."""
+    return sum(char in "-_=–—*" for char in edge) > 1
+
+
+def header_block(lines: list[str], at: int) -> int:
+    """How many lines from `at` on are the header of a quoted mail; 0 if they are none."""
+    labels: list[str] = []
+    has_address = False
+    position = last = at
+    after_bar = at > 0 and is_bar(
+        next((line[:MAX_LINE] for line in reversed(lines[max(at - 2, 0) : at]) if line.strip()), "")
+    )
+    while position < min(at + 14, len(lines)):
+        line = lines[position][:MAX_LINE]
+        found = _label_of(line)
+        if found:
+            labels.append(found)
+            last = position
+        elif (
+            (not line.strip() and labels and not _label_soon(lines, position))
+            or not labels
+            or (line.strip() and position - last > MAX_FOLDED)
+        ):
+            break
+        has_address = has_address or "@" in line
+        position += 1
+    found_one = after_bar and any(name in FROM_LABELS for name in labels)
+    return last + 1 - at if found_one or _is_header(labels, has_address=has_address) else 0
+
+
+def _label_soon(lines: list[str], position: int) -> bool:
+    return position + 1 < len(lines) and bool(_label_of(lines[position + 1][:MAX_LINE]))
+
+
+def _label_of(line: str) -> str:
+    match = _LABEL.match(line)
+    name = match.group(1).strip(" *_").casefold().replace("’", "'") if match else ""
+    return name if name in _LABELS else ""
+
+
+def _is_header(labels: list[str], *, has_address: bool) -> bool:
+    distinct = set(labels)
+    has_from = any(name in FROM_LABELS for name in distinct)
+    if len(distinct) >= 3:  # noqa: PLR2004 - three labels are no accident
+        return has_from or has_address or bool(distinct & DATE_LABELS)
+    return len(distinct) == 2 and has_address and (has_from or bool(distinct & DATE_LABELS))  # noqa: PLR2004
+
+
+def introduction(lines: list[str], at: int) -> int:
+    """How many lines from `at` on introduce a quote (`On … wrote:`); 0 if they do not."""
+    first = _plain(lines[at])
+    if not _may_introduce(first, lines, at):
+        return 0
+    joined = ""
+    for count in range(1, MAX_INTRO_LINES + 1):
+        if at + count > len(lines):
+            return 0
+        line = lines[at + count - 1][:MAX_LINE].strip()
+        if not line and not _blank_is_inside(joined):
+            return 0
+        joined = f"{joined} {_plain(line)}".strip()
+        if len(joined) > MAX_LINE:
+            return 0
+        if _introduces(joined, first):
+            return count
+    return 0
+
+
+def _plain(line: str) -> str:
+    """The line without the decoration that clients and converters add."""
+    line = _MARK_UP.sub("", line[:MAX_LINE]).strip()
+    return _BRACKETED.sub(lambda match: "<" if match.group().startswith("<") else " ", line).strip()
+
+
+def _may_introduce(first: str, lines: list[str], at: int) -> bool:
+    if not first:
+        return False
+    if _OPENER.match(first):
+        return bool(_DIGITS.search(first))
+    if _DATE_FIRST.match(first) or _ADDRESS.search(first):
+        return True
+    if _WROTE.search(first):
+        return True
+    following = lines[at + 1][:MAX_LINE] if at + 1 < len(lines) else ""
+    return first.endswith("<") and bool(_ADDRESS.search(following))
+
+
+def _blank_is_inside(joined: str) -> bool:
+    """Some clients break `On … wrote:` over blank lines, always after the date."""
+    return bool(_OPENER.match(joined)) and bool(_TIME.search(joined)) and len(joined) < 200  # noqa: PLR2004
+
+
+def _introduces(joined: str, first: str) -> bool:
+    address = bool(_ADDRESS.search(joined)) or "@" in joined
+    dated = len(_DIGITS.findall(joined)) > 1
+    wrote = bool(_WROTE.search(joined)) or any(word in joined for word in WROTE_UNSPACED)
+    if wrote and (address or dated) and (_ENDS_INTRO.search(joined) or _ends_with_verb(joined)):
+        return bool(_OPENER.match(first) or address or _TIME.search(joined) or _DATE_FIRST.match(first))
+    return (
+        address
+        and dated
+        and bool(_DATE_FIRST.match(first) or _OPENER.match(first))
+        and bool(_ENDS_ADDRESS.search(joined))
+    )
+
+
+def _ends_with_verb(joined: str) -> bool:
+    """Without a colon it must look like a whole introduction: opener, date and, last, the verb."""
+    last = list(_WROTE.finditer(joined))
+    return (
+        bool(last) and last[-1].end() >= len(joined) - 1 and bool(_OPENER.match(joined)) and bool(_TIME.search(joined))
+    )
+
+
+def with_shared_lines_split(lines: list[str]) -> list[str]:
+    """Puts an introduction on a line of its own where the client glued it to the reply."""
+    out: list[str] = []
+    for line in lines:
+        match = _SHARED_LINE.match(line) if "wrote:" in line and len(line) < MAX_LINE else None
+        if match and not _OPENER.match(line.strip()) and not is_quote(line):
+            out += [line[: match.start(1)].rstrip(" -"), match.group(1)]
+        else:
+            out.append(line)
+    return out
+
+
+def is_footer(line: str) -> bool:
+    """`Sent from my iPhone` and its like: known opening, and not a sentence that goes on."""
+    bare = _MARK_UP.sub("", line).strip(" .-\t").casefold()
+    return len(bare) < 80 and "," not in bare and bare.count(" ") < 9 and bare.startswith(FOOTER_OPENERS)  # noqa: PLR2004

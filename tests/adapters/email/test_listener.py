@@ -1,0 +1,124 @@
+"""Mail by LMTP and SMTP: the answer comes after the commit, one for each recipient."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from bridge.adapter import Connects
+from bridge.errors import Malformed, StoreUnavailable
+from bridge.model import Envelope, Received
+from tests.adapters.email.mails import mail
+from tests.adapters.email.rooms import open_email
+
+
+class Post:
+    """Stores what arrives, or refuses where a test says so."""
+
+    def __init__(self) -> None:
+        self.stored: list[tuple[Received, Envelope]] = []
+        self.refusals: dict[str, Exception] = {}
+
+    async def accept(self, received: Received, envelope: Envelope) -> None:
+        refusal = self.refusals.get(envelope.header("x-envelope-to") or "")
+        if refusal is not None:
+            raise refusal
+        self.stored.append((received, envelope))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@asynccontextmanager
+async def listening(ingress: str) -> AsyncIterator[tuple[Post, int, Any]]:
+    post, port = Post(), free_port()
+    async with open_email(ingress=ingress, listen=f"127.0.0.1:{port}") as (adapter, _):
+        assert isinstance(adapter, Connects)
+        running = asyncio.create_task(adapter.run(post.accept))
+        try:
+            yield post, port, adapter
+        finally:
+            running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await running
+
+
+async def talk(port: int, *lines: bytes, replies: int) -> list[str]:
+    """Say the lines one after the other; the last `replies` answers."""
+    for _ in range(200):
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            break
+        except ConnectionRefusedError:
+            await asyncio.sleep(0.01)
+    await reader.readline()
+    found: list[str] = []
+    for line in lines:
+        writer.write(line + b"\r\n")
+        found.append(await _reply(reader))
+    found += [await _reply(reader) for _ in range(replies - 1)]
+    writer.close()
+    await writer.wait_closed()
+    return found[-replies:]
+
+
+async def _reply(reader: asyncio.StreamReader) -> str:
+    line = await asyncio.wait_for(reader.readline(), 10)
+    while line[3:4] == b"-":
+        line = await asyncio.wait_for(reader.readline(), 10)
+    return line.decode().strip()
+
+
+def conversation(hello: bytes, *recipients: str, raw: bytes = b"", sender: str = "jane@example.org") -> list[bytes]:
+    rcpt = [f"RCPT TO:<{recipient}>".encode() for recipient in recipients]
+    return [hello, f"MAIL FROM:<{sender}>".encode(), *rcpt, b"DATA", (raw or mail()) + b"\r\n."]
+
+
+async def test_lmtp_answers_each_recipient() -> None:
+    async with listening("lmtp") as (post, port, adapter):
+        post.refusals = {"b@example.com": StoreUnavailable("no"), "c@example.com": Malformed("empty\r\n250 OK")}
+        lines = conversation(b"LHLO mx", "agent@example.com", "b@example.com", "c@example.com")
+        assert [reply[:3] for reply in await talk(port, *lines, replies=3)] == ["250", "451", "550"]
+        ((received, envelope),) = post.stored
+        assert received.messages is None
+        (message,) = await adapter.read(envelope)
+        assert message.text == "Hello agent"
+
+
+async def test_smtp_answers_once_and_only_after_the_commit() -> None:
+    async with listening("smtp") as (post, port, _):
+        lines = conversation(b"EHLO mx", "agent@example.com")
+        assert (await talk(port, *lines, replies=1))[0].startswith("250")
+        assert len(post.stored) == 1
+        post.refusals = {"agent@example.com": StoreUnavailable("no")}
+        assert (await talk(port, *lines, replies=1))[0].startswith("451")
+
+
+async def test_the_null_sender_is_handed_on() -> None:
+    async with listening("lmtp") as (post, port, adapter):
+        await talk(port, *conversation(b"LHLO mx", "agent@example.com", sender=""), replies=1)
+        ((_, envelope),) = post.stored
+        (message,) = await adapter.read(envelope)
+    assert message.declined == "auto_reply"
+
+
+async def test_eight_bits_arrive_as_they_were_sent() -> None:
+    async with listening("lmtp") as (post, port, adapter):
+        raw = mail("caf\u00e9 .")
+        await talk(port, *conversation(b"LHLO mx", "agent@example.com", raw=raw), replies=1)
+        ((_, envelope),) = post.stored
+        (message,) = await adapter.read(envelope)
+    assert message.text == "café ."
+
+
+async def test_the_port_is_free_again_after_the_end() -> None:
+    async with listening("lmtp") as (_, port, _adapter):
+        await talk(port, b"LHLO mx", replies=1)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))

@@ -1,0 +1,123 @@
+"""Providers get the whole mail, threading headers included, and their failures are told apart."""
+
+import base64
+import json
+from collections.abc import Callable
+from email import message_from_bytes
+from typing import Any
+
+import httpx2
+import pytest
+
+from bridge.errors import Permanent, Retryable
+from tests.adapters.email.mails import mail, posted
+from tests.adapters.email.rooms import open_email, outbound
+
+Requests = list[httpx2.Request]
+ANSWERS: dict[str, dict[str, str]] = {
+    "mailgun": {"id": "<wire@mg.example.com>"},
+    "ses": {"MessageId": "0100-abc"},
+    "postmark": {"MessageID": "pm-1"},
+    "sendgrid": {},
+    "resend": {"id": "re_1"},
+}
+
+
+def provider(seen: Requests, answer: dict[str, str]) -> Callable[[httpx2.Request], httpx2.Response]:
+    def wire(request: httpx2.Request) -> httpx2.Response:
+        request.read()
+        seen.append(request)
+        return httpx2.Response(202, json=answer)
+
+    return wire
+
+
+async def sent_by(sender: str, **changes: Any) -> tuple[httpx2.Request, str, int]:
+    """The request a provider got, the id we returned, and how many names the vault learned."""
+    seen: Requests = []
+    settings: dict[str, Any] = {"sender": sender, "api_key": "key", "access_key_id": "AKID", "region": "eu-west-1"}
+    async with open_email(wire=provider(seen, ANSWERS[sender]), **settings) as (adapter, kit):
+        (message,) = await adapter.read(posted(mail()))
+        before = len(await kit.vault.names())
+        file = await kit.files.store("a.txt", "text/plain", b"hello", origin="agent")
+        sent = await adapter.send(outbound(message, files=(file,), **changes))
+        learned = len(await kit.vault.names()) - before
+    (request,) = seen
+    return request, sent, learned
+
+
+@pytest.mark.parametrize("sender", ["mailgun", "ses"])
+async def test_where_raw_mail_is_taken_it_is_sent_raw(sender: str) -> None:
+    request, sent, _ = await sent_by(sender)
+    if sender == "ses":
+        raw = base64.b64decode(json.loads(request.content)["Content"]["Raw"]["Data"])
+        assert request.headers["authorization"].startswith("AWS4-HMAC-SHA256 Credential=AKID/")
+    else:
+        raw = request.content.partition(b"message/rfc822\r\n\r\n")[2]
+        assert str(request.url) == "https://api.mailgun.net/v3/example.com/messages.mime"
+    found = message_from_bytes(raw)
+    assert "".join((found["Message-ID"] or "").split()) == sent
+
+
+@pytest.mark.parametrize(
+    ("sender", "headers"),
+    [
+        ("postmark", lambda body: {row["Name"]: row["Value"] for row in body["Headers"]}),
+        ("sendgrid", lambda body: body["headers"]),
+        ("resend", lambda body: body["headers"]),
+    ],
+)
+async def test_where_it_is_not_the_thread_travels_in_headers(
+    sender: str, headers: Callable[[Any], dict[str, str]]
+) -> None:
+    request, sent, _ = await sent_by(sender)
+    body = json.loads(request.content)
+    found = headers(body)
+    assert found["Message-ID"] == sent
+    assert found["In-Reply-To"] == "<first@example.org>"
+    assert found["Auto-Submitted"] == "auto-replied"
+    assert "reply" in str(body).lower()
+    assert "The answer" in str(body)
+    assert base64.b64encode(b"hello").decode() in str(body)
+
+
+@pytest.mark.parametrize(("sender", "learned"), [("ses", 2), ("mailgun", 2), ("postmark", 1), ("sendgrid", 1)])
+async def test_ids_that_providers_assign_are_remembered(sender: str, learned: int) -> None:
+    assert (await sent_by(sender))[2] == learned
+
+
+async def test_resend_is_given_the_delivery_id_to_dedupe_on() -> None:
+    request, _, _ = await sent_by("resend", delivery_id="dlv_7")
+    assert request.headers["idempotency-key"] == "dlv_7"
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "error", "after"),
+    [
+        (429, {"retry-after": "7"}, Retryable, 7.0),
+        (500, {}, Retryable, None),
+        (503, {"retry-after": "soon"}, Retryable, None),
+        (401, {}, Retryable, None),
+        (400, {}, Permanent, None),
+        (422, {}, Permanent, None),
+    ],
+)
+async def test_a_providers_refusal_is_temporary_or_final(
+    status: int, headers: dict[str, str], error: type[Exception], after: float | None
+) -> None:
+    def wire(_: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(status, headers=headers, text="no")
+
+    async with open_email(wire=wire, sender="postmark", api_key="key") as (adapter, _):
+        (message,) = await adapter.read(posted(mail()))
+        with pytest.raises(error) as caught:
+            await adapter.send(outbound(message))
+    assert getattr(caught.value, "after", None) == after
+
+
+async def test_a_key_never_shows_in_an_error() -> None:
+    async with open_email(sender="postmark", api_key="very-secret") as (adapter, _):
+        (message,) = await adapter.read(posted(mail()))
+        with pytest.raises(Retryable) as caught:
+            await adapter.send(outbound(message))
+    assert "very-secret" not in f"{caught.value!r}{adapter!r}"
