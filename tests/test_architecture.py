@@ -28,7 +28,7 @@ ONLY_IN = {
     "sqlalchemy": "bridge.store bridge.cli",
     "alembic": "bridge.store",
     "psycopg": "bridge.store",
-    "aiohttp": "bridge.egress bridge.gate bridge.transport",
+    "aiohttp": "bridge.egress bridge.gate bridge.transport adapters.slack",  # slack_sdk is built on it
     "yarl": "bridge.transport",
     "multidict": "bridge.transport",
     "itsdangerous": "bridge.tokens",
