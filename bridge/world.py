@@ -15,7 +15,7 @@ import httpx2
 from pydantic import BaseModel
 
 from bridge import settings as configuration
-from bridge.adapter import Adapter, Kit
+from bridge.adapter import Adapter, Closes, Kit
 from bridge.agent.backend import Backend
 from bridge.calls import Agent
 from bridge.clock import Clock
@@ -143,6 +143,8 @@ class World:
             options={"name": self.settings.bridge.name},
         )
         adapter: Adapter = adapter_module(source.common.adapter).build(source.own, kit)
+        if isinstance(adapter, Closes):
+            stack.push_async_callback(adapter.close)
         return adapter
 
     def _entrance(self, source: Source, adapter: Adapter) -> Entrance:

@@ -46,7 +46,7 @@ class LabClock(FakeClock):
 
 async def until(true: Callable[[], bool]) -> None:
     """Let everything else run until something holds; a test that waits in vain is ended by its time limit."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while not true():  # noqa: ASYNC110 - what it waits for happens across a socket
             await asyncio.sleep(0.002)
 
