@@ -5,7 +5,10 @@ from adapters.slack.settings import Settings
 from adapters.slack.socket import ConnectedSlack, needs_to_run
 from bridge.adapter import Kit
 
-__all__ = ["Settings", "build"]
+__all__ = ["BUSY", "Settings", "build"]
+
+BUSY = "collect"
+"""People write in several messages; what comes while the agent works is answered together."""
 
 
 def build(settings: Settings, kit: Kit) -> Slack:

@@ -211,7 +211,7 @@ class Events:
             names = {event.get("bot_id"), event.get("app_id"), event.get("user")}
             if not names & settings.allow_bots:
                 return "bot"
-            if not self._bots.passes(f"{channel}:{event.get('bot_id')}", settings.bot_budget):
+            if not self._bots.passes(f"{channel}:{event.get('bot_id')}", settings.bot_budget, event["ts"]):
                 return "bot_budget"
         team = event.get("user_team") or event.get("source_team")
         if team and team not in {where.team, where.enterprise} and not settings.allow_external:

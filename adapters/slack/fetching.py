@@ -65,7 +65,7 @@ class Fetching:
         url = ref.url
         for _ in range(_REDIRECTS):
             if not self._is_slack(url):
-                raise NotFetched(f"{ref.name} is not stored at Slack but at {urlsplit(url).hostname}: {url}")
+                raise NotFetched(f"{ref.name} is not stored at Slack but at {url[:500]}")
             headers = {"Authorization": f"Bearer {token}"}
             async with self._calls.http.get(url, headers=headers, allow_redirects=False) as answer:
                 if answer.status in {301, 302, 303, 307, 308}:

@@ -1,6 +1,7 @@
 """Which token speaks for which workspace: one from the configuration, or one for each installation."""
 
 import json
+from base64 import b64encode
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -146,12 +147,11 @@ class Installations:
     async def access(self, **given: str) -> dict[str, Any]:
         """Call oauth.v2.access with our client id and secret. Raises Retryable or Permanent."""
         secret = self._settings.client_secret
-        auth = {
-            "client_id": self._settings.client_id or "",
-            "client_secret": secret.get_secret_value() if secret else "",
-        }
+        pair = f"{self._settings.client_id}:{secret.get_secret_value() if secret else ''}"
+        # The SDK's own `auth` goes through a class that aiohttp is about to drop.
+        headers = {"Authorization": "Basic " + b64encode(pair.encode()).decode()}
         try:
-            answer = await self._calls.client.api_call("oauth.v2.access", data=given, auth=auth)
+            answer = await self._calls.client.api_call("oauth.v2.access", data=given, headers=headers)
         except SlackApiError as error:
             raise failure("oauth.v2.access", error) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

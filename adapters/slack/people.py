@@ -1,6 +1,5 @@
 """Who people are and where their workspace is, asked once an hour."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -47,21 +46,14 @@ class People:
     def __init__(self, calls: Calls, clock: Clock) -> None:
         self._calls = calls
         self._people: Remembered[tuple[str, str], Person] = Remembered(clock, seconds=_HOUR)
-        self._teams: Remembered[tuple[str, str], str] = Remembered(clock, seconds=24 * _HOUR)
+        self._sites: Remembered[tuple[str, str], str] = Remembered(clock, seconds=24 * _HOUR)
         self._unknown: Remembered[tuple[str, str], Person] = Remembered(clock, seconds=_MOMENT)
-        self._asking: dict[tuple[str, str], asyncio.Future[Person]] = {}
 
     async def person(self, address: Address, user: str) -> Person:
-        """Never raises: a name is not worth a message. Many who ask at a time share one call."""
+        """Never raises: a name is not worth a message."""
         key = (address.team, user)
         known = self._people.get(key) or self._unknown.get(key)
-        if known is not None:
-            return known
-        asking = self._asking.get(key)
-        if asking is None:
-            asking = self._asking[key] = asyncio.ensure_future(self._ask(address, user))
-            asking.add_done_callback(lambda _: self._asking.pop(key, None))
-        return await asyncio.shield(asking)
+        return known or await self._people.ask(key, lambda: self._ask(address, user))
 
     async def _ask(self, address: Address, user: str) -> Person:
         key = (address.team, user)
@@ -74,14 +66,16 @@ class People:
     async def site(self, address: Address) -> str:
         """`https://workspace.slack.com/`, or nothing."""
         key = (address.team, address.enterprise)
-        known = self._teams.get(key)
-        if known is not None:
-            return known
+        known = self._sites.get(key)
+        return known if known is not None else await self._sites.ask(key, lambda: self._ask_site(address))
+
+    async def _ask_site(self, address: Address) -> str:
+        key = (address.team, address.enterprise)
         try:
             answer = await self._calls.call("auth.test", address.team, address.enterprise)
         except SendError:
-            return self._teams.put(key, "")
-        return self._teams.put(key, str(answer.get("url") or ""))
+            return self._sites.put(key, "")
+        return self._sites.put(key, str(answer.get("url") or ""))
 
 
 def _person(user: str, found: Mapping[str, Any]) -> Person:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -124,8 +125,7 @@ async def _arguments(request: Request) -> tuple[dict[str, Any], str]:
     if body and "json" in kind:
         return {**given, **json.loads(body)}, "json"
     if body:
-        async with request.form() as form:
-            return {**given, **{name: str(value) for name, value in form.items()}}, "form"
+        return {**given, **dict(parse_qsl(body.decode()))}, "form"
     for name in ("files", "blocks", "metadata"):
         if isinstance(given.get(name), str):
             given[name] = json.loads(given[name])

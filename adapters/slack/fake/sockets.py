@@ -9,14 +9,14 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from adapters.slack.fake.workspace import Workspace
 
-ACK_SECONDS = 3.0
-
 
 class Sockets:
     """The sockets an app holds open, and what it has acknowledged."""
 
     def __init__(self, slack: Workspace) -> None:
         self._slack = slack
+        self.patience = 3.0
+        """Seconds in which an acknowledgement must come."""
         self._open: list[WebSocket] = []
         self._acks: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._arrived = asyncio.Event()
@@ -49,7 +49,7 @@ class Sockets:
         await self._open[0].send_json({"type": "disconnect", "reason": reason})
 
     async def send(self, kind: str, payload: Mapping[str, Any], attempt: int = 0) -> dict[str, Any] | None:
-        """The acknowledgement, or None where none came within three seconds."""
+        """The acknowledgement, or None where none came in time."""
         envelope_id = f"env-{self._slack.number()}"
         waiting: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._acks[envelope_id] = waiting
@@ -63,6 +63,6 @@ class Sockets:
         }
         await self._open[attempt % len(self._open)].send_json(frame)
         try:
-            return await asyncio.wait_for(waiting, ACK_SECONDS)
+            return await asyncio.wait_for(waiting, self.patience)
         except TimeoutError:
             return None

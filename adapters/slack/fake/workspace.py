@@ -94,7 +94,7 @@ class Workspace:
         self.faults = Faults()
         self.limits = Limits(clock)
         self._numbers = itertools.count(1)
-        self._last = 0.0
+        self._last = 0
 
     def now(self) -> float:
         """Seconds of the epoch."""
@@ -106,8 +106,8 @@ class Workspace:
 
     def new_ts(self) -> str:
         """Later than any before, also within a second."""
-        self._last = max(self._last + 0.000001, self.now())
-        return f"{self._last:.6f}"
+        self._last = max(self._last + 1, round(self.now() * 1_000_000))
+        return f"{self._last // 1_000_000}.{self._last % 1_000_000:06d}"
 
     def add(self, channel: str, fields: Mapping[str, Any], *, thread_ts: str | None = None) -> Message:
         """Put a message into a channel and tell the app."""

@@ -1,8 +1,9 @@
 """A fake Slack on loopback, spoken to by the real slack_sdk, and our adapter in front of a tiny core."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -21,6 +22,35 @@ from bridge.model import Act, Envelope, InboundMessage, OutboundMessage
 from tests.adapters.kits import FakeClock, open_kit
 
 
+class LabClock(FakeClock):
+    """Short waits pass by themselves; longer ones last until the test has moved the clock so far."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sleepers: list[tuple[datetime, asyncio.Event]] = []
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds <= 1:
+            await super().sleep(seconds)
+            return
+        woken = asyncio.Event()
+        self._sleepers.append((self.now() + timedelta(seconds=seconds), woken))
+        await woken.wait()
+
+    def advance(self, seconds: float) -> None:
+        super().advance(seconds)
+        for at, woken in self._sleepers:
+            if at <= self.now():
+                woken.set()
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Let everything else run until something holds; a test that waits in vain is ended by its time limit."""
+    async with asyncio.timeout(20):
+        while not true():  # noqa: ASYNC110 - what it waits for happens across a socket
+            await asyncio.sleep(0.002)
+
+
 class Lab:
     """One workspace, its people, our adapter, and what came through. Admits and dedupes as the core promises to."""
 
@@ -29,6 +59,7 @@ class Lab:
         self.sockets = sockets
         self.kit = kit
         self.clock = clock
+        self._built: list[Slack] = []
         self.deliveries = Deliveries(slack, self.post)
         self.people = People(slack, self.deliveries)
         self.adapter = self.configured()
@@ -42,7 +73,12 @@ class Lab:
     def configured(self, **options: Any) -> Slack:
         given = {"signing_secret": SECRET, "bot_token": "xoxb-test", "api_url": f"{self.slack.url}api/"}
         self.adapter = build(Settings(**{**given, **options}), self.kit)
+        self._built.append(self.adapter)
         return self.adapter
+
+    async def close(self) -> None:
+        for adapter in self._built:
+            await adapter.close()
 
     def envelope(self, headers: Mapping[str, str], body: bytes) -> Envelope:
         return Envelope(
@@ -118,11 +154,11 @@ async def served(app: Any) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def lab() -> AsyncIterator[Lab]:
-    clock = FakeClock()
+    clock = LabClock()
     slack = Workspace(clock)
     sockets = Sockets(slack)
     async with served(Api(slack, sockets).app()) as url, open_kit("team", clock=clock) as kit:
         slack.url = url
         lab = Lab(slack, sockets, kit, clock)
         yield lab
-        await lab.adapter.close()
+        await lab.close()

@@ -323,6 +323,14 @@ async def test_a_body_above_the_cap_is_too_large(lab: Lab) -> None:
 
 NAMES = ["type", "event", "user", "text", "ts", "channel", "subtype", "message", "files", "item", "blocks", "elements"]
 NAMES += ["attachments", "bot_id", "authorizations", "previous_message", "actions", "event_id", "thread_ts", "edited"]
+
+
+async def test_what_no_database_takes_is_left_out_of_a_text(lab: Lab) -> None:
+    lab.people.say("<@UBOT> half \ud83d, whole \U0001f600, none \0.")
+
+    assert (await lab.arrivals())[0].text == "half ?, whole \U0001f600, none ."
+
+
 JSONS = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=6),

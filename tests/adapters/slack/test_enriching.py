@@ -1,0 +1,161 @@
+"""What is added to a message in the worker: people, the thread so far, files."""
+
+import pytest
+
+from adapters.slack.fake import Fault
+from bridge.model import InboundMessage
+from tests.adapters.slack.conftest import Lab
+
+
+async def enriched(lab: Lab) -> InboundMessage:
+    return await lab.adapter.enrich((await lab.arrivals())[-1])
+
+
+async def test_the_author_is_named_and_asked_for_once(lab: Lab) -> None:
+    lab.people.say("<@UBOT> hi, ask <@U2>")
+    first = await enriched(lab)
+    lab.people.say("<@UBOT> hi again")
+    await enriched(lab)
+
+    assert (first.author.name, first.author.email, first.author.timezone) == ("Ada", "ada@example.com", "Europe/London")
+    assert first.text == "hi, ask @Grace"
+    assert lab.slack.calls == {"users.info": 2, "auth.test": 1}
+
+
+async def test_the_context_says_where(lab: Lab) -> None:
+    ts = lab.people.say("<@UBOT> hi")
+    message = await enriched(lab)
+
+    assert message.context == f"Slack channel C1.\nPermalink: https://acme.slack.com/archives/C1/p{ts.replace('.', '')}"
+
+
+async def test_a_failing_look_up_leaves_ids(lab: Lab) -> None:
+    lab.slack.faults.add("users.info", Fault("limit"), Fault("status"))
+    lab.people.say("<@UBOT> ask <@U2>")
+    message = await enriched(lab)
+
+    assert (message.author.name, message.text) == (None, "ask @U2")
+
+
+async def test_guests_are_heard_only_where_allowed(lab: Lab) -> None:
+    lab.slack.users["U1"]["is_restricted"] = True
+    lab.people.say("<@UBOT> hi")
+    assert (await enriched(lab)).declined == "guest"
+
+    lab.configured(allow_guests=True)
+    assert (await enriched(lab)).declined is None
+
+
+async def test_a_first_mention_in_mid_thread_brings_what_was_said(lab: Lab) -> None:
+    root = lab.people.say("the build is red")
+    lab.people.say("since <@U1> merged", thread_ts=root, user="U2")
+    lab.people.say("alert: 500s", thread_ts=root, user="", bot_id="B9", username="pager")
+    lab.people.say("<@UBOT> why?", thread_ts=root)
+
+    message = await enriched(lab)
+
+    assert message.text == "why?"
+    assert message.quoted == "Ada: the build is red\nGrace: since @Ada merged\npager: alert: 500s"
+
+
+async def test_a_later_mention_brings_what_was_said_since(lab: Lab) -> None:
+    root = lab.people.say("<@UBOT> one")
+    await lab.arrivals()
+    await lab.adapter.send(lab.answer("answer one"))
+    lab.people.say("<@U1> a word between us", thread_ts=root, user="U2")
+    lab.people.say("<@UBOT> two", thread_ts=root)
+
+    assert (await enriched(lab)).quoted == "Grace: @Ada a word between us"
+
+
+async def test_fifteen_mentions_in_a_burst_read_the_thread_once(lab: Lab) -> None:
+    root = lab.people.say("the build is red")
+    for number in range(15):
+        lab.people.say(f"<@UBOT> {number}", thread_ts=root)
+    for message in await lab.arrivals():
+        await lab.adapter.enrich(message)
+
+    assert [message.text for message in lab.got] == [str(number) for number in range(15)]
+    assert lab.slack.calls["conversations.replies"] == 1
+
+
+async def test_history_is_bounded_and_the_newest_is_kept(lab: Lab) -> None:
+    lab.configured(history_chars=60)
+    root = lab.people.say("x" * 50)
+    lab.people.say("y" * 50, thread_ts=root)
+    lab.people.say("<@UBOT> why?", thread_ts=root)
+
+    assert (await enriched(lab)).quoted == "[what was said before is left out]\nAda: " + "y" * 50
+
+
+async def test_saying_nothing_asks_the_agent_what_it_can_do_and_offers_prompts(lab: Lab) -> None:
+    lab.configured(suggested_prompts=("Summarise this channel",))
+    lab.people.say("<@UBOT>")
+
+    message = await enriched(lab)
+
+    assert message.text == "Hello! What can you do?"
+    assert lab.slack.prompts[0]["prompts"] == [{"title": "Summarise this channel", "message": "Summarise this channel"}]
+
+
+async def test_a_file_is_fetched_with_the_token_and_stored(lab: Lab) -> None:
+    file = lab.people.file("a.png", b"png", "image/png")
+    lab.people.say("<@UBOT> look", files=[file])
+
+    (ref,) = (await enriched(lab)).files
+
+    assert (await lab.kit.files.load(ref), ref.name, ref.media_type) == (b"png", "a.png", "image/png")
+
+
+async def test_a_login_page_is_no_file(lab: Lab) -> None:
+    lab.slack.tokens["xoxb-test"].scopes -= {"files:read"}
+    file = lab.people.file("a.png", b"png", "image/png")
+    lab.people.say("<@UBOT> look", files=[file])
+
+    message = await enriched(lab)
+
+    assert message.files == ()
+    assert "lacks the scope files:read" in message.context
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("https://evil.example/a.png", "evil.example"),
+        ("https://slack.com.evil.example/a.png", "evil.example"),
+        ("http://files.slack.com/a.png", "files.slack.com"),
+        ("https://user@[::1/a.png", "not stored at Slack"),
+    ],
+)
+async def test_the_token_goes_to_slack_only(lab: Lab, url: str, why: str) -> None:
+    item = {"id": "F9", "name": "a.png", "url_private": url}
+    lab.people.say("look", channel="D1", subtype="file_share")
+    lab.slack.publish(
+        {
+            **lab.slack.thread("D1", max(ts for _, ts in lab.slack.messages))[0],
+            "channel": "D1",
+            "ts": "9.9",
+            "files": [item],
+        }
+    )
+
+    message = await enriched(lab)
+
+    assert message.files == ()
+    assert why in message.context
+
+
+async def test_a_file_above_the_cap_stays_at_slack(lab: Lab) -> None:
+    lab.configured(max_file=2)
+    file = lab.people.file("a.png", b"png", "image/png")
+    lab.people.say("<@UBOT> look", files=[file])
+
+    assert "larger than 2 bytes" in (await enriched(lab)).context
+
+
+async def test_a_file_of_another_organisation_is_asked_for_first(lab: Lab) -> None:
+    file = lab.people.file("a.png", b"png", "image/png")
+    item = {"id": file.id, "name": "a.png", "file_access": "check_file_info"}
+    lab.slack.publish({"type": "message", "user": "U1", "text": "x", "ts": "9.9", "channel": "D1", "files": [item]})
+
+    assert [ref.size for ref in (await enriched(lab)).files] == [3]

@@ -1,0 +1,157 @@
+"""Many workspaces: installing, tokens that expire, and the end of it."""
+
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+from starlette.applications import Starlette
+
+from adapters.slack.fake import Fault
+from adapters.slack.fake.oauth import CLIENT_ID, CLIENT_SECRET, TOKEN_SECONDS
+from adapters.slack.installations import ROTATE_BEFORE
+from bridge.errors import Permanent
+from tests.adapters.slack.conftest import Lab
+
+MANY = {"bot_token": None, "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
+
+
+@pytest.fixture
+async def browser(lab: Lab) -> AsyncIterator[httpx2.AsyncClient]:
+    lab.configured(**MANY)
+    app = Starlette(routes=list(lab.adapter.routes()))
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="https://hooks.example.com") as browser:
+        yield browser
+
+
+async def installed(lab: Lab, browser: httpx2.AsyncClient) -> httpx2.Response:
+    """Click Install, click Allow, come back."""
+    off = await browser.get("/install")
+    async with httpx2.AsyncClient() as slack:
+        back = await slack.get(off.headers["location"])
+    return await browser.get(back.headers["location"].removeprefix(lab.kit.public_url))
+
+
+async def test_after_an_install_the_workspace_is_answered_with_its_own_token(
+    lab: Lab, browser: httpx2.AsyncClient
+) -> None:
+    page = await installed(lab, browser)
+    ts = lab.people.say("<@UBOT> hi")
+    await lab.arrivals()
+
+    await lab.adapter.send(lab.answer("hello"))
+
+    assert (page.status_code, "Acme" in page.text) == (200, True)
+    assert lab.slack.answers("C1", ts) == ["hello"]
+
+
+async def test_nothing_about_an_installation_shows_its_tokens(lab: Lab, browser: httpx2.AsyncClient) -> None:
+    page = await installed(lab, browser)
+
+    assert "xox" not in page.text
+    assert "xox" not in repr(await lab.adapter.installations.expiring())
+
+
+async def test_a_workspace_without_the_app_is_given_up_with_advice(lab: Lab, browser: httpx2.AsyncClient) -> None:
+    assert browser is not None
+    lab.people.say("<@UBOT> hi")
+    await lab.arrivals()
+
+    with pytest.raises(Permanent, match="not installed in workspace T1"):
+        await lab.adapter.send(lab.answer("hello"))
+
+
+@pytest.mark.parametrize("query", ["", "?state=x&code=y", "?error=access_denied"])
+async def test_a_return_without_our_state_is_refused(lab: Lab, browser: httpx2.AsyncClient, query: str) -> None:
+    page = await browser.get(f"/oauth_redirect{query}")
+
+    assert page.status_code == 400
+    assert lab.slack.calls == {}
+
+
+async def test_a_state_of_another_browser_is_refused(lab: Lab, browser: httpx2.AsyncClient) -> None:
+    off = await browser.get("/install")
+    async with httpx2.AsyncClient() as slack:
+        back = await slack.get(off.headers["location"])
+    browser.cookies.clear()
+
+    page = await browser.get(back.headers["location"].removeprefix(lab.kit.public_url))
+
+    assert page.status_code == 400
+
+
+async def test_a_code_slack_does_not_know_is_told_without_details(lab: Lab, browser: httpx2.AsyncClient) -> None:
+    lab.slack.faults.add("oauth.v2.access", Fault("error", error="invalid_code"))
+    page = await installed(lab, browser)
+
+    assert (page.status_code, "invalid_code" in page.text) == (502, False)
+
+
+@pytest.mark.parametrize(
+    "event", [{"type": "app_uninstalled"}, {"type": "tokens_revoked", "tokens": {"bot": ["UBOT"]}}]
+)
+async def test_an_uninstalled_app_has_no_token_any_more(
+    lab: Lab, browser: httpx2.AsyncClient, event: dict[str, object]
+) -> None:
+    await installed(lab, browser)
+    lab.people.say("<@UBOT> hi")
+    await lab.arrivals()
+    await lab.adapter.send(lab.answer("hello"))
+    lab.slack.publish(event)
+    await lab.arrivals()
+
+    with pytest.raises(Permanent, match="not installed"):
+        await lab.adapter.send(lab.answer("hello"))
+
+
+async def test_a_revoked_personal_token_changes_nothing(lab: Lab, browser: httpx2.AsyncClient) -> None:
+    await installed(lab, browser)
+    lab.people.say("<@UBOT> hi")
+    lab.slack.publish({"type": "tokens_revoked", "tokens": {"oauth": ["U1"]}})
+    await lab.arrivals()
+
+    assert await lab.adapter.send(lab.answer("hello"))
+
+
+async def test_a_token_that_expired_over_night_is_rotated_before_the_answer(
+    lab: Lab, browser: httpx2.AsyncClient
+) -> None:
+    await installed(lab, browser)
+    ts = lab.people.say("<@UBOT> hi")
+    await lab.arrivals()
+    lab.clock.advance(TOKEN_SECONDS + 1)
+
+    await lab.adapter.send(lab.answer("hello"))
+
+    assert lab.slack.answers("C1", ts) == ["hello"]
+
+
+async def test_tokens_are_rotated_before_they_expire(lab: Lab, browser: httpx2.AsyncClient) -> None:
+    await installed(lab, browser)
+    assert await lab.adapter.installations.expiring() == []
+
+    lab.clock.advance(TOKEN_SECONDS - ROTATE_BEFORE.total_seconds())
+    (due,) = await lab.adapter.installations.expiring()
+    await lab.adapter.installations.rotate(due)
+
+    assert await lab.adapter.installations.expiring() == []
+
+
+async def test_of_two_nodes_that_rotate_both_go_on_with_the_same_token(lab: Lab, browser: httpx2.AsyncClient) -> None:
+    await installed(lab, browser)
+    one, two = lab.adapter.installations, lab.configured(**MANY).installations
+    lab.clock.advance(TOKEN_SECONDS + 1)
+
+    assert await one.token("T1", "") == await two.token("T1", "")
+    assert lab.slack.calls["oauth.v2.access"] == 2
+
+
+async def test_a_refresh_token_that_another_node_has_just_spent_is_no_failure(
+    lab: Lab, browser: httpx2.AsyncClient
+) -> None:
+    await installed(lab, browser)
+    one, two = lab.adapter.installations, lab.configured(**MANY).installations
+    lab.clock.advance(TOKEN_SECONDS)
+    (old,) = await one.expiring()
+    await one.rotate(old)
+
+    assert (await two.rotate(old)).bot_token == await one.token("T1", "")

@@ -1,0 +1,314 @@
+"""Answers get there, once, whatever breaks on the way."""
+
+from dataclasses import replace
+
+import pytest
+
+from adapters.slack.calls import Refusal
+from adapters.slack.fake import Fault
+from bridge.errors import Permanent, Retryable
+from bridge.markdown import split
+from bridge.model import FileRef, OutboundMessage
+from tests.adapters.slack.conftest import Lab
+
+
+async def asked(lab: Lab, text: str = "<@UBOT> hi", **more: str) -> str:
+    ts = lab.people.say(text, **more)  # type: ignore[arg-type]  # only strings are given here
+    await lab.arrivals()
+    lab.slack.calls.clear()
+    return ts
+
+
+async def test_an_answer_is_one_call_in_the_thread_of_the_question(lab: Lab) -> None:
+    ts = await asked(lab)
+
+    remote_id = await lab.adapter.send(lab.answer("**hello**"))
+
+    message = lab.slack.messages["C1", remote_id.rpartition(":")[2]]
+    assert lab.slack.calls == {"chat.postMessage": 1}
+    assert lab.slack.answers("C1", ts) == ["**hello**"]
+    assert (message["text"], message["thread_ts"]) == ("hello", ts)
+    assert message["metadata"]["event_payload"] == {"id": "dlv_1"}
+
+
+async def test_a_person_in_a_single_conversation_is_answered_outside_of_threads(lab: Lab) -> None:
+    lab.configured(dm="person")
+    await asked(lab, "hi", channel="D1")
+
+    remote_id = await lab.adapter.send(lab.answer("hello"))
+
+    assert "thread_ts" not in lab.slack.messages["D1", remote_id.rpartition(":")[2]]
+
+
+async def test_the_agent_can_ping_who_asked_and_nobody_else(lab: Lab) -> None:
+    ts = await asked(lab)
+
+    await lab.adapter.send(lab.answer("<@U1> <@U2> <!channel>"))
+
+    assert lab.slack.answers("C1", ts) == ["<@U1> &lt;@U2> &lt;!channel>"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "after", "ambiguous"),
+    [
+        (Fault("limit", after=7), 7, False),
+        (Fault("error", error="rate_limited"), 30, False),
+        (Fault("error", error="internal_error"), None, True),
+        (Fault("error", error="fatal_error"), None, True),
+        (Fault("status", status=503), None, True),
+        (Fault("html"), None, True),
+        (Fault("cut_before"), None, True),
+        (Fault("cut_after"), None, True),
+    ],
+    ids=lambda value: getattr(value, "kind", None),
+)
+async def test_what_passes_is_tried_again(lab: Lab, fault: Fault, after: float | None, ambiguous: bool) -> None:  # noqa: FBT001 - a table
+    await asked(lab)
+    lab.slack.faults.add("chat.postMessage", fault)
+
+    with pytest.raises(Retryable) as failed:
+        await lab.adapter.send(lab.answer("hello"))
+
+    assert (failed.value.after, failed.value.ambiguous) == (after, ambiguous)
+    assert lab.slack.calls["chat.postMessage"] == 1
+
+
+@pytest.mark.parametrize("error", ["channel_not_found", "is_archived", "not_in_channel", "missing_scope", "a_new_word"])
+async def test_what_does_not_pass_is_given_up_with_slacks_word(lab: Lab, error: str) -> None:
+    await asked(lab)
+    lab.slack.faults.add("chat.postMessage", Fault("error", error=error))
+
+    with pytest.raises(Permanent, match=error):
+        await lab.adapter.send(lab.answer("hello"))
+
+
+async def test_slack_cannot_be_reached_means_nothing_was_sent(lab: Lab) -> None:
+    await asked(lab)
+    lab.configured(api_url="http://127.0.0.1:9/api/")
+
+    with pytest.raises(Retryable) as failed:
+        await lab.adapter.send(lab.answer("hello"))
+
+    assert not failed.value.ambiguous
+
+
+async def test_a_post_whose_answer_was_cut_off_is_found_and_not_repeated(lab: Lab) -> None:
+    ts = await asked(lab)
+    lab.slack.faults.add("chat.postMessage", Fault("cut_after"))
+    answer = lab.answer("hello")
+    with pytest.raises(Retryable):
+        await lab.adapter.send(answer)
+
+    found = await lab.adapter.find(answer)
+
+    assert lab.slack.answers("C1", ts) == ["hello"]
+    assert found == f"A1:T1:C1:{lab.slack.thread('C1', ts)[-1]['ts']}"
+
+
+async def test_a_post_that_was_lost_is_not_found(lab: Lab) -> None:
+    await asked(lab)
+    lab.slack.faults.add("chat.postMessage", Fault("cut_before"))
+    answer = lab.answer("hello")
+    with pytest.raises(Retryable):
+        await lab.adapter.send(answer)
+
+    assert await lab.adapter.find(answer) is None
+
+
+async def test_an_answer_outside_of_threads_is_found_too(lab: Lab) -> None:
+    lab.configured(dm="person")
+    await asked(lab, "hi", channel="D1")
+    answer = lab.answer("hello")
+    remote_id = await lab.adapter.send(answer)
+
+    assert await lab.adapter.find(answer) == remote_id
+    assert await lab.adapter.find(lab.answer("another")) is None
+
+
+async def test_an_answer_is_found_behind_many_others(lab: Lab) -> None:
+    ts = await asked(lab)
+    for number in range(120):
+        lab.people.say(str(number), thread_ts=ts)
+    answer = lab.answer("hello")
+    remote_id = await lab.adapter.send(answer)
+
+    assert await lab.adapter.find(answer) == remote_id
+
+
+async def test_the_look_up_says_so_when_slack_does_not_answer(lab: Lab) -> None:
+    await asked(lab)
+    lab.slack.faults.add("conversations.replies", Fault("limit", after=3))
+
+    with pytest.raises(Retryable) as failed:
+        await lab.adapter.find(lab.answer("hello"))
+
+    assert failed.value.after == 3
+
+
+async def test_nothing_is_found_in_a_thread_that_is_gone(lab: Lab) -> None:
+    ts = await asked(lab)
+    lab.people.delete(ts)
+
+    assert await lab.adapter.find(lab.answer("hello")) is None
+
+
+async def test_an_answer_is_revised_in_place_and_withdrawn(lab: Lab) -> None:
+    ts = await asked(lab)
+    answer = lab.answer("hello")
+    remote_id = await lab.adapter.send(answer)
+
+    await lab.adapter.revise(remote_id, replace(answer, text="good day"))
+    assert lab.slack.answers("C1", ts) == ["good day"]
+
+    await lab.adapter.withdraw(remote_id, answer)
+    await lab.adapter.withdraw(remote_id, answer)
+    assert lab.slack.answers("C1", ts) == []
+
+    with pytest.raises(Refusal, match="message_not_found"):
+        await lab.adapter.revise(remote_id, answer)
+
+
+async def test_a_long_answer_arrives_whole_in_several_messages(lab: Lab) -> None:
+    ts = await asked(lab)
+    text = "\n\n".join(f"Paragraph {number}: " + "word " * 100 for number in range(80))
+
+    for part in split(text, lab.adapter.max_chars):
+        await lab.adapter.send(lab.answer(part))
+
+    assert "".join("".join(lab.slack.answers("C1", ts)).split()) == "".join(text.split())
+
+
+async def test_what_no_message_holds_once_it_is_escaped_comes_as_a_file(lab: Lab) -> None:
+    ts = await asked(lab)
+    text = "<a " * 3300
+
+    await lab.adapter.send(lab.answer(text))
+
+    beginning, file = lab.slack.thread("C1", ts)[1:]
+    assert beginning["blocks"][0]["text"].endswith("all of it is in answer.md below.")
+    assert lab.slack.files[file["files"][0]["id"]].body == text.encode()
+
+
+async def test_slack_calling_it_too_long_brings_a_file_as_well(lab: Lab) -> None:
+    ts = await asked(lab)
+    lab.slack.faults.add("chat.postMessage", Fault("error", error="msg_too_long"))
+
+    await lab.adapter.send(lab.answer("hello"))
+
+    assert len(lab.slack.answers("C1", ts)) == 2
+
+
+async def with_file(lab: Lab) -> OutboundMessage:
+    ref = await lab.kit.files.store("report.csv", "text/csv", b"a,b", origin="agent")
+    return lab.answer("here", files=(ref,))
+
+
+async def test_files_are_shared_into_the_thread(lab: Lab) -> None:
+    ts = await asked(lab)
+
+    await lab.adapter.send(await with_file(lab))
+
+    (file,) = lab.slack.thread("C1", ts)[-1]["files"]
+    assert (file["name"], lab.slack.files[file["id"]].body) == ("report.csv", b"a,b")
+
+
+@pytest.mark.parametrize("method", ["files.getUploadURLExternal", "files.completeUploadExternal"])
+@pytest.mark.parametrize("kind", ["cut_before", "cut_after"])
+async def test_a_file_that_was_cut_off_is_shared_once_in_the_end(lab: Lab, method: str, kind: str) -> None:
+    ts = await asked(lab)
+    answer = await with_file(lab)
+    lab.slack.faults.add(method, Fault(kind))  # type: ignore[arg-type]  # both are kinds
+    with pytest.raises(Retryable):
+        await lab.adapter.send(answer)
+
+    assert await lab.adapter.find(answer) is not None
+
+    shared = [file["name"] for message in lab.slack.thread("C1", ts) for file in message.get("files", ())]
+    assert shared == ["report.csv"]
+    assert lab.slack.answers("C1", ts) == ["here", ""]
+
+
+async def test_a_file_that_is_elsewhere_is_linked_and_one_that_is_gone_left_out(lab: Lab) -> None:
+    ts = await asked(lab)
+    files = (FileRef(url="https://a.b/c.pdf", name="c.pdf"), FileRef(url="file:fil_gone", name="gone"))
+
+    await lab.adapter.send(lab.answer("here", files=files))
+
+    assert lab.slack.answers("C1", ts) == ["here\n\n[c.pdf](https://a.b/c.pdf)"]
+
+
+async def test_a_notice_asks_with_buttons_that_only_some_may_press(lab: Lab) -> None:
+    ts = await asked(lab)
+    buttons = [
+        {"label": "Approve", "decision_id": "dec_1", "choice": "approve", "style": "primary", "users": ["U1"]},
+        {"label": "Log in", "url": "https://a.b/login"},
+    ]
+    notice = lab.answer("May I?", kind="notice", metadata={"buttons": buttons})
+    remote_id = await lab.adapter.send(notice)
+    question = lab.slack.thread("C1", ts)[-1]
+
+    await lab.people.press(question, "Approve", user="U2")
+    await lab.people.press(question, "Approve")
+
+    refused, decided = lab.got[-2:]
+    assert (refused.declined, decided.declined) == ("not_allowed", None)
+    assert (decided.author.id, decided.metadata) == ("U1", {"decision_id": "dec_1", "choice": "approve"})
+    assert decided.conversation[0].value == f"A1:T1:C1:{ts}"
+
+    await lab.adapter.revise(remote_id, replace(notice, text="Approved by <@U1>.", metadata={}))
+    assert [block["type"] for block in lab.slack.thread("C1", ts)[-1]["blocks"]] == ["markdown"]
+
+
+async def test_who_may_not_press_is_told_so_alone(lab: Lab) -> None:
+    ts = await asked(lab)
+    buttons = [{"label": "Approve", "decision_id": "dec_1", "choice": "yes", "users": ["U1"]}]
+    await lab.adapter.send(lab.answer("May I?", kind="notice", metadata={"buttons": buttons}))
+    await lab.people.press(lab.slack.thread("C1", ts)[-1], "Approve", user="U2")
+
+    await lab.adapter.send(lab.answer("Only Ada can decide this.", kind="notice"))
+
+    (whisper,) = lab.slack.ephemeral
+    assert (whisper["user"], whisper["thread_ts"]) == ("U2", ts)
+
+
+async def test_feedback_buttons_stand_below_the_last_part_and_name_the_delivery(lab: Lab) -> None:
+    lab.configured(feedback=True)
+    ts = await asked(lab)
+    await lab.adapter.send(lab.answer("one", part=0, parts=2))
+    await lab.adapter.send(lab.answer("two", part=1, parts=2))
+    first, last = lab.slack.thread("C1", ts)[1:]
+
+    await lab.people.press(last, "Bad")
+
+    assert len(first["blocks"]) == 1
+    assert lab.got[-1].metadata == {"delivery_id": "dlv_2", "value": "-1"}
+
+
+async def test_a_return_address_of_another_platform_is_given_up(lab: Lab) -> None:
+    await asked(lab)
+
+    with pytest.raises(Permanent, match="return address"):
+        await lab.adapter.send(lab.answer("hello", return_address="mailto:a@b.c"))
+
+
+async def test_budgets_are_by_channel_for_posts_and_can_be_configured(lab: Lab) -> None:
+    await asked(lab)
+    assert lab.adapter.budget(lab.answer("hello")) == (("T1:chat.postMessage:C1", 60.0, 5),)
+
+    lab.configured(budgets={"chat.postMessage": [30, 1]})
+    assert lab.adapter.budget(lab.answer("hello")) == (("T1:chat.postMessage:C1", 30.0, 1),)
+
+
+async def test_a_storm_of_429_delays_and_never_doubles(lab: Lab) -> None:
+    ts = await asked(lab)
+    lab.slack.limits.on = True
+    waiting = [lab.answer(f"answer {number}") for number in range(12)]
+    while waiting:
+        try:
+            await lab.adapter.send(waiting[0])
+            waiting.pop(0)
+        except Retryable as error:
+            lab.clock.advance(error.after or 1)
+
+    assert lab.slack.limits.refused > 0
+    assert lab.slack.answers("C1", ts) == [f"answer {number}" for number in range(12)]

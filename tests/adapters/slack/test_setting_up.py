@@ -1,0 +1,120 @@
+"""The manifest, the doctor and the configuration itself."""
+
+import json
+import tomllib
+
+import pytest
+from pydantic import ValidationError
+
+from adapters.slack.doctor import examine
+from adapters.slack.fake.delivery import SECRET
+from adapters.slack.fake.oauth import CLIENT_ID, CLIENT_SECRET
+from adapters.slack.manifest import BOT_SCOPES, manifest
+from adapters.slack.settings import Settings
+from bridge.adapter import Adapter, Budgets, Closes, Connects, Enriches, Finds, Revises, Serves, Shows, Withdraws
+from tests.adapters.slack.conftest import Lab
+
+URL = "https://bridge.example.com/in/team"
+
+
+def configured(**options: object) -> Settings:
+    return Settings.model_validate({"signing_secret": SECRET, "bot_token": "xoxb-test", **options})
+
+
+def test_the_adapter_has_every_ability(lab: Lab) -> None:
+    for ability in (Adapter, Enriches, Finds, Revises, Withdraws, Shows, Serves, Budgets, Closes):
+        assert isinstance(lab.adapter, ability)
+    assert not isinstance(lab.adapter, Connects)
+
+
+def test_four_options_are_enough_and_secrets_do_not_show() -> None:
+    table = tomllib.loads(
+        """
+        signing_secret = "s3cret"
+        bot_token = "xoxb-s3cret"
+        bot_user_id = "UBOT"
+        api_url = "http://127.0.0.1:9001/api"
+        """
+    )
+    settings = Settings.model_validate(table)
+
+    assert settings.api_url == "http://127.0.0.1:9001/api/"
+    assert "s3cret" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        ({"bot_token": None}, "xoxb-"),
+        ({"client_id": "1"}, "go together"),
+        ({"channels": {"C1": {"engage": "("}}}, "regular expression"),
+        ({"api_url": "slack.com"}, "https://slack.com/api/"),
+        ({"botuser": "x"}, "Extra inputs"),
+    ],
+)
+def test_a_wrong_option_is_explained(options: dict[str, object], advice: str) -> None:
+    with pytest.raises(ValidationError, match=advice):
+        configured(**options)
+
+
+def test_the_manifest_for_http_names_one_address_for_everything() -> None:
+    made = manifest(configured(), URL)
+
+    assert made["settings"]["event_subscriptions"]["request_url"] == URL
+    assert made["settings"]["interactivity"] == {"is_enabled": True, "request_url": URL}
+    assert made["features"]["slash_commands"][0]["url"] == URL
+    assert "agent_session_stopped" in made["settings"]["event_subscriptions"]["bot_events"]
+    assert "redirect_urls" not in made["oauth_config"]
+
+
+def test_the_manifest_for_sockets_names_no_address() -> None:
+    made = manifest(configured(app_token="xapp-1"), URL)
+
+    assert made["settings"]["socket_mode_enabled"] is True
+    assert URL not in json.dumps(made)
+
+
+def test_the_manifest_for_many_workspaces_has_the_redirect() -> None:
+    made = manifest(configured(client_id=CLIENT_ID, client_secret=CLIENT_SECRET), URL)
+
+    assert made["oauth_config"]["redirect_urls"] == [f"{URL}/oauth_redirect"]
+    assert made["settings"]["org_deploy_enabled"] is True
+
+
+async def examined(lab: Lab, **options: object) -> str:
+    settings = configured(api_url=f"{lab.slack.url}api/", **options)
+    return "\n".join(f"{finding.verdict} {finding.what} {finding.do}" for finding in await examine(settings, lab.clock))
+
+
+async def test_the_doctor_finds_a_good_app_good(lab: Lab) -> None:
+    report = await examined(lab, app_token="xapp-test")
+
+    assert "ok The bot is agent (UBOT) in Acme." in report
+    assert "ok All scopes are granted." in report
+    assert "ok The app is declared an agent." in report
+    assert "ok Socket Mode is on." in report
+    assert lab.slack.messages == {}
+
+
+async def test_the_doctor_names_what_is_missing_and_where_to_click(lab: Lab) -> None:
+    lab.slack.is_agent = False
+    lab.slack.tokens["xoxb-test"].scopes = frozenset(BOT_SCOPES) - {"files:read"}
+    lab.slack.tokens["xapp-test"].scopes = frozenset()
+    report = await examined(lab, app_token="xapp-test", bot_user_id="U9")
+
+    assert "warn Scopes are missing: files:read. OAuth & Permissions" in report
+    assert "warn The app is not declared an agent" in report
+    assert "fail bot_user_id is U9, but the token belongs to UBOT." in report
+    assert "fail Slack refused apps.connections.open: missing_scope" in report
+    assert "seconds off Slack's" in report
+
+
+@pytest.mark.parametrize(("token", "advice"), [("xoxb-wrong", "invalid_auth"), ("xapp-test", "ok")])
+async def test_the_doctor_sees_a_wrong_token(lab: Lab, token: str, advice: str) -> None:
+    assert advice in await examined(lab, bot_token=token)
+
+
+async def test_the_doctor_says_when_slack_cannot_be_reached(lab: Lab) -> None:
+    lab.slack.url = "http://127.0.0.1:9/"
+
+    assert "cannot be reached" in await examined(lab)

@@ -1,0 +1,118 @@
+"""Socket Mode: stored, then acknowledged; a dead socket is replaced."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from adapters.slack.fake import Fault
+from adapters.slack.socket import ConnectedSlack
+from bridge.adapter import Connects
+from bridge.errors import StoreUnavailable
+from bridge.model import Envelope, Received
+from tests.adapters.slack.conftest import Lab, until
+
+
+class Store:
+    """Takes what arrives, or says that it cannot."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self.down = False
+        self.envelopes: list[Envelope] = []
+
+    async def accept(self, received: Received, envelope: Envelope) -> None:
+        if self.down:
+            raise StoreUnavailable("the disk is full")
+        self.envelopes.append(envelope)
+        for message in received.messages or ():
+            self._lab.take(message)
+
+
+@pytest.fixture
+async def store(lab: Lab) -> AsyncIterator[Store]:
+    adapter = lab.configured(app_token="xapp-test")
+    assert isinstance(adapter, ConnectedSlack)
+    store = Store(lab)
+    running = asyncio.create_task(adapter.run(store.accept))
+    await lab.sockets.connected(2)
+    yield store
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+
+
+def mention(text: str = "hi", number: int = 1) -> dict[str, Any]:
+    event = {"type": "app_mention", "user": "U1", "text": f"<@UBOT> {text}", "ts": f"{number}.0", "channel": "C1"}
+    grants = [{"team_id": "T1", "user_id": "UBOT", "is_bot": True}]
+    return {"type": "event_callback", "event_id": f"Ev{number}", "api_app_id": "A1", "team_id": "T1",
+            "authorizations": grants, "event": event}  # fmt: skip
+
+
+async def test_an_event_is_stored_and_then_acknowledged(lab: Lab, store: Store) -> None:
+    ack = await lab.sockets.send("events_api", mention())
+
+    assert ack is not None
+    assert [message.text for message in lab.got] == ["hi"]
+    assert b"app_mention" in store.envelopes[0].body
+
+
+async def test_what_cannot_be_stored_is_not_acknowledged_and_taken_when_it_comes_again(lab: Lab, store: Store) -> None:
+    lab.sockets.patience = 0.05
+    store.down = True
+    assert await lab.sockets.send("events_api", mention()) is None
+
+    store.down = False
+    assert await lab.sockets.send("events_api", mention(), attempt=1) is not None
+    assert len(lab.got) == 1
+
+
+async def test_a_command_is_answered_with_the_acknowledgement(lab: Lab, store: Store) -> None:
+    assert not store.down
+    form = {"command": "/agent", "text": "", "user_id": "U1", "channel_id": "C1", "team_id": "T1", "api_app_id": "A1"}
+    ack = await lab.sockets.send("slash_commands", form)
+
+    assert ack is not None
+    assert "after /agent" in ack["payload"]["text"]
+
+
+async def test_a_button_comes_over_the_socket(lab: Lab, store: Store) -> None:
+    assert not store.down
+    assert await lab.sockets.send("interactive", {"type": "view_closed"}) is not None
+
+
+@pytest.mark.parametrize(
+    "payload", [{}, {"type": "event_callback"}, {"type": "event_callback", "event": 1, "event_id": "E"}]
+)
+async def test_what_cannot_be_read_is_acknowledged(lab: Lab, store: Store, payload: dict[str, Any]) -> None:
+    assert await lab.sockets.send("events_api", payload) is not None
+    assert store.envelopes == []
+
+
+async def test_a_socket_that_slack_renews_is_replaced(lab: Lab, store: Store) -> None:
+    await lab.sockets.disconnect()
+    await until(lambda: lab.slack.calls["apps.connections.open"] == 3)
+    await lab.sockets.connected(2)
+
+    assert await lab.sockets.send("events_api", mention()) is not None
+    assert len(store.envelopes) == 1
+
+
+async def test_a_socket_that_is_refused_is_asked_for_again_after_a_while(lab: Lab, store: Store) -> None:
+    assert not store.down
+    lab.slack.faults.add("apps.connections.open", Fault("limit", after=30), Fault("error", error="internal_error"))
+    await lab.sockets.disconnect()
+
+    def tried() -> bool:
+        lab.clock.advance(10)
+        return lab.slack.calls["apps.connections.open"] == 5
+
+    await until(tried)
+    await lab.sockets.connected(2)
+
+
+def test_only_a_source_with_sockets_or_workspaces_runs_by_itself(lab: Lab) -> None:
+    assert not isinstance(lab.configured(), Connects)
+    assert isinstance(lab.configured(app_token="xapp-test"), Connects)

@@ -1,0 +1,166 @@
+"""The whole bridge between the fake Slack and the demo agent: one visible answer per question, whatever breaks."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from adapters.slack.fake import Fault, People, Workspace
+from adapters.slack.fake.api import Api
+from adapters.slack.fake.delivery import SECRET, Deliveries
+from adapters.slack.fake.people import Order
+from adapters.slack.fake.sockets import Sockets
+from bridge.app import running
+from bridge.clock import SystemClock
+from bridge.world import load_settings
+from tests.adapters.slack.conftest import served, until
+
+CONFIG = """
+[bridge]
+listen = "127.0.0.1:8080"
+database_url = "sqlite:///{folder}/bridge.db"
+files_url = "{folder}/files"
+secret_keys = ["a key of these tests alone"]
+admin_token = "an-admin-token-of-these-tests"
+log_level = "error"
+
+[agents.local]
+kind = "embedded"
+brain = "demo"
+
+[sources.team]
+adapter = "slack"
+agent = "local"
+signing_secret = "{secret}"
+bot_token = "xoxb-test"
+api_url = "{url}api/"
+"""
+
+
+class Ahead(SystemClock):
+    """The machine's clock, moved forward by a test."""
+
+    def __init__(self) -> None:
+        self._by = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self._by
+
+    def advance(self, seconds: float) -> None:
+        self._by += timedelta(seconds=seconds)
+
+
+class Whole:
+    """A workspace with a bridge behind it that can be stopped and started."""
+
+    def __init__(self, slack: Workspace, clock: Ahead, config: Path) -> None:
+        self.slack = slack
+        self.clock = clock
+        self.config = config
+        self.http: httpx2.AsyncClient | None = None
+        self.deliveries = Deliveries(slack, self.post)
+        self.people = People(slack, self.deliveries)
+
+    async def post(self, headers: Mapping[str, str], body: bytes) -> int:
+        if self.http is None:
+            return 0
+        return (await self.http.post("/in/team", headers=dict(headers), content=body)).status_code
+
+    @asynccontextmanager
+    async def up(self) -> AsyncIterator[None]:
+        async with running(load_settings(self.config, {}), self.clock) as bridge:
+            transport = httpx2.ASGITransport(app=bridge.asgi)
+            async with httpx2.AsyncClient(transport=transport, base_url="http://bridge", trust_env=False) as self.http:
+                yield
+        self.http = None
+
+    async def answers(self, channel: str, root: str, count: int = 1) -> list[str]:
+        """What stands in a thread once there are so many answers, and a moment later still."""
+        await until(lambda: len(self.slack.answers(channel, root)) >= count)
+        await asyncio.sleep(0.2)
+        return self.slack.answers(channel, root)
+
+
+@pytest.fixture
+async def whole(tmp_path: Path) -> AsyncIterator[Whole]:
+    clock = Ahead()
+    slack = Workspace(clock)
+    async with served(Api(slack, Sockets(slack)).app()) as url:
+        slack.url = url
+        config = tmp_path / "bridge.toml"
+        config.write_text(CONFIG.format(folder=tmp_path, secret=SECRET, url=url), encoding="utf-8")
+        yield Whole(slack, clock, config)
+
+
+@pytest.mark.parametrize("order", ["message_first", "mention_first"])
+async def test_both_events_of_a_mention_bring_one_answer(whole: Whole, order: Order) -> None:
+    whole.people.order = order
+    async with whole.up():
+        ts = whole.people.say("<@UBOT> hello")
+        await whole.deliveries.pump()
+
+        assert len(await whole.answers("C1", ts)) == 1
+
+
+async def test_redeliveries_at_any_time_bring_no_second_answer(whole: Whole) -> None:
+    async with whole.up():
+        ts = whole.people.say("<@UBOT> hello")
+        for seconds in (0, 60, 300):
+            whole.clock.advance(seconds)
+            whole.deliveries.again()
+            await whole.deliveries.pump()
+            assert len(await whole.answers("C1", ts)) == 1
+
+
+async def test_a_question_while_the_bridge_was_down_is_answered_when_slack_tries_again(whole: Whole) -> None:
+    ts = whole.people.say("<@UBOT> hello")
+    await whole.deliveries.pump()
+    async with whole.up():
+        whole.clock.advance(60)
+        await whole.deliveries.pump()
+
+        assert len(await whole.answers("C1", ts)) == 1
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault("cut_after"), Fault("cut_before"), Fault("status"), Fault("limit"), Fault("html")]
+)
+async def test_a_broken_post_is_made_good_once(whole: Whole, fault: Fault) -> None:
+    whole.slack.faults.add("chat.postMessage", fault)
+    async with whole.up():
+        ts = whole.people.say("<@UBOT> hello")
+        await whole.deliveries.pump()
+
+        assert len(await whole.answers("C1", ts)) == 1
+
+
+async def test_fifteen_messages_in_one_thread_are_all_answered_in_order(whole: Whole) -> None:
+    async with whole.up():
+        root = whole.people.say("<@UBOT> start")
+        for number in range(14):
+            whole.people.say(f"number-{number:02d}", thread_ts=root)
+        await whole.deliveries.pump()
+
+        def said() -> str:
+            return "\n".join(whole.slack.answers("C1", root))
+
+        await until(lambda: "number-13" in said())
+        places = [said().find(f"number-{number:02d}") for number in range(14)]
+
+    assert -1 not in places
+    assert places == sorted(places)
+
+
+async def test_a_restart_in_between_loses_and_doubles_nothing(whole: Whole) -> None:
+    asked = []
+    for number in range(5):
+        async with whole.up():
+            asked.append(whole.people.say(f"<@UBOT> question {number}"))
+            await whole.deliveries.pump()
+    async with whole.up():
+        for ts in asked:
+            assert len(await whole.answers("C1", ts)) == 1
