@@ -107,21 +107,22 @@ class Desk:
         begun = _begun(await self.rows.begin(self._new_turn(agent_id, order, key)))
         if begun.how == "repeated":
             return Taken(begun.turn, self._run_of(begun.turn), repeated=True)
-        return Taken(begun.turn, self._runs.start(begun.turn), repeated=False)
+        return Taken(begun.turn, self._runs.start(begun.turn, order=order), repeated=False)
 
     async def ended(self, taken: Taken) -> Json:
         """The task when the turn is over or paused."""
-        turn = await taken.run.ended() if taken.run else await self._ended_elsewhere(taken.turn)
-        return record(turn)
+        if taken.run is None:
+            return record(await self._ended_elsewhere(taken.turn))
+        return record(await taken.run.ended(), order=taken.run.order)
 
     async def events(self, turn: TaskTurn) -> AsyncIterator[bytes]:
-        """Every event of a turn from its start, wherever it is worked on."""
+        """Everything of a turn from its start, as lines for the wire, wherever it is worked on."""
         if (run := self._run_of(turn)) is not None:
-            async for event in run.follow():
-                yield event
+            async for lines in run.follow():
+                yield lines
             return
-        for event in history(await self._ended_elsewhere(turn)):
-            yield event
+        for line in history(await self._ended_elsewhere(turn)):
+            yield line
 
     async def known(self, task_id: str) -> TaskTurn:
         """The latest turn of a task. Raises HTTPException 404."""
@@ -133,7 +134,7 @@ class Desk:
     async def show(self, task_id: str) -> Json:
         """The task as it is now. Raises HTTPException 404."""
         if (run := self._runs.get(task_id)) is not None:
-            return record(run.turn, status=run.status)
+            return record(run.turn, status=run.status, order=run.order)
         return record(await self.known(task_id))
 
     async def stop(self, task_id: str) -> Json:
