@@ -205,7 +205,7 @@ class Served:
         """The task once it no longer runs."""
         for _ in range(2000):
             shown: dict[str, Any] = (await self.call("GET", f"/v1/tasks/{task_id}")).json()
-            if shown["status"] not in {"pending", "executing"}:
+            if shown.get("status", "pending") not in {"pending", "executing"}:
                 return shown
             await asyncio.sleep(0.002)
         raise AssertionError(f"{task_id} still runs")

@@ -9,13 +9,15 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from bridge.agent.server.access import Access, refusal, refuse
 from bridge.agent.server.brains import Attachment
 from bridge.agent.server.controller import Controller
 from bridge.agent.server.desk import Agent, Desk, Invalid
 from bridge.agent.server.logins import Logins
+from bridge.agent.server.openapi import document
 from bridge.agent.server.reading import Attach, Reading
 from bridge.agent.server.rest import Rest
 from bridge.agent.server.runs import Limits, Runs
@@ -56,8 +58,10 @@ def create_app(
             await beat
         await runs.close()
 
+    dialects = [*Rest(desk).routes(), *Controller(desk).routes()]
+    described = JSONResponse(document(dialects))
     app = Starlette(
-        routes=[*Rest(desk).routes(), *Logins(desk).routes(), *Controller(desk).routes()],
+        routes=[*dialects, *Logins(desk).routes(), Route("/openapi.json", described)],
         middleware=[Middleware(Access, api_keys=api_keys)],
         exception_handlers={HTTPException: refuse, Invalid: _unusable, StoreUnavailable: _unavailable},
         lifespan=lifespan,

@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from bridge.agent.server.access import body_of
 from bridge.agent.server.brains import Brain
-from bridge.agent.server.orders import Order, OrderInput
+from bridge.agent.server.orders import Document, Order, OrderInput
 from bridge.agent.server.runs import Run, Runs
 from bridge.agent.server.tasks import FINISHED, LIVE, TaskRows, changes_of, history, record
 from bridge.agent_rows import Begun, NewTurn, TaskTurn, TurnChange
@@ -22,7 +22,7 @@ from bridge.model import Json
 
 _ELSEWHERE_SECONDS: Final = 1.0
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
-_OBJECT: Final = TypeAdapter(dict[str, Any])
+_OBJECT: Final = TypeAdapter(Document)
 
 
 class Invalid(Exception):
@@ -88,9 +88,10 @@ class Desk:
     async def document(self, request: Request) -> Json:
         """Any JSON object in a request's body. Raises Invalid, or HTTPException 413."""
         try:
-            return _OBJECT.validate_json(await body_of(request, self._max_body))
+            document: Json = _OBJECT.validate_json(await body_of(request, self._max_body))
         except ValidationError as error:
             raise Invalid(problems_of(error)) from error
+        return document
 
     def key_of(self, request: Request) -> str | None:
         """The idempotency key of the header. Raises HTTPException 400 for one that cannot be kept."""
