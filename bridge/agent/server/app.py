@@ -42,7 +42,8 @@ def create_app(
     """An agent service with these agents, over these rows. Serve it with its lifespan on.
 
     `public_url` is where people reach it (for login links); `attach` reads the files of a request,
-    None leaves them unread.
+    None leaves them unread. Where the server itself listens in private, mount `app.state.public_routes`
+    under `public_url`.
     """
     reading = Reading(rows, attach=attach or _unread, clock=clock, public_url=public_url)
     brains = {agent_id: agent.brain for agent_id, agent in agents.items()}
@@ -66,6 +67,7 @@ def create_app(
         exception_handlers={HTTPException: refuse, Invalid: _unusable, StoreUnavailable: _unavailable},
         lifespan=lifespan,
     )
+    app.state.public_routes = Logins(desk).routes()
     app.router.redirect_slashes = False  # xpander-sdk follows no redirect
     return app
 

@@ -24,6 +24,7 @@ log = structlog.get_logger()
 
 MOST_ATTEMPTS: Final = 3
 _KEPT_APART: Final = 500
+_FORGET_EVERY: Final = timedelta(hours=1)
 ABANDONED: Final = "abandoned"
 """No status of a task, but of work on it: this process ends, another one will go on."""
 _FAILED: Final = "The agent failed while working on this. Its operator finds the reason in the log."
@@ -42,6 +43,8 @@ class Limits:
     """Events one turn may tell."""
     turn: timedelta = timedelta(hours=1)
     """The longest a brain may work on one turn."""
+    retention: timedelta = timedelta(days=90)
+    """How long a task is kept after its last turn ended."""
     lifetime: timedelta = timedelta(seconds=6)
     """How long a silent process counts as alive; it gives a sign three times as often."""
 
@@ -145,11 +148,16 @@ class Runs:
             run.work.cancel()
 
     async def recover(self) -> None:
-        """Runs until cancelled: gives signs of life and takes up the turns of processes that ceased."""
+        """Runs until cancelled: gives signs of life, takes up the turns of processes that ceased, forgets old tasks."""
+        forget_at = self._clock.now()
         while True:
             try:
                 for turn in await self._rows.keep(self.limits.lifetime):
                     await self._take_up(turn)
+                if self._clock.now() >= forget_at and not await self._rows.forget(
+                    self._clock.now() - self.limits.retention
+                ):
+                    forget_at = self._clock.now() + _FORGET_EVERY
             except StoreUnavailable as error:
                 log.warning("agent_beat_failed", error=str(error))
             await self._clock.sleep(self.limits.lifetime.total_seconds() / 3)

@@ -50,6 +50,10 @@ class TaskRows(Protocol):
         """Forget a task with all its turns; False where there is none."""
         ...
 
+    async def forget(self, before: datetime) -> int:
+        """Erase some of the tasks that ended before; answers how many, 0 when none is left."""
+        ...
+
     async def latest(self, task_id: str) -> TaskTurn | None:
         """The latest turn of a task."""
         ...
