@@ -1,8 +1,6 @@
 """The embedded agent as a real process that is killed in the middle of its work."""
 
 import asyncio
-import signal
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,45 +12,18 @@ from bridge import Backend
 from bridge.agent.request import InvokeRequest
 from bridge.agent.task import Task
 from bridge.errors import Busy, Interrupted, Unreachable
-
-
-class Process:
-    """The agent server; `kill` is kill -9, `start` a new process over the same database on the same port."""
-
-    def __init__(self, database: Path) -> None:
-        self._database = database
-        self._process: asyncio.subprocess.Process | None = None
-        self.address = ""
-
-    async def start(self) -> None:
-        port = self.address.rpartition(":")[2] or "0"
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "tests.agent.serving",
-            str(self._database),
-            "--port",
-            port,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        assert self._process.stdout is not None
-        self.address = (await self._process.stdout.readline()).decode().strip()
-
-    async def kill(self) -> None:
-        if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(signal.SIGKILL)
-            await self._process.wait()
+from tests.agent.process import AgentProcess
 
 
 @pytest.fixture
-async def agent(tmp_path: Path) -> AsyncIterator[Process]:
-    process = Process(tmp_path / "agent.db")
+async def agent(tmp_path: Path) -> AsyncIterator[AgentProcess]:
+    process = AgentProcess(tmp_path / "agent.db")
     await process.start()
     yield process
     await process.kill()
 
 
-def backend(http: httpx2.AsyncClient, agent: Process, mode: str = "stream") -> Backend:
+def backend(http: httpx2.AsyncClient, agent: AgentProcess, mode: str = "stream") -> Backend:
     return Backend(http, base_url=agent.address, api_key="key-1", agent_id="demo", mode=mode)  # type: ignore[arg-type]  # parametrised
 
 
@@ -65,7 +36,7 @@ SLOW = InvokeRequest(prompt="sleep 1", idempotency_key="turn-1")
 
 @pytest.mark.parametrize("mode", ["stream", "poll"])
 async def test_a_turn_outlives_its_process_and_its_follower_notices_nothing(
-    http: httpx2.AsyncClient, agent: Process, mode: str
+    http: httpx2.AsyncClient, agent: AgentProcess, mode: str
 ) -> None:
     task = await backend(http, agent, mode).invoke(SLOW)
     following = asyncio.create_task(kinds(task))
@@ -77,7 +48,7 @@ async def test_a_turn_outlives_its_process_and_its_follower_notices_nothing(
 
 @pytest.mark.parametrize("mode", ["stream", "poll", "sync"])
 async def test_after_a_crash_on_either_side_the_same_key_is_the_same_turn(
-    http: httpx2.AsyncClient, agent: Process, mode: str
+    http: httpx2.AsyncClient, agent: AgentProcess, mode: str
 ) -> None:
     calling = asyncio.create_task(backend(http, agent, mode).invoke(SLOW))
     listed: dict[str, Any] = {}
@@ -95,7 +66,7 @@ async def test_after_a_crash_on_either_side_the_same_key_is_the_same_turn(
     assert response.json()["total"] == 1
 
 
-async def test_sync_learns_of_the_crash_as_interrupted(http: httpx2.AsyncClient, agent: Process) -> None:
+async def test_sync_learns_of_the_crash_as_interrupted(http: httpx2.AsyncClient, agent: AgentProcess) -> None:
     calling = asyncio.create_task(backend(http, agent, "sync").invoke(SLOW))
     while not (await http.get(f"{agent.address}/v1/tasks", headers={"x-api-key": "key-1"})).json()["total"]:
         pass
@@ -106,7 +77,7 @@ async def test_sync_learns_of_the_crash_as_interrupted(http: httpx2.AsyncClient,
         await backend(http, agent, "sync").invoke(SLOW)
 
 
-async def test_a_busy_thread_is_still_busy_after_the_crash(http: httpx2.AsyncClient, agent: Process) -> None:
+async def test_a_busy_thread_is_still_busy_after_the_crash(http: httpx2.AsyncClient, agent: AgentProcess) -> None:
     task = await backend(http, agent).invoke(SLOW)
     await agent.kill()
     await agent.start()
@@ -115,3 +86,13 @@ async def test_a_busy_thread_is_still_busy_after_the_crash(http: httpx2.AsyncCli
     reattached = await backend(http, agent).attach(task.id, SLOW)
     assert (await kinds(reattached))[-1] == "task_finished"
     assert reattached.status == "completed"
+
+
+async def test_a_stop_in_good_order_leaves_the_turn_to_the_next_process(
+    http: httpx2.AsyncClient, agent: AgentProcess
+) -> None:
+    task = await backend(http, agent, "poll").invoke(SLOW)
+    await agent.terminate()
+    await agent.start()
+    assert (await kinds(task))[-1] == "task_finished"
+    assert (task.status, task.record["execution_attempts"]) == ("completed", 2)

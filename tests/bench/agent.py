@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import aiohttp
 import httpx2
@@ -26,6 +27,7 @@ from bridge.agent.backend import Backend, Mode
 from bridge.agent.request import InvokeRequest
 from bridge.agent.sse import read_events
 from bridge.egress import open_client
+from tests.agent.process import AgentProcess
 
 CHUNKS = 2000
 FRAGMENT = "some twenty characters"
@@ -219,18 +221,17 @@ def process(*arguments: str) -> Iterator[str]:
 async def main(seconds: float) -> None:
     print(f"{'':55} {'bare':>10} {'ours':>10}   overhead")
     connector = aiohttp.TCPConnector(limit=0)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        process("tests.bench.agent", "--serve") as bare,
-        process("tests.agent.serving", f"{folder}/a.db") as embedded,
-    ):
+    with tempfile.TemporaryDirectory() as folder, process("tests.bench.agent", "--serve") as bare:
+        embedded = AgentProcess(Path(folder) / "agent.db")
         async with aiohttp.ClientSession(connector=connector) as session, open_client() as http:
             await compare_calls(session, http, bare, seconds)
             await compare_chunks(session, http, bare)
             await compare_parsers()
             await memory(http, bare, "poll")
             await memory(http, bare, "stream")
-            await compare_servers(session, bare, embedded, seconds)
+            await embedded.start()
+            await compare_servers(session, bare, embedded.address, seconds)
+            await embedded.terminate()
 
 
 async def serve() -> None:
