@@ -1,7 +1,8 @@
 """The public REST v1 of the agent service, call by call. No retries, no state: callers decide what comes next."""
 
+import functools
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Any, Final
@@ -87,11 +88,9 @@ class Client:
     async def _stream(self, request: InvokeRequest) -> AsyncGenerator[Sent, None]:
         url, headers, content = self._invocation(request, "/stream")
         headers["accept"] = "text/event-stream, application/json"
-        call = self._http.stream(
-            "POST", self._root + url, headers=headers, content=content, timeout=_timeout(READ_SECONDS)
-        )
         with foreign_failures():
-            async with call as response:
+            response = await self._send("POST", url, headers, content, READ_SECONDS)
+            async with aclosing(response):
                 if not response.is_success:
                     raise await self._failure(response)
                 if _media_type(response) != "text/event-stream":
@@ -129,41 +128,44 @@ class Client:
         read_seconds: float = READ_SECONDS,
     ) -> Any:
         with foreign_failures():
-            response = await self._http.request(
-                method,
-                self._root + path,
-                headers=headers or self._headers,
-                content=content,
-                timeout=_timeout(read_seconds),
-                follow_redirects=False,
-            )
-        if not response.is_success:
-            raise await self._failure(response)
+            response = await self._send(method, path, headers or self._headers, content, read_seconds)
+            async with aclosing(response):
+                if not response.is_success:
+                    raise await self._failure(response)
+                await response.aread()
         try:
             return json.loads(response.content)
         except ValueError as error:
             media_type = _media_type(response) or "nothing readable"
             raise Interrupted(f"the agent service answered with {media_type}, not JSON: check base_url") from error
 
+    async def _send(
+        self, method: str, path: str, headers: Mapping[str, str], content: bytes | None, read_seconds: float
+    ) -> httpx2.Response:
+        """The answer's head. Builds the request by hand: merging the client's defaults would double the call's cost."""
+        request = httpx2.Request(
+            method, _url(self._root + path), headers=headers, content=content, extensions=_timeouts(read_seconds)
+        )
+        return await self._http.send(request, stream=True, follow_redirects=False)
+
     async def _failure(self, response: httpx2.Response) -> Exception:
         body = b""
-        async for chunk in _content(response):
+        async for chunk in response.aiter_bytes():
             body += chunk
             if len(body) >= _MAX_ERROR_BYTES:
                 break
         return failure_from_status(response.status_code, response.headers, body, now=self.clock.now())
 
 
-async def _content(response: httpx2.Response) -> AsyncIterator[bytes]:
-    if response.is_stream_consumed or response.is_closed:
-        yield response.content
-        return
-    async for chunk in response.aiter_bytes():
-        yield chunk
+def _timeouts(read_seconds: float) -> dict[str, Any]:
+    seconds = {"connect": CONNECT_SECONDS, "pool": CONNECT_SECONDS, "read": read_seconds, "write": READ_SECONDS}
+    return {"timeout": seconds}
 
 
-def _timeout(read_seconds: float) -> httpx2.Timeout:
-    return httpx2.Timeout(read_seconds, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS)
+@functools.lru_cache(maxsize=128)
+def _url(address: str) -> httpx2.URL:
+    """Parsed once for the addresses that come again and again, those of the invoke routes."""
+    return httpx2.URL(address)
 
 
 def _segment(value: str) -> str:

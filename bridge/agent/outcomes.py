@@ -56,8 +56,9 @@ def foreign_failures() -> Iterator[None]:
         yield
     except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
         raise Unreachable(f"the agent service cannot be reached: {_words(error)}") from error
-    except (httpx2.UnsupportedProtocol, httpx2.InvalidURL, httpx2.LocalProtocolError) as error:
-        raise Refused(f"the agent's address or key cannot be used: {_words(error)}; check base_url") from error
+    except (httpx2.UnsupportedProtocol, httpx2.InvalidURL, httpx2.LocalProtocolError, UnicodeError) as error:
+        # No words of the error: they could hold the key.
+        raise Refused("the agent's address or key cannot be used: check base_url and api_key") from error
     except (httpx2.TransportError, httpx2.DecodingError) as error:
         raise Interrupted(f"the connection to the agent service broke: {_words(error)}") from error
 

@@ -1,95 +1,31 @@
-"""The rows of the embedded agent: tasks, and their turns with all that was said and told in them."""
+"""The rows of the embedded agent: how tasks and their turns are written."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib.metadata import version
 from typing import Any
 
-from sqlalchemy import (
-    Column,
-    Connection,
-    Index,
-    Integer,
-    Row,
-    Select,
-    String,
-    Table,
-    Text,
-    and_,
-    bindparam,
-    delete,
-    func,
-    insert,
-    select,
-    text,
-    true,
-    tuple_,
-    update,
-)
+from sqlalchemy import Connection, bindparam, delete, insert, select, true, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
 from bridge.agent_rows import Begun, NewTurn, TaskFilter, TaskTurn, TurnChange
 from bridge.store.database import Store
+from bridge.store.embedded_tables import (
+    FINISHED,
+    FULL,
+    LATEST,
+    LIVE,
+    agent_tasks,
+    agent_turns,
+    read_latest,
+    read_page,
+    read_turns,
+    turn_of,
+)
 from bridge.store.statements import insert_new
-from bridge.store.tables import Instant, metadata, nodes
+from bridge.store.tables import nodes
 from bridge.store.writer import Tx, Write
-
-_KEYED = text("idempotency_key IS NOT NULL")
-_LIVING = text("status IN ('pending', 'executing')")
-
-LIVE = ("pending", "executing")
-FINISHED = ("completed", "error", "failed", "stopped")
-
-agent_tasks = Table(
-    "agent_tasks",
-    metadata,
-    Column("id", String, primary_key=True),
-    Column("agent_id", String, nullable=False),
-    Column("number", Integer, nullable=False),  # of the latest turn
-    Column("user_id", String),
-    Column("parent_id", String),
-    Column("triggering_agent_id", String),
-    Column("born_at", Instant, nullable=False),
-    Index("ix_agent_tasks_agent_id", "agent_id", "born_at"),
-    Index("ix_agent_tasks_born_at", "born_at"),
-    Index("ix_agent_tasks_parent_id", "parent_id"),
-)
-
-agent_turns = Table(
-    "agent_turns",
-    metadata,
-    Column("task_id", String, primary_key=True),
-    Column("number", Integer, primary_key=True),
-    Column("agent_id", String, nullable=False),
-    Column("idempotency_key", String),
-    Column("status", String, nullable=False),
-    Column("request", Text, nullable=False),
-    Column("result", Text),
-    Column("events", Text, nullable=False),
-    Column("changes", Text, nullable=False),
-    Column("attempt", Integer, nullable=False),
-    Column("node", String, nullable=False),
-    Column("created_at", Instant, nullable=False),
-    Column("updated_at", Instant, nullable=False),
-    Column("finished_at", Instant),
-    Index(
-        "uq_agent_turns_key",
-        "agent_id",
-        "idempotency_key",
-        unique=True,
-        sqlite_where=_KEYED,
-        postgresql_where=_KEYED,
-    ),
-    Index("ix_agent_turns_live", "node", sqlite_where=_LIVING, postgresql_where=_LIVING),
-)
-
-_FULL = select(agent_turns, agent_tasks.c.born_at).join(agent_tasks, agent_tasks.c.id == agent_turns.c.task_id)
-_LATEST = _FULL.where(agent_turns.c.number == agent_tasks.c.number)
-
-
-def _turn(row: Row[Any]) -> TaskTurn:
-    return TaskTurn(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
 
 
 def _begin(tx: Tx, rows: Sequence[NewTurn]) -> list[Begun]:
@@ -142,8 +78,8 @@ def _by_key(connection: Connection, rows: Sequence[NewTurn]) -> dict[tuple[str, 
     keys = {(row.agent_id, row.idempotency_key) for row in rows if row.idempotency_key is not None}
     if not keys:
         return {}
-    query = _FULL.where(tuple_(agent_turns.c.agent_id, agent_turns.c.idempotency_key).in_(sorted(keys)))
-    found = [_turn(row) for row in connection.execute(query)]
+    query = FULL.where(tuple_(agent_turns.c.agent_id, agent_turns.c.idempotency_key).in_(sorted(keys)))
+    found = [turn_of(row) for row in connection.execute(query)]
     return {(turn.agent_id, turn.idempotency_key): turn for turn in found}
 
 
@@ -152,7 +88,7 @@ def _locked(connection: Connection, task_ids: Sequence[str]) -> dict[str, TaskTu
     connection.execute(
         select(agent_tasks.c.id).where(agent_tasks.c.id.in_(task_ids)).order_by(agent_tasks.c.id).with_for_update()
     )
-    return {row.task_id: _turn(row) for row in connection.execute(_LATEST.where(agent_turns.c.task_id.in_(task_ids)))}
+    return {row.task_id: turn_of(row) for row in connection.execute(LATEST.where(agent_turns.c.task_id.in_(task_ids)))}
 
 
 def _numbered(tx: Tx, row: NewTurn, before: TaskTurn | None) -> TaskTurn:
@@ -194,8 +130,8 @@ def _change(tx: Tx, rows: Sequence[TurnChange]) -> list[TaskTurn | None]:
     """Apply each change to its turn as it is by then. None where the turn is gone or no longer the caller's."""
     keys = sorted({(row.task_id, row.number) for row in rows})
     lock = tuple_(agent_turns.c.task_id, agent_turns.c.number).in_(keys)
-    query = _FULL.where(lock).order_by(agent_turns.c.task_id, agent_turns.c.number).with_for_update(of=agent_turns)
-    turns = {(turn.task_id, turn.number): turn for turn in map(_turn, tx.connection.execute(query))}
+    query = FULL.where(lock).order_by(agent_turns.c.task_id, agent_turns.c.number).with_for_update(of=agent_turns)
+    turns = {(turn.task_id, turn.number): turn for turn in map(turn_of, tx.connection.execute(query))}
     outcomes: list[TaskTurn | None] = []
     changed = {}
     for row in rows:
@@ -267,12 +203,12 @@ def _keep(tx: Tx, rows: Sequence[_Sign]) -> list[list[TaskTurn]]:
         tx.connection.execute(update(nodes).where(nodes.c.id == tx.node).values(until=until))
     alive = select(nodes.c.id).where(nodes.c.until > tx.now, nodes.c.id == tx.node if rows[0].exclusive else true())
     query = (
-        _FULL.where(agent_turns.c.status.in_(LIVE), agent_turns.c.node.not_in(alive))
+        FULL.where(agent_turns.c.status.in_(LIVE), agent_turns.c.node.not_in(alive))
         .order_by(agent_turns.c.task_id)
         .limit(_TAKEN_AT_ONCE)
         .with_for_update(of=agent_turns, skip_locked=True)
     )
-    taken = [_taken(tx, _turn(row)) for row in tx.connection.execute(query)]
+    taken = [_taken(tx, turn_of(row)) for row in tx.connection.execute(query)]
     if taken:
         tx.connection.execute(_UPDATE, [_update_values(turn) for turn in taken])
     return [taken, *([] for _ in rows[1:])]
@@ -299,41 +235,23 @@ def _erase(tx: Tx, rows: Sequence[str]) -> list[bool]:
 ERASE: Write[str, bool] = Write(_erase)
 
 
-def _read_latest(connection: Connection, task_id: str) -> TaskTurn | None:
-    row = connection.execute(_LATEST.where(agent_turns.c.task_id == task_id)).one_or_none()
-    return None if row is None else _turn(row)
-
-
-def _read_turns(connection: Connection, task_id: str, limit: int) -> list[TaskTurn]:
-    query = _FULL.where(agent_turns.c.task_id == task_id).order_by(agent_turns.c.number.desc()).limit(limit)
-    return [_turn(row) for row in reversed(connection.execute(query).all())]
-
-
-def _read_page(connection: Connection, wanted: TaskFilter, offset: int, limit: int) -> tuple[list[TaskTurn], int]:
-    conditions = _conditions(wanted)
-    counted: Select[int] = (
-        select(func.count())
-        .select_from(agent_turns)
-        .join(
-            agent_tasks, and_(agent_tasks.c.id == agent_turns.c.task_id, agent_tasks.c.number == agent_turns.c.number)
-        )
-        .where(*conditions)
+def _forget(tx: Tx, rows: Sequence[datetime]) -> list[int]:
+    """Erase tasks whose latest turn ended before the time given, some at a time, oldest first."""
+    old = (
+        select(agent_turns.c.task_id)
+        .join(agent_tasks, agent_tasks.c.id == agent_turns.c.task_id)
+        .where(agent_turns.c.number == agent_tasks.c.number, agent_turns.c.finished_at < min(rows))
+        .order_by(agent_turns.c.finished_at)
+        .limit(_FORGOTTEN_AT_ONCE)
     )
-    query = (
-        _LATEST.where(*conditions).order_by(agent_tasks.c.born_at.desc(), agent_tasks.c.id).offset(offset).limit(limit)
-    )
-    return [_turn(row) for row in connection.execute(query)], connection.scalar(counted) or 0
+    task_ids = list(tx.connection.scalars(old))
+    _erase(tx, task_ids)
+    return [len(task_ids), *(0 for _ in rows[1:])]
 
 
-def _conditions(wanted: TaskFilter) -> list[Any]:
-    columns: Mapping[str, Column[Any]] = {
-        "agent_id": agent_tasks.c.agent_id,
-        "user_id": agent_tasks.c.user_id,
-        "parent_task_id": agent_tasks.c.parent_id,
-        "triggering_agent_id": agent_tasks.c.triggering_agent_id,
-        "status": agent_turns.c.status,
-    }
-    return [column == value for name, column in columns.items() if (value := getattr(wanted, name)) is not None]
+_FORGOTTEN_AT_ONCE = 500
+
+FORGET: Write[datetime, int] = Write(_forget)
 
 
 class EmbeddedRows:
@@ -361,14 +279,18 @@ class EmbeddedRows:
         """Forget a task with all its turns; False where there is none."""
         return await self._store.write(ERASE, task_id)
 
+    async def forget(self, before: datetime) -> int:
+        """Erase some of the tasks that ended before; answers how many, 0 when none is left."""
+        return await self._store.write(FORGET, before)
+
     async def latest(self, task_id: str) -> TaskTurn | None:
         """The latest turn of a task."""
-        return await self._store.read(_read_latest, task_id)
+        return await self._store.read(read_latest, task_id)
 
     async def turns(self, task_id: str, *, limit: int) -> Sequence[TaskTurn]:
         """The newest turns of a task, oldest first."""
-        return await self._store.read(_read_turns, task_id, limit)
+        return await self._store.read(read_turns, task_id, limit)
 
     async def page(self, wanted: TaskFilter, *, offset: int, limit: int) -> tuple[Sequence[TaskTurn], int]:
         """The latest turns of the tasks wanted, newest task first, and how many tasks there are."""
-        return await self._store.read(_read_page, wanted, offset, limit)
+        return await self._store.read(read_page, wanted, offset, limit)

@@ -12,10 +12,9 @@ from bridge.agent.server.demo import Demo
 from bridge.agent.server.desk import Agent
 from bridge.clock import Clock
 from bridge.store.database import Store
-from bridge.store.embedded import EmbeddedRows
 from bridge.store.engine import open_engine
 from bridge.store.migrations import migrate
-from tests.agent.doubles import HeldClock, LeapingClock, ScriptedService, Served
+from tests.agent.doubles import FailingRows, HeldClock, LeapingClock, ScriptedService, Served
 
 Serve = Callable[..., Awaitable[Served]]
 
@@ -77,7 +76,8 @@ async def serve(sqlite_url: str, held: HeldClock, http: httpx2.AsyncClient) -> A
             "api_keys": ["key-1", "key-2"],
             "public_url": "http://agent.example.com",
         } | options
-        served = Served(create_app(rows=EmbeddedRows(store), clock=clock, **options), http)
+        rows = FailingRows(store)
+        served = Served(create_app(rows=rows, clock=clock, **options), http, rows)
         await served.start()
         running.append((served, store))
         return served

@@ -11,6 +11,10 @@ from typing import Any
 import httpx2
 import uvicorn
 
+from bridge.agent_rows import Begun, NewTurn, TaskTurn, TurnChange
+from bridge.errors import StoreUnavailable
+from bridge.store.embedded import EmbeddedRows
+
 
 class LeapingClock:
     """Waiting takes no time: whoever sleeps finds the clock where he wanted it."""
@@ -167,10 +171,30 @@ class HeldClock:
         raise AssertionError(f"nobody sleeps for {seconds} s")
 
 
+class FailingRows(EmbeddedRows):
+    """The real rows, behind a database that can be taken away: so many writes fail."""
+
+    failures = 0
+
+    async def begin(self, turn: NewTurn) -> Begun:
+        self._fail()
+        return await super().begin(turn)
+
+    async def change(self, change: TurnChange) -> TaskTurn | None:
+        self._fail()
+        return await super().change(change)
+
+    def _fail(self) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise StoreUnavailable("no database")
+
+
 class Served:
     """An ASGI app behind a real socket, and a client for it."""
 
-    def __init__(self, app: Any, http: httpx2.AsyncClient) -> None:
+    def __init__(self, app: Any, http: httpx2.AsyncClient, rows: FailingRows) -> None:
+        self.rows = rows
         self._http = http
         config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", ws="none", lifespan="on")
         self._server = uvicorn.Server(config)
@@ -205,7 +229,7 @@ class Served:
         """The task once it no longer runs."""
         for _ in range(2000):
             shown: dict[str, Any] = (await self.call("GET", f"/v1/tasks/{task_id}")).json()
-            if shown["status"] not in {"pending", "executing"}:
+            if shown.get("status", "pending") not in {"pending", "executing"}:
                 return shown
             await asyncio.sleep(0.002)
         raise AssertionError(f"{task_id} still runs")

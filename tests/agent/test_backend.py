@@ -427,6 +427,21 @@ async def test_the_blocking_twin_takes_everything_from_the_environment(
     assert service.calls[1].headers["x-api-key"] == "key-2"
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"api_key": "sécret"},
+        {"base_url": "no address"},
+        {"base_url": "ftp://x"},
+    ],
+)
+async def test_an_address_or_key_that_cannot_be_is_refused(http: httpx2.AsyncClient, options: dict[str, str]) -> None:
+    backend = Backend(http, **{"base_url": "http://127.0.0.1:9", "api_key": "k", "agent_id": "a1"} | options)  # type: ignore[arg-type]
+    with pytest.raises(Refused, match="check base_url and api_key") as raised:
+        await backend.invoke(HELLO)
+    assert "cret" not in str(raised.value)
+
+
 async def test_without_an_agent_nothing_is_sent(http: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XPANDER_AGENT_ID", raising=False)
     with pytest.raises(Refused, match="XPANDER_AGENT_ID"):

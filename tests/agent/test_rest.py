@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from bridge import Backend
 from bridge.agent.request import InvokeRequest
 from bridge.agent.server.runs import Limits
+from bridge.agent_rows import NewTurn, TurnChange
 from tests.agent.conftest import Serve
 from tests.agent.doubles import HeldClock, LeapingClock, Served
 
@@ -342,3 +344,69 @@ async def test_our_client_and_our_server_agree(serve: Serve, clock: LeapingClock
     assert (handle.status, handle.result) == ("completed", "You said: hello")
     again = await backend.attach(handle.id, InvokeRequest(prompt="hello", idempotency_key="k1"))
     assert [event.type async for event in again.aevents()] == ["task_finished"]
+
+
+async def test_without_a_database_nothing_is_taken_on(serve: Serve) -> None:
+    agent = await serve()
+    agent.rows.failures = 1
+    refused = await agent.call("POST", "/v1/agents/demo/invoke", {"input": {"text": "hello"}})
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+    assert (await agent.call("GET", "/v1/tasks")).json()["total"] == 0
+
+
+async def test_an_end_that_cannot_be_stored_is_stored_later_and_told_then(serve: Serve, held: HeldClock) -> None:
+    agent = await serve()
+    running = asyncio.create_task(agent.invoke("sleep 5", id="t1"))
+    await held.until_someone_sleeps(5)
+    agent.rows.failures = 2
+    await held.release(5)
+    await held.until_someone_sleeps(0.5)
+    assert (await agent.call("GET", "/v1/tasks/t1")).json()["status"] == "executing"
+    await held.release(0.5)
+    await held.until_someone_sleeps(1)
+    await held.release(1)
+    assert (await running)["status"] == "completed"
+
+
+async def test_a_brain_that_takes_too_long_is_ended(serve: Serve) -> None:
+    agent = await serve(limits=Limits(turn=timedelta(milliseconds=20)))
+    answer = await agent.invoke("sleep 5")
+    assert answer["status"] == "error"
+    assert "took longer" in answer["result"]
+
+
+async def test_a_brain_that_tells_too_much_is_ended(serve: Serve) -> None:
+    agent = await serve(limits=Limits(events=3))
+    answer = await agent.invoke("long 1000")
+    assert (answer["status"], answer["result"]) == ("error", "The agent told more than 3 things.")
+
+
+async def test_fragments_of_a_long_answer_are_kept_joined(serve: Serve) -> None:
+    agent = await serve()
+    body = {"input": {"text": "long 150000"}, "payload_extension": {"idempotency_key": "k1"}}
+    live = told((await agent.call("POST", "/v1/agents/demo/invoke/stream", body)).text)
+    later = told((await agent.call("POST", "/v1/agents/demo/invoke/stream", body)).text)
+    chunks = ["".join(event["data"] for event in events if event["type"] == "chunk") for events in (live, later)]
+    assert chunks[0] == chunks[1]
+    assert (len(live), len(later)) == (753, 4)
+
+
+@pytest.mark.parametrize("key", ["", "two words", "x" * 256])
+async def test_a_key_that_cannot_be_kept_is_refused(serve: Serve, key: str) -> None:
+    agent = await serve()
+    response = await agent.call("POST", "/v1/agents/demo/invoke", {"input": {"text": "x"}}, idempotency_key=key)
+    assert response.status_code == 400
+
+
+@pytest.mark.parametrize("kind", ["", "/stream"])
+async def test_a_turn_that_another_process_works_on_is_waited_for(serve: Serve, held: HeldClock, kind: str) -> None:
+    agent = await serve()
+    order = json.dumps({"input": {"text": "hello"}})
+    elsewhere = NewTurn(task_id="t1", agent_id="demo", idempotency_key="k1", request=order, at=held.now())
+    await agent.rows.begin(elsewhere)
+    body = {"input": {"text": "hello"}, "payload_extension": {"idempotency_key": "k1"}}
+    waiting = asyncio.create_task(agent.call("POST", f"/v1/agents/demo/invoke{kind}", body))
+    await held.until_someone_sleeps(1)
+    await agent.rows.change(TurnChange(task_id="t1", number=1, status="completed", result="done there", at=held.now()))
+    await held.release(1)
+    assert "done there" in (await waiting).text

@@ -108,6 +108,17 @@ async def test_erasing_leaves_nothing(rows: EmbeddedRows) -> None:
     assert (await rows.begin(new("t2", "k1"))).how == "new"
 
 
+async def test_old_tasks_are_forgotten_unless_they_went_on(rows: EmbeddedRows) -> None:
+    for task_id in ("old", "again", "live"):
+        turn = (await rows.begin(new(task_id))).turn
+        if task_id != "live":
+            await rows.change(change(turn, "completed"))
+    await rows.begin(new("again"))
+    assert await rows.forget(NOW) == 0
+    assert await rows.forget(NOW + timedelta(seconds=1)) == 1
+    assert [task_id for task_id in ("old", "again", "live") if await rows.latest(task_id)] == ["again", "live"]
+
+
 async def test_a_turn_is_taken_over_only_when_its_node_ceased(
     rows: EmbeddedRows, others: EmbeddedRows, clock: LeapingClock
 ) -> None:

@@ -9,13 +9,15 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from bridge.agent.server.access import Access, refusal, refuse
 from bridge.agent.server.brains import Attachment
 from bridge.agent.server.controller import Controller
 from bridge.agent.server.desk import Agent, Desk, Invalid
 from bridge.agent.server.logins import Logins
+from bridge.agent.server.openapi import document
 from bridge.agent.server.reading import Attach, Reading
 from bridge.agent.server.rest import Rest
 from bridge.agent.server.runs import Limits, Runs
@@ -40,7 +42,8 @@ def create_app(
     """An agent service with these agents, over these rows. Serve it with its lifespan on.
 
     `public_url` is where people reach it (for login links); `attach` reads the files of a request,
-    None leaves them unread.
+    None leaves them unread. Where the server itself listens in private, mount `app.state.public_routes`
+    under `public_url`.
     """
     reading = Reading(rows, attach=attach or _unread, clock=clock, public_url=public_url)
     brains = {agent_id: agent.brain for agent_id, agent in agents.items()}
@@ -56,12 +59,15 @@ def create_app(
             await beat
         await runs.close()
 
+    dialects = [*Rest(desk).routes(), *Controller(desk).routes()]
+    described = JSONResponse(document(dialects))
     app = Starlette(
-        routes=[*Rest(desk).routes(), *Logins(desk).routes(), *Controller(desk).routes()],
+        routes=[*dialects, *Logins(desk).routes(), Route("/openapi.json", described)],
         middleware=[Middleware(Access, api_keys=api_keys)],
         exception_handlers={HTTPException: refuse, Invalid: _unusable, StoreUnavailable: _unavailable},
         lifespan=lifespan,
     )
+    app.state.public_routes = Logins(desk).routes()
     app.router.redirect_slashes = False  # xpander-sdk follows no redirect
     return app
 

@@ -91,7 +91,7 @@ class Controller:
         """Takes a whole task or some of its keys; what a client may not change is left as it is."""
         body = await self._desk.document(request)
         status, result = body.get("status"), body.get("result")
-        if status is not None and status not in STATUSES:
+        if status is not None and not (isinstance(status, str) and status in STATUSES):
             raise Invalid([{"loc": ["body", "status"], "msg": f"One of {sorted(STATUSES)}", "type": "enum"}])
         if result is not None and not isinstance(result, str):
             raise Invalid([{"loc": ["body", "result"], "msg": "A text; JSON goes as JSON text", "type": "string_type"}])

@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from bridge.agent.server.access import body_of
 from bridge.agent.server.brains import Brain
-from bridge.agent.server.orders import Order, OrderInput
+from bridge.agent.server.orders import Document, Order, OrderInput
 from bridge.agent.server.runs import Run, Runs
 from bridge.agent.server.tasks import FINISHED, LIVE, TaskRows, changes_of, history, record
 from bridge.agent_rows import Begun, NewTurn, TaskTurn, TurnChange
@@ -22,7 +22,7 @@ from bridge.model import Json
 
 _ELSEWHERE_SECONDS: Final = 1.0
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
-_OBJECT: Final = TypeAdapter(dict[str, Any])
+_OBJECT: Final = TypeAdapter(Document)
 
 
 class Invalid(Exception):
@@ -88,9 +88,10 @@ class Desk:
     async def document(self, request: Request) -> Json:
         """Any JSON object in a request's body. Raises Invalid, or HTTPException 413."""
         try:
-            return _OBJECT.validate_json(await body_of(request, self._max_body))
+            document: Json = _OBJECT.validate_json(await body_of(request, self._max_body))
         except ValidationError as error:
             raise Invalid(problems_of(error)) from error
+        return document
 
     def key_of(self, request: Request) -> str | None:
         """The idempotency key of the header. Raises HTTPException 400 for one that cannot be kept."""
@@ -107,21 +108,22 @@ class Desk:
         begun = _begun(await self.rows.begin(self._new_turn(agent_id, order, key)))
         if begun.how == "repeated":
             return Taken(begun.turn, self._run_of(begun.turn), repeated=True)
-        return Taken(begun.turn, self._runs.start(begun.turn), repeated=False)
+        return Taken(begun.turn, self._runs.start(begun.turn, order=order), repeated=False)
 
     async def ended(self, taken: Taken) -> Json:
         """The task when the turn is over or paused."""
-        turn = await taken.run.ended() if taken.run else await self._ended_elsewhere(taken.turn)
-        return record(turn)
+        if taken.run is None:
+            return record(await self._ended_elsewhere(taken.turn))
+        return record(await taken.run.ended(), order=taken.run.order)
 
     async def events(self, turn: TaskTurn) -> AsyncIterator[bytes]:
-        """Every event of a turn from its start, wherever it is worked on."""
+        """Everything of a turn from its start, as lines for the wire, wherever it is worked on."""
         if (run := self._run_of(turn)) is not None:
-            async for event in run.follow():
-                yield event
+            async for lines in run.follow():
+                yield lines
             return
-        for event in history(await self._ended_elsewhere(turn)):
-            yield event
+        for line in history(await self._ended_elsewhere(turn)):
+            yield line
 
     async def known(self, task_id: str) -> TaskTurn:
         """The latest turn of a task. Raises HTTPException 404."""
@@ -133,7 +135,7 @@ class Desk:
     async def show(self, task_id: str) -> Json:
         """The task as it is now. Raises HTTPException 404."""
         if (run := self._runs.get(task_id)) is not None:
-            return record(run.turn, status=run.status)
+            return record(run.turn, status=run.status, order=run.order)
         return record(await self.known(task_id))
 
     async def stop(self, task_id: str) -> Json:

@@ -1,8 +1,9 @@
 """What a caller may ask of the embedded agent: the invoke body of both dialects, read strictly where it matters."""
 
+import json
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints, field_validator
 
 from bridge.model import Json
 
@@ -12,6 +13,16 @@ TaskId = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=
 """Any string without control characters, which a database refuses, and slashes, which a path cannot carry."""
 
 Name = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00]*$")]
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no infinity, yet 1e999 reads as one and could not be written again."""
+    json.dumps(value, allow_nan=False)
+    return value
+
+
+Document = Annotated[dict[str, Any], AfterValidator(_finite)]
+"""Any JSON object that can be written again."""
 
 
 class _Lenient(BaseModel):
@@ -26,7 +37,7 @@ class OrderUser(_Lenient):
     first_name: str | None = None
     last_name: str | None = None
     timezone: str | None = None
-    additional_attributes: dict[str, Any] | None = None
+    additional_attributes: Document | None = None
 
 
 class OrderInput(_Lenient):
@@ -35,9 +46,9 @@ class OrderInput(_Lenient):
     text: Annotated[str, BeforeValidator(lambda value: "" if value is None else value)] = ""
     files: tuple[str, ...] | None = None
     images: tuple[str, ...] | None = None
-    attachments: tuple[dict[str, Any], ...] | None = None
+    attachments: tuple[Document, ...] | None = None
     user: OrderUser | None = None
-    principal: dict[str, Any] | None = None
+    principal: Document | None = None
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -59,12 +70,12 @@ class Order(_Lenient):
 
     input: OrderInput
     id: TaskId | None = None
-    payload_extension: dict[str, Any] | None = None
+    payload_extension: Document | None = None
     source: Name | None = None
     worker_id: str | None = None
     run_locally: bool | None = None
     output_format: Literal["text", "markdown", "json", "voice"] | None = None
-    output_schema: dict[str, Any] | None = None
+    output_schema: Document | None = None
     events_streaming: bool | None = None
     additional_context: str | None = None
     expected_output: str | None = None
@@ -72,7 +83,7 @@ class Order(_Lenient):
     title: str | None = None
     think_mode: Literal["default", "harder"] | None = None
     disable_attachment_injection: bool | None = None
-    mcp_servers: list[Any] | None = None
+    mcp_servers: Annotated[list[Any], AfterValidator(_finite)] | None = None
     parent_execution_id: Name | None = None
     triggering_agent_id: Name | None = None
     test_run_node_id: str | None = None

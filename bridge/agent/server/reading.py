@@ -26,9 +26,8 @@ class Reading:
         self._clock = clock
         self._public_url = public_url.rstrip("/")
 
-    async def ask(self, turn: TaskTurn, *, resumed: bool) -> Ask:
+    async def ask(self, turn: TaskTurn, order: Order, *, resumed: bool) -> Ask:
         """The turn as a brain sees it. Raises BrainFault where a file makes it impossible."""
-        order = order_of(turn)
         return Ask(
             task_id=turn.task_id,
             agent_id=turn.agent_id,

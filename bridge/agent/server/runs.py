@@ -12,8 +12,9 @@ from typing import Any, Final
 import structlog
 
 from bridge.agent.server.brains import Brain, BrainFault, Pause, Result, Told
+from bridge.agent.server.orders import Order
 from bridge.agent.server.reading import Reading
-from bridge.agent.server.tasks import LIVE, TaskRows, envelope, last_word, record, stamp
+from bridge.agent.server.tasks import LIVE, TaskRows, beginning, end, event_line, order_of, record, stamp
 from bridge.agent.server.verdict import violation
 from bridge.agent_rows import TaskTurn, TurnChange
 from bridge.clock import Clock
@@ -23,6 +24,9 @@ log = structlog.get_logger()
 
 MOST_ATTEMPTS: Final = 3
 _KEPT_APART: Final = 500
+_FORGET_EVERY: Final = timedelta(hours=1)
+ABANDONED: Final = "abandoned"
+"""No status of a task, but of work on it: this process ends, another one will go on."""
 _FAILED: Final = "The agent failed while working on this. Its operator finds the reason in the log."
 
 
@@ -39,6 +43,8 @@ class Limits:
     """Events one turn may tell."""
     turn: timedelta = timedelta(hours=1)
     """The longest a brain may work on one turn."""
+    retention: timedelta = timedelta(days=90)
+    """How long a task is kept after its last turn ended."""
     lifetime: timedelta = timedelta(seconds=6)
     """How long a silent process counts as alive; it gives a sign three times as often."""
 
@@ -48,8 +54,9 @@ class Run:
     """One turn at work. Subscribers read its events by position, so a slow one holds up nobody and stores nothing."""
 
     turn: TaskTurn
-    events: list[bytes] = field(default_factory=list)
+    order: Order
     told: list[tuple[str, str | None, Any]] = field(default_factory=list)
+    """Type, time and data of what happened so far; it becomes bytes only where someone listens."""
     status: str = "pending"
     work: asyncio.Task[None] | None = None
     stopped: bool = False
@@ -62,28 +69,24 @@ class Run:
         """Nothing will be added to the events."""
         return self.status not in {"pending", "executing"}
 
-    def add(self, event: bytes) -> None:
-        """Tell everyone who listens."""
-        self.events.append(event)
-        self.wake()
-
     def wake(self) -> None:
         """Let subscribers look again."""
         self._tick.set()
         self._tick = asyncio.Event()
 
     async def follow(self) -> AsyncIterator[bytes]:
-        """Every event from the start; ends when the turn is over or paused."""
+        """Everything from the start, as lines for the wire; ends when the turn is over or paused."""
+        yield b"".join(beginning(self.turn, self.order))
         position = 0
-        while True:
-            for event in self.events[position:]:
-                yield event
-                position += 1
-            if position < len(self.events):
-                continue
-            if self.over:
-                return
-            await self._tick.wait()
+        while not self.over or position < len(self.told):
+            news = self.told[position:]
+            if news:
+                position += len(news)
+                yield b"".join([event_line(self.turn.task_id, kind, data, time) for kind, time, data in news])
+            elif not self.over:
+                await self._tick.wait()
+        if self.status != ABANDONED:
+            yield end(self.turn, self.order)
 
     async def ended(self) -> TaskTurn:
         """Wait for the end of the turn."""
@@ -121,11 +124,10 @@ class Runs:
         """No further turn should be taken on."""
         return len(self._runs) >= self.limits.running + self.limits.waiting
 
-    def start(self, turn: TaskTurn, *, resumed: bool = False) -> Run:
+    def start(self, turn: TaskTurn, *, order: Order | None = None, resumed: bool = False) -> Run:
         """Work on a stored turn. Its end is committed before anyone is told of it."""
-        run = Run(turn)
+        run = Run(turn, order or order_of(turn))
         self._runs[turn.task_id] = run
-        run.add(envelope(turn, "task_created", record(turn, status="pending"), turn.created_at))
         run.work = asyncio.create_task(self._work(run, resumed=resumed), name=f"turn {turn.task_id}")
         return run
 
@@ -139,17 +141,23 @@ class Runs:
     def changed(self, run: Run, turn: TaskTurn) -> None:
         """Tell that a client changed the turn's record; if it thereby ended, the work on it ends, too."""
         run.turn = turn
-        run.add(envelope(turn, "task_updated", record(turn), self._clock.now()))
+        run.told.append(("task_updated", stamp(self._clock.now()), record(turn, order=run.order)))
+        run.wake()
         if turn.status not in LIVE and run.thinking and run.work is not None:
             run.stopped = True
             run.work.cancel()
 
     async def recover(self) -> None:
-        """Runs until cancelled: gives signs of life and takes up the turns of processes that ceased."""
+        """Runs until cancelled: gives signs of life, takes up the turns of processes that ceased, forgets old tasks."""
+        forget_at = self._clock.now()
         while True:
             try:
                 for turn in await self._rows.keep(self.limits.lifetime):
                     await self._take_up(turn)
+                if self._clock.now() >= forget_at and not await self._rows.forget(
+                    self._clock.now() - self.limits.retention
+                ):
+                    forget_at = self._clock.now() + _FORGET_EVERY
             except StoreUnavailable as error:
                 log.warning("agent_beat_failed", error=str(error))
             await self._clock.sleep(self.limits.lifetime.total_seconds() / 3)
@@ -173,11 +181,10 @@ class Runs:
         try:
             async with self._slots:
                 run.status = "executing"
-                run.add(envelope(run.turn, "task_updated", record(run.turn, status="executing"), self._clock.now()))
                 status, result = await self._outcome(run, resumed=resumed)
         except asyncio.CancelledError:
             if not run.stopped:
-                self._forget(run, "failed")  # the process ends; the row stays live for the next one
+                self._forget(run, ABANDONED)  # the process ends; the row stays live for the next one
                 raise
             status, result = "stopped", None
         run.thinking = False
@@ -198,7 +205,7 @@ class Runs:
             return "error", _FAILED
 
     async def _think(self, run: Run, *, resumed: bool) -> tuple[str, str | None]:
-        ask = await self._reading.ask(run.turn, resumed=resumed)
+        ask = await self._reading.ask(run.turn, run.order, resumed=resumed)
         parts: list[str] = []
         length = 0
         async with aclosing(self._brains[run.turn.agent_id].answer(ask)) as steps:  # type: ignore[type-var]  # an async generator
@@ -222,17 +229,15 @@ class Runs:
         return "completed", answer
 
     def _tell(self, run: Run, told: Told) -> None:
-        now = stamp(self._clock.now())
         if len(run.told) >= self.limits.events:
             raise BrainFault(f"The agent told more than {self.limits.events} things.")
-        run.add(envelope(run.turn, told.type, told.data, self._clock.now()))
-        run.told.append((told.type, now, told.data))
+        run.told.append((told.type, stamp(self._clock.now()), told.data))
+        run.wake()
 
     async def _conclude(self, run: Run, status: str, result: str | None) -> None:
         """Commit the end, then tell it. Another node's hand on the turn, or a stop elsewhere, goes before ours."""
         change = _end(run.turn, status, result, self._clock, events=json.dumps(_joined(run.told)) if run.told else "")
         run.turn = await self._stored(change) or await self._rows.latest(run.turn.task_id) or run.turn
-        run.events.append(envelope(run.turn, last_word(run.turn.status), record(run.turn), run.turn.updated_at))
         self._forget(run, run.turn.status)
 
     async def _stored(self, change: TurnChange) -> TaskTurn | None:

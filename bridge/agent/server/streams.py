@@ -21,7 +21,7 @@ _HEADERS: Final = [
 
 
 class EventStream(Response):
-    """Sends each event as one `data:` line; ends with its source, or when the consumer is gone."""
+    """Sends the source's lines as they come; ends with it, or when the consumer is gone."""
 
     def __init__(self, source: AsyncIterator[bytes]) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class EventStream(Response):
 
 
 async def _with_signs_of_life(source: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """The source's events as lines, and a comment whenever it is quiet."""
+    """The source's lines, and a comment whenever it is quiet."""
     following = asyncio.ensure_future(anext(source, None))
     try:
         while True:
@@ -56,10 +56,10 @@ async def _with_signs_of_life(source: AsyncIterator[bytes]) -> AsyncGenerator[by
             if not done:
                 yield b": still working\n\n"
                 continue
-            event = following.result()
-            if event is None:
+            lines = following.result()
+            if lines is None:
                 return
-            yield b"data: " + event + b"\n\n"
+            yield lines
             following = asyncio.ensure_future(anext(source, None))
     finally:
         following.cancel()

@@ -50,6 +50,10 @@ class TaskRows(Protocol):
         """Forget a task with all its turns; False where there is none."""
         ...
 
+    async def forget(self, before: datetime) -> int:
+        """Erase some of the tasks that ended before; answers how many, 0 when none is left."""
+        ...
+
     async def latest(self, task_id: str) -> TaskTurn | None:
         """The latest turn of a task."""
         ...
@@ -74,13 +78,15 @@ def changes_of(turn: TaskTurn) -> dict[str, Any]:
     return changes
 
 
-def record(turn: TaskTurn, *, status: str | None = None) -> Json:
+def record(turn: TaskTurn, *, status: str | None = None, order: Order | None = None) -> Json:
     """The task object, the same in both dialects. `status` stands in where memory knows better than the row.
+
+    `order` is the turn's request, where it is at hand already.
 
     Values keep the types that xpander-sdk 2.0.537 insists on: `result` text, `agent_version` text,
     `input.user` with an email, `status` one of seven words.
     """
-    order = order_of(turn)
+    order = order or order_of(turn)
     status = status or turn.status
     return {
         "id": turn.task_id,
@@ -140,26 +146,29 @@ def list_item(turn: TaskTurn) -> Json:
 
 def history(turn: TaskTurn) -> Iterator[bytes]:
     """The events of a turn that is over, as they were sent: a late subscriber sees what an early one saw."""
-    yield envelope(turn, "task_created", record(turn, status="pending"), turn.created_at)
-    yield envelope(turn, "task_updated", record(turn, status="executing"), turn.created_at)
+    order = order_of(turn)
+    yield from beginning(turn, order)
     for kind, time, data in json.loads(turn.events) if turn.events else ():
-        yield _envelope(turn.task_id, kind, data, time)
-    yield envelope(turn, last_word(turn.status), record(turn), turn.updated_at)
+        yield event_line(turn.task_id, kind, data, time)
+    yield end(turn, order)
 
 
-def last_word(status: str) -> str:
-    """The type of the event that ends a turn's stream."""
-    return "task_finished" if status in FINISHED else "task_updated"
+def beginning(turn: TaskTurn, order: Order) -> Iterator[bytes]:
+    """What every turn's stream begins with: the task as created, then at work."""
+    for kind, status in (("task_created", "pending"), ("task_updated", "executing")):
+        yield event_line(turn.task_id, kind, record(turn, status=status, order=order), stamp(turn.created_at))
 
 
-def envelope(turn: TaskTurn, kind: str, data: Any, at: datetime) -> bytes:
+def end(turn: TaskTurn, order: Order) -> bytes:
+    """What every turn's stream ends with: finished, or paused."""
+    kind = "task_finished" if turn.status in FINISHED else "task_updated"
+    return event_line(turn.task_id, kind, record(turn, order=order), stamp(turn.updated_at))
+
+
+def event_line(task_id: str, kind: str, data: Any, time: str | None) -> bytes:
     """One event as the wire has it."""
-    return _envelope(turn.task_id, kind, data, stamp(at))
-
-
-def _envelope(task_id: str, kind: str, data: Any, time: str | None) -> bytes:
     event = {"type": kind, "task_id": task_id, "organization_id": ORGANIZATION, "time": time, "data": data}
-    return json.dumps(event, separators=(",", ":")).encode()
+    return b"data: " + json.dumps(event, separators=(",", ":")).encode() + b"\n\n"
 
 
 def stamp(at: datetime | None) -> str | None:

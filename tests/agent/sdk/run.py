@@ -3,25 +3,30 @@
 python -m tests.agent.sdk.run INTERPRETER_WITH_THE_SDK
 """
 
-import subprocess
+import asyncio
 import sys
 import tempfile
 from pathlib import Path
 
+from tests.agent.process import AgentProcess, free_port
+
 CHECKS = Path(__file__).with_name("checks.py")
 
 
-def run(interpreter: str, port: int) -> int:
+async def run(interpreter: str, port: int) -> int:
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "tests.agent.serving", f"{folder}/agent.db", "--port", str(port)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-            assert server.stdout is not None
-            address = server.stdout.readline().strip()
-            try:
-                return subprocess.run([interpreter, str(CHECKS), address], check=False, timeout=300).returncode
-            finally:
-                server.terminate()
+        agent = AgentProcess(Path(folder) / "agent.db", port=port)
+        await agent.start()
+        try:
+            checks = await asyncio.create_subprocess_exec(interpreter, str(CHECKS), agent.address)
+            return await asyncio.wait_for(checks.wait(), 300)
+        finally:
+            await agent.terminate()
+
+
+async def main() -> int:
+    return max([await run(sys.argv[1], port) for port in (free_port(), 9016)])
 
 
 if __name__ == "__main__":
-    sys.exit(max(run(sys.argv[1], port) for port in (0, 9016)))
+    sys.exit(asyncio.run(main()))

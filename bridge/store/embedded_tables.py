@@ -1,0 +1,106 @@
+"""The tables of the embedded agent, and how they are read: tasks, and their turns with all that was said and told."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Column, Connection, Index, Integer, Row, Select, String, Table, Text, and_, func, select, text
+
+from bridge.agent_rows import TaskFilter, TaskTurn
+from bridge.store.tables import Instant, metadata
+
+_KEYED = text("idempotency_key IS NOT NULL")
+_LIVING = text("status IN ('pending', 'executing')")
+
+LIVE = ("pending", "executing")
+FINISHED = ("completed", "error", "failed", "stopped")
+
+agent_tasks = Table(
+    "agent_tasks",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("agent_id", String, nullable=False),
+    Column("number", Integer, nullable=False),  # of the latest turn
+    Column("user_id", String),
+    Column("parent_id", String),
+    Column("triggering_agent_id", String),
+    Column("born_at", Instant, nullable=False),
+    Index("ix_agent_tasks_agent_id", "agent_id", "born_at"),
+    Index("ix_agent_tasks_born_at", "born_at"),
+    Index("ix_agent_tasks_parent_id", "parent_id"),
+)
+
+agent_turns = Table(
+    "agent_turns",
+    metadata,
+    Column("task_id", String, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("agent_id", String, nullable=False),
+    Column("idempotency_key", String),
+    Column("status", String, nullable=False),
+    Column("request", Text, nullable=False),
+    Column("result", Text),
+    Column("events", Text, nullable=False),
+    Column("changes", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("node", String, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    Column("finished_at", Instant),
+    Index(
+        "uq_agent_turns_key",
+        "agent_id",
+        "idempotency_key",
+        unique=True,
+        sqlite_where=_KEYED,
+        postgresql_where=_KEYED,
+    ),
+    Index("ix_agent_turns_live", "node", sqlite_where=_LIVING, postgresql_where=_LIVING),
+)
+
+FULL = select(agent_turns, agent_tasks.c.born_at).join(agent_tasks, agent_tasks.c.id == agent_turns.c.task_id)
+LATEST = FULL.where(agent_turns.c.number == agent_tasks.c.number)
+
+
+def turn_of(row: Row[Any]) -> TaskTurn:
+    """A row of FULL or LATEST as a value."""
+    return TaskTurn(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
+
+
+def read_latest(connection: Connection, task_id: str) -> TaskTurn | None:
+    """The latest turn of a task."""
+    row = connection.execute(LATEST.where(agent_turns.c.task_id == task_id)).one_or_none()
+    return None if row is None else turn_of(row)
+
+
+def read_turns(connection: Connection, task_id: str, limit: int) -> list[TaskTurn]:
+    """The newest turns of a task, oldest first."""
+    query = FULL.where(agent_turns.c.task_id == task_id).order_by(agent_turns.c.number.desc()).limit(limit)
+    return [turn_of(row) for row in reversed(connection.execute(query).all())]
+
+
+def read_page(connection: Connection, wanted: TaskFilter, offset: int, limit: int) -> tuple[list[TaskTurn], int]:
+    """The latest turns of the tasks wanted, newest task first, and how many tasks there are."""
+    conditions = _conditions(wanted)
+    counted: Select[int] = (
+        select(func.count())
+        .select_from(agent_turns)
+        .join(
+            agent_tasks, and_(agent_tasks.c.id == agent_turns.c.task_id, agent_tasks.c.number == agent_turns.c.number)
+        )
+        .where(*conditions)
+    )
+    query = (
+        LATEST.where(*conditions).order_by(agent_tasks.c.born_at.desc(), agent_tasks.c.id).offset(offset).limit(limit)
+    )
+    return [turn_of(row) for row in connection.execute(query)], connection.scalar(counted) or 0
+
+
+def _conditions(wanted: TaskFilter) -> list[Any]:
+    columns: Mapping[str, Column[Any]] = {
+        "agent_id": agent_tasks.c.agent_id,
+        "user_id": agent_tasks.c.user_id,
+        "parent_task_id": agent_tasks.c.parent_id,
+        "triggering_agent_id": agent_tasks.c.triggering_agent_id,
+        "status": agent_turns.c.status,
+    }
+    return [column == value for name, column in columns.items() if (value := getattr(wanted, name)) is not None]

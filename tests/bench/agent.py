@@ -1,0 +1,251 @@
+"""What the agent's client and server cost, against a bare aiohttp client and server in the same run.
+
+    python -m tests.bench.agent [--seconds 2]
+
+Prints one line per figure. The server under test commits every task twice; the bare one keeps nothing.
+"""
+
+import argparse
+import asyncio
+import gc
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import aiohttp
+import httpx2
+from aiohttp import web
+
+from bridge.agent.backend import Backend, Mode
+from bridge.agent.request import InvokeRequest
+from bridge.agent.sse import read_events
+from bridge.egress import open_client
+from tests.agent.process import AgentProcess
+
+CHUNKS = 2000
+FRAGMENT = "some twenty characters"
+IN_FLIGHT = 50
+WAITING = 500
+
+TASK = {
+    "id": "t1",
+    "agent_id": "demo",
+    "organization_id": "o1",
+    "status": "completed",
+    "input": {"text": "hello", "files": []},
+    "result": "You said: hello",
+    "created_at": "2026-11-22T09:00:00Z",
+    "source": "sdk",
+}
+
+
+def line(kind: str, data: object) -> bytes:
+    event = {"type": kind, "task_id": "t1", "organization_id": "o1", "time": "2026-11-22T09:00:00Z", "data": data}
+    return b"data: " + json.dumps(event).encode() + b"\n\n"
+
+
+def bare_app() -> web.Application:
+    async def invoke(request: web.Request) -> web.Response:
+        await request.json()
+        return web.json_response(TASK)
+
+    async def stream(request: web.Request) -> web.StreamResponse:
+        prompt = (await request.json())["input"]["text"]
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(line("task_created", TASK | {"status": "pending"}))
+        if prompt == "wait":
+            await asyncio.sleep(600)
+        for _ in range(CHUNKS if prompt == "long" else 1):
+            await response.write(line("chunk", FRAGMENT))
+        await response.write(line("task_finished", TASK))
+        return response
+
+    async def pending(request: web.Request) -> web.Response:
+        if request.can_read_body:
+            await request.json()
+        return web.json_response(TASK | {"status": "pending"})
+
+    app = web.Application()
+    app.router.add_post("/v1/agents/demo/invoke", invoke)
+    app.router.add_post("/v1/agents/demo/invoke/stream", stream)
+    app.router.add_post("/v1/agents/demo/invoke/async", pending)
+    app.router.add_get("/v1/tasks/{id}", pending)
+    return app
+
+
+async def rate(call: Callable[[], Awaitable[object]], seconds: float) -> tuple[float, float]:
+    """Calls a second with fifty in flight, and microseconds of this process's CPU for each."""
+    done = 0
+    until = time.perf_counter() + seconds
+
+    async def again() -> None:
+        nonlocal done
+        while time.perf_counter() < until:
+            await call()
+            done += 1
+
+    await call()
+    started, cpu = time.perf_counter(), time.process_time()
+    await asyncio.gather(*(again() for _ in range(IN_FLIGHT)))
+    return done / (time.perf_counter() - started), (time.process_time() - cpu) / done * 1e6
+
+
+def backend(http: httpx2.AsyncClient, address: str, mode: Mode) -> Backend:
+    return Backend(
+        http, base_url=address, api_key="key-1", agent_id="demo", mode=mode, poll_every=timedelta(seconds=600)
+    )
+
+
+async def finished(agent: Backend, prompt: str = "hello") -> None:
+    task = await agent.invoke(InvokeRequest(prompt=prompt))
+    async for _ in task.aevents():
+        pass
+
+
+async def compare_calls(session: aiohttp.ClientSession, http: httpx2.AsyncClient, address: str, seconds: float) -> None:
+    body = {"input": {"text": "hello", "files": []}, "source": "sdk"}
+
+    async def bare() -> None:
+        async with session.post(f"{address}/v1/agents/demo/invoke", json=body) as response:
+            json.loads(await response.read())
+
+    async def bare_stream() -> None:
+        async with session.post(f"{address}/v1/agents/demo/invoke/stream", json=body) as response:
+            async for raw in response.content:
+                if raw.startswith(b"data:"):
+                    json.loads(raw[6:])
+
+    kinds: list[tuple[str, Callable[[], Awaitable[None]], Mode]] = [
+        ("sync", bare, "sync"),
+        ("stream of one chunk", bare_stream, "stream"),
+    ]
+    for kind, bare_call, mode in kinds:
+        ours = backend(http, address, mode)
+        _, plain_cost = await rate(bare_call, seconds)
+        calls, cost = await rate(lambda ours=ours: finished(ours), seconds)  # type: ignore[misc]  # mypy cannot type the default
+        show(f"µs of CPU per call, {kind} ({calls:.0f}/s)", plain_cost, cost, "client", less_is_better=True)
+
+
+async def compare_chunks(session: aiohttp.ClientSession, http: httpx2.AsyncClient, address: str) -> None:
+    body = {"input": {"text": "long"}}
+    started = time.process_time()
+    async with session.post(f"{address}/v1/agents/demo/invoke/stream", json=body) as response:
+        async for raw in response.content:
+            if raw.startswith(b"data:"):
+                json.loads(raw[6:])
+    plain = time.process_time() - started
+    started = time.process_time()
+    await finished(backend(http, address, "stream"), "long")
+    show("chunks per second of CPU", CHUNKS / plain, CHUNKS / (time.process_time() - started), "client")
+
+
+async def compare_parsers() -> None:
+    """httpx2's EventSource and ours, over the same bytes in pieces as a socket gives them."""
+    content = line("chunk", FRAGMENT) * CHUNKS * 5
+    pieces = [content[start : start + 65536] for start in range(0, len(content), 65536)]
+
+    async def body() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+
+    response = httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=body())
+    response.request = httpx2.Request("GET", "http://x")
+    started = time.process_time()
+    async for _ in httpx2.EventSource(response):
+        pass
+    theirs = time.process_time() - started
+    started = time.process_time()
+    async for _ in read_events(body()):
+        pass
+    ours = time.process_time() - started
+    show("events per second of CPU, EventSource and ours", CHUNKS * 5 / theirs, CHUNKS * 5 / ours, "parser")
+
+
+async def memory(http: httpx2.AsyncClient, address: str, mode: Mode) -> None:
+    """Kilobytes per task that waits."""
+
+    async def wait() -> None:
+        await finished(backend(http, address, mode), "wait")
+
+    gc.collect()
+    before = resident()
+    waiting = [asyncio.create_task(wait()) for _ in range(WAITING)]
+    await asyncio.sleep(3)
+    print(f"{f'KiB per waiting task, {mode}':55} {(resident() - before) / WAITING / 1024:10.1f}")
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def compare_servers(session: aiohttp.ClientSession, bare: str, embedded: str, seconds: float) -> None:
+    async def call(address: str, kind: str) -> None:
+        url, headers = f"{address}/v1/agents/demo/invoke{kind}", {"x-api-key": "key-1"}
+        async with session.post(url, json={"input": {"text": "hello"}}, headers=headers) as response:
+            assert response.status == 200, await response.text()
+            await response.read()
+
+    for kind in ("", "/stream"):
+        plain, _ = await rate(lambda kind=kind: call(bare, kind), seconds)  # type: ignore[misc]  # mypy cannot type the default
+        ours, _ = await rate(lambda kind=kind: call(embedded, kind), seconds)  # type: ignore[misc]  # likewise
+        show(f"tasks/s{kind and ', stream'}", plain, ours, "server")
+
+
+def resident() -> int:
+    with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123 - not a file
+        return int(statm.read().split()[1]) * resource.getpagesize()
+
+
+def show(what: str, plain: float, ours: float, side: str, *, less_is_better: bool = False) -> None:
+    overhead = ours / plain if less_is_better else plain / ours
+    print(f"{f'{side}: {what}':55} {plain:10.0f} {ours:10.0f}   {overhead:5.2f}x")
+
+
+@contextmanager
+def process(*arguments: str) -> Iterator[str]:
+    with subprocess.Popen([sys.executable, "-m", *arguments], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            yield server.stdout.readline().strip()
+        finally:
+            server.terminate()
+
+
+async def main(seconds: float) -> None:
+    print(f"{'':55} {'bare':>10} {'ours':>10}   overhead")
+    connector = aiohttp.TCPConnector(limit=0)
+    with tempfile.TemporaryDirectory() as folder, process("tests.bench.agent", "--serve") as bare:
+        embedded = AgentProcess(Path(folder) / "agent.db")
+        async with aiohttp.ClientSession(connector=connector) as session, open_client() as http:
+            await compare_calls(session, http, bare, seconds)
+            await compare_chunks(session, http, bare)
+            await compare_parsers()
+            await memory(http, bare, "poll")
+            await memory(http, bare, "stream")
+            await embedded.start()
+            await compare_servers(session, bare, embedded.address, seconds)
+            await embedded.terminate()
+
+
+async def serve() -> None:
+    runner = web.AppRunner(bare_app(), access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024)
+    await site.start()
+    print(f"http://127.0.0.1:{runner.addresses[0][1]}", flush=True)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    cli = argparse.ArgumentParser()
+    cli.add_argument("--seconds", type=float, default=2.0)
+    cli.add_argument("--serve", action="store_true")
+    options = cli.parse_args()
+    asyncio.run(serve() if options.serve else main(options.seconds))
