@@ -1,7 +1,7 @@
 """Letting go of conversations: closed when nothing is left to do, set aside when all of it is far off."""
 
 from collections.abc import Collection
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import BigInteger, bindparam, case, func, literal, select, type_coerce, update
 
@@ -13,7 +13,7 @@ NEAR = timedelta(seconds=60)
 
 _LIVE_TURN = ("queued", "running", "paused")
 _LIVE_DELIVERY = ("pending", "sending", "unknown")
-_AT_ONCE = literal(datetime(1970, 1, 1, tzinfo=UTC), Instant())  # nothing that is due is older
+_AT_ONCE = literal(0)
 
 _turn_at = (
     select(
@@ -50,10 +50,12 @@ def settle(tx: Tx, conversation_ids: Collection[str]) -> None:
     """
     if not conversation_ids:
         return
+    near = Instant().process_bind_param(tx.now + NEAR, tx.connection.dialect) or 0
     letting_go = []
     for row in tx.connection.execute(_HORIZON, {"ids": list(conversation_ids)}):
         due = [at for at in (row.turn_at, row.delivery_at) if at is not None]
-        if not due or min(due) > tx.now + NEAR:
-            letting_go.append({"at": row.id, "still_open": bool(due), "due": min(due, default=None)})
+        if not due or min(due) > near:
+            wake_at = Instant().process_result_value(min(due, default=None), tx.connection.dialect)
+            letting_go.append({"at": row.id, "still_open": bool(due), "due": wake_at})
     if letting_go:
         tx.connection.execute(_LET_GO, letting_go)
