@@ -97,7 +97,11 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         migrate(engine)
         engine.dispose()
         return url
-    admin: str = request.getfixturevalue("postgres")
+    return fresh_database(request.getfixturevalue("postgres"))
+
+
+def fresh_database(admin: str) -> str:
+    """A new PostgreSQL database with our schema, on the server of the fixture `postgres`."""
     name = next(_names)
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE template_bridge")
