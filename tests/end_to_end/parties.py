@@ -136,6 +136,24 @@ class Callback:
         return data
 
 
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """One HTTP request, as it came in."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+async def read_request(reader: asyncio.StreamReader) -> Arrived:
+    """The next request of a connection. Raises IncompleteReadError at its end."""
+    first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    method, path, _ = first.split(" ", 2)
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
+    return Arrived(method, path, headers, await reader.readexactly(int(headers.get("content-length", "0"))))
+
+
 @dataclass
 class Sink:
     """A receiver of callbacks: 204, or what it is told to answer; while `held`, it takes them in and says nothing."""
@@ -160,13 +178,9 @@ class Sink:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")[1:]
-                headers = {
-                    name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head if line)
-                }
-                body = await reader.readexactly(int(headers.get("content-length", "0")))
+                arrived = await read_request(reader)
                 async with self._arrived:
-                    self.received.append(Callback(headers=headers, body=body))
+                    self.received.append(Callback(headers=arrived.headers, body=arrived.body))
                     self._arrived.notify_all()
                 if self.held:
                     await reader.read()

@@ -32,13 +32,12 @@ async def _tried(opened: Opened, times: int) -> DeliveryView:
             await asyncio.sleep(0.005)
 
 
-async def _until_tried(opened: Opened, clock: FakeClock, sink: Sink, *, times: int) -> None:
+async def _until_called(clock: FakeClock, sink: Sink, *, times: int) -> None:
     """Let the seconds pass, one by one, until so many callbacks have come."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while len(sink.received) < times:
             await clock.advance(SECOND)
             await asyncio.sleep(0.005)
-    await _tried(opened, times)
 
 
 async def test_failures_are_repeated_by_the_schedule_until_it_ends(
@@ -55,7 +54,7 @@ async def test_failures_are_repeated_by_the_schedule_until_it_ends(
         assert planned * 0.99 <= wait <= planned * 1.1 + 1
         await clock.advance(delivery.not_before - clock.now() - SECOND)
         assert len(sink.received) == number
-        await _until_tried(opened, clock, sink, times=number + 1)
+        await _until_called(clock, sink, times=number + 1)
     last = await _tried(opened, len(STANDARD_WEBHOOKS))
     assert (last.state, last.not_before) == ("dead", None)
     assert len({callback.id for callback in sink.received}) == 1
@@ -73,7 +72,7 @@ async def test_a_callback_that_gets_through_at_last_ends_the_tries(
     await post(opened.http, request("hello", at=clock.now()))
     await sink.callbacks(1)
     await _tried(opened, 1)
-    await _until_tried(opened, clock, sink, times=3)
+    await _until_called(clock, sink, times=3)
     assert (await _tried(opened, 3)).state == "sent"
     assert (await opened.settled()).answered == 1
 
@@ -84,12 +83,13 @@ async def test_the_receivers_own_wish_is_waited_for(opened: Opened, clock: FakeC
     await post(opened.http, request("hello", at=clock.now()))
     await sink.callbacks(1)
     delivery = await _tried(opened, 1)
-    assert delivery.not_before == clock.now() + timedelta(seconds=120)
-    await _until_tried(opened, clock, sink, times=2)
+    assert delivery.not_before is not None
+    assert abs(delivery.not_before - clock.now() - timedelta(seconds=120)) < SECOND  # PostgreSQL's clock is its own
+    await _until_called(clock, sink, times=2)
     assert sink.received[1].signed_at - sink.received[0].signed_at >= timedelta(seconds=120)
 
 
-@pytest.mark.parametrize("status", [410, 400, 401, 404, 301])
+@pytest.mark.parametrize("status", [410, 404, 301])
 async def test_a_final_no_stops_the_tries(opened: Opened, clock: FakeClock, sink: Sink, status: int) -> None:
     sink.answers.append((status, {"location": "http://127.0.0.1:9/elsewhere"}))
     await post(opened.http, request("hello", at=clock.now()))
@@ -113,16 +113,9 @@ async def test_a_callback_that_waits_for_hours_does_not_hold_up_the_conversation
     await post(opened.http, request("second", at=clock.now(), conversation="order-7"))
     assert (await sink.callbacks(2))[1].data["result"] == "You said: second"
     await clock.advance(timedelta(hours=2))
-    await _until_tried_thrice(clock, sink)
+    await _until_called(clock, sink, times=3)
     assert sink.received[2].id == sink.received[0].id
     assert (await opened.settled()).answered == 2
-
-
-async def _until_tried_thrice(clock: FakeClock, sink: Sink) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while len(sink.received) < 3:
-            await clock.advance(SECOND)
-            await asyncio.sleep(0.005)
 
 
 async def test_a_short_wait_keeps_the_order_of_a_conversation(opened: Opened, clock: FakeClock, sink: Sink) -> None:
@@ -131,6 +124,6 @@ async def test_a_short_wait_keeps_the_order_of_a_conversation(opened: Opened, cl
         await post(opened.http, request(text, at=clock.now(), conversation="order-7"))
     await sink.callbacks(1)
     await opened.books(lambda books: books.in_flight == 2)
-    await _until_tried_thrice(clock, sink)
+    await _until_called(clock, sink, times=3)
     results = [callback.data["result"] for callback in sink.received]
     assert results == ["You said: first", "You said: first", "You said: second"]

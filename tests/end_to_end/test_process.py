@@ -1,0 +1,140 @@
+"""The real command in a process of its own: over the wire, with a full disk, told to stop."""
+
+import asyncio
+import resource
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.end_to_end.parties import Sink, post, request, signed, write_config
+from tests.end_to_end.serving import Served, free_port, run_command, serving
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def config(tmp_path: Path, sink: Sink, port: int) -> Path:
+    return write_config(tmp_path, database_url=f"sqlite:///{tmp_path}/bridge.db", callback=sink.url, port=port)
+
+
+@pytest.fixture
+async def served(config: Path, port: int) -> AsyncIterator[Served]:
+    async with serving(config, port) as one:
+        yield one
+
+
+async def test_a_whole_turn_over_the_wire(served: Served, config: Path, sink: Sink) -> None:
+    accepted = await post(served.http, request("hello"))
+    assert accepted.status_code == 202
+    (callback,) = await sink.callbacks(1)
+    assert callback.opened()["result"] == "You said: hello"
+    await served.settled()
+    view = (await served.http.get(accepted.json()["status_url"])).json()
+    assert view["state"] == "answered"
+    code, books = await run_command("ledger", "--json", "--config", str(config))
+    assert (code, books["accepted"], books["answered"], books["balanced"]) == (0, 1, 1, True)
+
+
+async def test_a_chunked_body_over_the_limit_is_refused_over_the_wire(served: Served) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(40):
+            yield bytes(65_536)
+
+    with_status: list[int] = []
+    with suppress(httpx2.TransportError):  # the server may close the connection while the rest is still on its way
+        with_status.append((await served.http.post("/in/orders", content=chunks())).status_code)
+    assert with_status in ([413], [])
+    assert (await post(served.http, request("hello"))).status_code == 202
+
+
+async def test_what_is_no_http_at_all_is_answered_and_forgotten(served: Served, port: int) -> None:
+    for nonsense in (
+        b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"POST /in/orders HTTP/1.1\r\ncontent-length: -1\r\n\r\n",
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(nonsense)
+        answer = await asyncio.wait_for(reader.read(), 30)
+        assert b" 500 " not in answer.split(b"\r\n")[0]
+        writer.close()
+    assert (await post(served.http, request("hello"))).status_code == 202
+
+
+async def test_half_a_request_starts_nothing(served: Served, port: int) -> None:
+    sent = request("hello")
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    head = "".join(f"{name}: {value}\r\n" for name, value in sent.headers.items())
+    writer.write(f"POST /in/orders HTTP/1.1\r\nhost: x\r\n{head}content-length: {len(sent.body)}\r\n\r\n".encode())
+    writer.write(sent.body[:-1])
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+    assert (await post(served.http, request("another"))).status_code == 202
+    books = await served.settled()
+    assert books["accepted"] == 1
+
+
+async def test_a_full_disk_is_told_and_stores_nothing_half(served: Served, sink: Sink) -> None:
+    assert (await post(served.http, request("before"))).status_code == 202
+    await sink.callbacks(1)
+    await served.settled()
+    filled = [request(f"while full {number}", conversation=f"c{number}") for number in range(5)]
+    _, hard = resource.prlimit(served.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(served.process.pid, resource.RLIMIT_FSIZE, (1024, hard))  # no file grows beyond one KiB
+    for sent in filled:
+        refused = await post(served.http, sent)
+        assert refused.status_code == 503, refused.text
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert int(refused.headers["retry-after"]) > 0
+    assert (await served.ledger())["accepted"] == 1
+    resource.prlimit(served.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+    for sent in filled:
+        assert (await post(served.http, sent)).status_code == 202
+    await sink.callbacks(6)
+    books = await served.settled()
+    assert (books["accepted"], books["answered"], books["balanced"]) == (6, 6, True)
+    assert len(sink.received) == 6
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_told_to_stop_it_lets_go_of_running_turns_within_ten_seconds(
+    served: Served, config: Path, sink: Sink, number: signal.Signals
+) -> None:
+    for text in ("sleep 30", "after it"):
+        assert (await post(served.http, request(text, conversation="order-7"))).status_code == 202
+    await served.books(lambda books: books["in_flight"] == 2)
+    begun = time.monotonic()
+    served.send_signal(number)
+    assert await asyncio.wait_for(served.process.wait(), 10) == 0, served.log.read_text()
+    assert time.monotonic() - begun < 10
+    code, books = await run_command("ledger", "--json", "--config", str(config))
+    assert (code, books["accepted"], books["in_flight"], books["balanced"]) == (0, 2, 2, True)
+    assert sink.received == []
+
+
+async def test_an_open_idle_connection_does_not_hold_up_the_stop(served: Served, port: int) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST /in/orders HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n12345")
+    await writer.drain()
+    served.send_signal(signal.SIGTERM)
+    assert await asyncio.wait_for(served.process.wait(), 10) == 0, served.log.read_text()
+    writer.close()
+
+
+async def test_a_second_process_on_the_same_file_says_so_and_leaves(served: Served, tmp_path: Path, sink: Sink) -> None:
+    config = write_config(
+        tmp_path, database_url=f"sqlite:///{tmp_path}/bridge.db", callback=sink.url, port=free_port(), name="second"
+    )
+    with pytest.raises(AssertionError, match="in use by another process"):
+        async with serving(config, 1):
+            raise RuntimeError("two processes serve one file")
+    assert (await post(served.http, signed(b'{"text": "hello"}'))).status_code == 202
