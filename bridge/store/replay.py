@@ -217,6 +217,14 @@ _AGAIN = (
     update(turns)
     .where(turns.c.id == bindparam("at"))
     # A turn's age counts from when it was put in line, so that one that died of old age may go on.
-    .values(state="queued", seq=bindparam("to_seq"), created_at=bindparam("now"), attempt=0, restart=False, **_FRESH)
+    .values(
+        state="queued",
+        seq=bindparam("to_seq"),
+        created_at=bindparam("now"),
+        attempt=0,
+        notices=0,
+        restart=False,
+        **_FRESH,
+    )
 )
 _DONE = update(turns).where(turns.c.id == bindparam("at")).values(state="answered")

@@ -167,6 +167,7 @@ def _count(number: int, one: str, many: str) -> str:
 _words = (deliveries.c.turn_id == bindparam("turn"), deliveries.c.copy == 0, deliveries.c.kind.in_(_TOLD))
 _ON_THE_WIRE = select(deliveries.c.id).where(
     deliveries.c.turn_id == bindparam("turn"),
+    deliveries.c.kind != "progress",
     (deliveries.c.state == "sending") | (deliveries.c.marker.is_not(None) & deliveries.c.finished_at.is_(None)),
 )
 _IN_STATE = select(deliveries.c.id).where(*_words, deliveries.c.state == bindparam("state")).order_by(deliveries.c.part)
@@ -177,9 +178,10 @@ _LAST_WORDS = (
     .where(*_words)
     .order_by(case({kind: number for number, kind in enumerate(_TOLD)}, value=deliveries.c.kind), deliveries.c.part)
 )
+# A view that is still open belongs to nobody once nothing of its turn is sent any more.
 _SILENCE = (
     update(deliveries)
-    .where(deliveries.c.turn_id == bindparam("turn"), deliveries.c.state.in_(("pending", "unknown")))
+    .where(deliveries.c.turn_id == bindparam("turn"), deliveries.c.state.in_(("pending", "unknown", "sending")))
     .values(state="withdrawn", finished_at=bindparam("now"))
 )
 _NOT_OWED = (

@@ -5,11 +5,11 @@ import pytest
 from bridge.errors import Conflict, Missing
 from bridge.model import DeliveryState, Lease, TurnState
 from bridge.operations import Operations
-from bridge.store import reader, tables, turns
+from bridge.store import deliveries, reader, tables, turns
 from bridge.store.database import Store
 from bridge.store.ledger import ledger
 from bridge.store.replay import WAYS, How
-from tests.store.journeys import dead_message, deliver, end, rows_of, say, take
+from tests.store.journeys import dead_message, deliver, due, end, rows_of, say, take
 
 
 class Woken(list[Lease]):
@@ -156,9 +156,7 @@ async def test_what_is_still_going_on_is_not_replayed(store: Store, how: How) ->
     with pytest.raises(Conflict, match="running"):
         await operations(store).replay(message_id, how)
     await end(store, turn, TurnState.ANSWERED)
-    from bridge.store import deliveries  # noqa: PLC0415 - only here
-
-    await store.write(deliveries.BEGIN, turn.lease)
+    await store.write(deliveries.BEGIN, due(turn.lease))
     with pytest.raises(Conflict, match="being sent right now"):
         await operations(store).replay(message_id, how)
 
