@@ -12,6 +12,7 @@ from bridge.clock import Clock, SystemClock
 from bridge.errors import StoreUnavailable
 from bridge.inbox import Inbox
 from bridge.model import Lease
+from bridge.operations import Operations
 from bridge.outbox import Outbox
 from bridge.patience import Patience
 from bridge.settings import Settings
@@ -19,10 +20,12 @@ from bridge.store.database import Store
 from bridge.store.migrations import migrate
 from bridge.sweeper import Sweeper
 from bridge.turns import Turns
+from bridge.web.access import Access
 from bridge.web.incoming import Incoming
 from bridge.web.reading import Reading
 from bridge.web.routes import create_asgi
-from bridge.world import World
+from bridge.web.writing import Writing
+from bridge.world import World, agents_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +67,14 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
 
         inbox = Inbox(store, world.sealer, wake=turns.lanes.wake, stop=turns.stop)
         sweeper = Sweeper(store, clock, wake)
+        access = Access(world.tokens, world.admin_token)
+        operations = Operations(store, agents=agents_of(settings), wake=wake)
         asgi = create_asgi(
             Incoming(inbox, world.entrances, clock, world.status_url),
-            Reading(store, world.tokens, world.admin_token),
+            [
+                *Reading(store, access, stuck=limits.stuck).routes(),
+                *Writing(operations, access).routes(),
+            ],
             store.is_available,
         )
         beating = asyncio.create_task(sweeper.run(), name="sweeper")

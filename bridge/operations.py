@@ -1,6 +1,8 @@
 """What an operator may do to what is stored: replay, retry. Each waits for its commit, then wakes what it set going."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from bridge.model import Lease
 from bridge.store import replay, reposting
@@ -55,3 +57,10 @@ class Operations:
     def _rouse(self, lease: Lease | None) -> None:
         if lease is not None and self._wake is not None:
             self._wake(lease)
+
+
+def report(done: object) -> dict[str, Any]:
+    """What was done, under its public names; whom it wakes is nobody's business."""
+    assert dataclasses.is_dataclass(done), "every operation answers with a value of its own"
+    fields = (field.name for field in dataclasses.fields(done))
+    return {name: getattr(done, name) for name in fields if name != "wake"}

@@ -28,7 +28,7 @@ class Access:
         """For the operator."""
 
         async def guarded(request: Request) -> Response:
-            return await endpoint(request) if self._is_admin(request) else _unauthorized()
+            return await _checked(endpoint, request) if self._is_admin(request) else _unauthorized()
 
         return guarded
 
@@ -38,9 +38,9 @@ class Access:
         async def guarded(request: Request) -> Response:
             token = request.query_params.get("token", "")
             if self._is_admin(request):
-                return await endpoint(request)
+                return await _checked(endpoint, request)
             if token and self._tokens.verify(request.path_params["id"], token, purpose=STATUS):
-                return await endpoint(request)
+                return await _checked(endpoint, request)
             return _unauthorized()
 
         return guarded
@@ -48,6 +48,13 @@ class Access:
     def _is_admin(self, request: Request) -> bool:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         return hmac.compare_digest(token.encode(), self._admin_token) and scheme.lower() == "bearer"
+
+
+async def _checked(endpoint: Endpoint, request: Request) -> Response:
+    """No id and no name contains NUL, which PostgreSQL cannot even compare with."""
+    if any("\0" in str(value) for value in (*request.path_params.values(), *request.query_params.values())):
+        return problem(HTTPStatus.BAD_REQUEST, "The address contains a NUL character.")
+    return await endpoint(request)
 
 
 def _unauthorized() -> Response:

@@ -12,11 +12,10 @@ from starlette.routing import BaseRoute, Route
 from bridge.errors import StoreUnavailable
 from bridge.web.incoming import Incoming
 from bridge.web.problem import on_store_unavailable, problem
-from bridge.web.reading import Reading
 
 
-def create_asgi(incoming: Incoming, reading: Reading, ready: Callable[[], Awaitable[bool]]) -> Starlette:
-    """The whole HTTP side."""
+def create_asgi(incoming: Incoming, v1: Sequence[BaseRoute], ready: Callable[[], Awaitable[bool]]) -> Starlette:
+    """The whole HTTP side; `v1` is what operators and senders are told."""
 
     async def readyz(_: Request) -> Response:
         if await ready():
@@ -25,7 +24,7 @@ def create_asgi(incoming: Incoming, reading: Reading, ready: Callable[[], Awaita
 
     routes: Sequence[BaseRoute] = [
         Route("/in/{source}", incoming),
-        *reading.routes(),
+        *v1,
         Route("/healthz", _healthz),
         Route("/readyz", readyz),
     ]
