@@ -53,7 +53,7 @@ def deliveries_retry(
     if not delivery_ids:
         found = read(config, reader.delivery_list, source=source, state=state, since=since, limit=limit)
         delivery_ids = [view.delivery_id for view in reversed(found)]
-    fulfil(config, [_wish(each, dry_run=dry_run) for each in delivery_ids], noun="DELIVERY", as_json=as_json)
+    fulfil(config, [_wish(each, dry_run=dry_run) for each in delivery_ids], noun="delivery", as_json=as_json)
 
 
 def _wish(delivery_id: str, *, dry_run: bool) -> Wish:

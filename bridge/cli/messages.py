@@ -86,7 +86,7 @@ def messages_replay(
     if bool(message_ids) == (state is not None):
         raise typer.BadParameter("Give ids, or choose the messages by --state (with --source, --since, --limit).")
     chosen = message_ids or _chosen(config, source=source, state=state, since=since, limit=limit)
-    fulfil(config, [_wish(message_id, way, dry_run=dry_run) for message_id in chosen], noun="MESSAGE", as_json=as_json)
+    fulfil(config, [_wish(message_id, way, dry_run=dry_run) for message_id in chosen], noun="message", as_json=as_json)
 
 
 def _chosen(config: Config, *, source: SourceName, state: State, since: Since, limit: int) -> list[str]:

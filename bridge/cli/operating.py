@@ -52,11 +52,15 @@ def fulfil(config: Path | None, wishes: Sequence[Wish], *, noun: str, as_json: b
     """Do all that can be done and print what became of each. Exits 1 if any was refused."""
     outcomes = asyncio.run(_fulfil(settings_from(config), wishes))
     if as_json:
-        console.print_json([one.done or {noun.lower() + "_id": one.id, "refused": one.refusal} for one in outcomes])
+        console.print_json([one.done or {f"{noun}_id": one.id, "refused": one.refusal} for one in outcomes])
     else:
-        console.print_table(
-            [(one.id, one.done["does"] if one.done else f"refused: {one.refusal}") for one in outcomes], noun, "WHAT"
-        )
+        for one in outcomes:
+            if one.done:
+                console.print_line(f"{one.id}: {one.done['does']}")
+            else:
+                console.print_error(f"{one.id}: refused. {one.refusal}")
+        if not outcomes:
+            console.print_line("(none)")
     if any(one.refusal for one in outcomes):
         sys.exit(FAILED)
 
