@@ -15,6 +15,7 @@ from bridge.connections import Connection
 from bridge.errors import StoreUnavailable
 from bridge.inbox import Inbox
 from bridge.model import Lease
+from bridge.operations import Operations
 from bridge.outbox import Outbox
 from bridge.patience import Patience
 from bridge.reading import Readings
@@ -23,10 +24,12 @@ from bridge.store.database import Store
 from bridge.store.migrations import migrate
 from bridge.sweeper import Sweeper
 from bridge.turns import Turns
+from bridge.web.access import Access
 from bridge.web.incoming import Incoming
 from bridge.web.reading import Reading
 from bridge.web.routes import create_asgi
-from bridge.world import World
+from bridge.web.writing import Writing
+from bridge.world import World, agents_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,13 +78,19 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             if isinstance(adapter, Connects)
         ]
         sweeper = Sweeper(store, clock, wake)
+        access = Access(world.tokens, world.admin_token)
+        operations = Operations(store, agents=agents_of(settings), wake=wake)
         asgi = create_asgi(
             Incoming(inbox, entrances, clock, world.status_url),
-            Reading(store, world.tokens, world.admin_token),
+            [
+                *Reading(store, access, stuck=limits.stuck).routes(),
+                *Writing(operations, access).routes(),
+            ],
             store.is_available,
             pages={name: a.routes() for name, a in world.adapters.items() if isinstance(a, Serves)},
         )
-        loops = [asyncio.create_task(loop) for loop in (sweeper.run(), reading.run(), *(c.run() for c in connections))]
+        running_on = (sweeper.run(), reading.run(), turns.watch(), *(connection.run() for connection in connections))
+        loops = [asyncio.create_task(loop) for loop in running_on]
         try:
             yield Bridge(store=store, asgi=asgi)
         finally:

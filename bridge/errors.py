@@ -19,6 +19,8 @@ BridgeError
     Replaced              the lease is another node's: stop silently
     Denied                the egress policy refuses this address; nothing was sent
     Unsealable            what is stored encrypted cannot be read: another key, or changed bytes
+    Missing               what an operator names is not there
+    Conflict              what an operator asks for does not fit the state things are in
     ConfigError           every problem of a configuration, each with its path
 """
 
@@ -139,6 +141,14 @@ class Denied(BridgeError):
 
 class Unsealable(BridgeError):
     """Something stored encrypted cannot be read. Only an operator can help, with the right key."""
+
+
+class Missing(BridgeError):
+    """There is nothing by the name an operator gave."""
+
+
+class Conflict(BridgeError):
+    """What an operator asks for does not fit the state things are in. The text says why; nothing was changed."""
 
 
 class ConfigError(BridgeError):

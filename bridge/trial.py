@@ -40,10 +40,15 @@ def signed_request(
 
 def address(settings: Settings, envelope: Envelope) -> str:
     """Where this machine reaches the source: the port it listens on, not its public address."""
+    query = f"?{envelope.query}" if envelope.query else ""
+    return f"{local_url(settings)}{envelope.path}{query}"
+
+
+def local_url(settings: Settings) -> str:
+    """Where this machine reaches the server, without a path."""
     host, port = settings.bridge.listen
     here = "127.0.0.1" if host in {"0.0.0.0", "::", ""} else host  # noqa: S104 - compared, not bound
-    query = f"?{envelope.query}" if envelope.query else ""
-    return f"http://{here}:{port}{envelope.path}{query}"
+    return f"http://[{here}]:{port}" if ":" in here else f"http://{here}:{port}"
 
 
 def curl(settings: Settings, envelope: Envelope) -> str:

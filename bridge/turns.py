@@ -13,7 +13,7 @@ from bridge.agent.asking import request_for
 from bridge.agent.task import Task
 from bridge.calls import Agent, Call, Stopped
 from bridge.clock import Clock
-from bridge.errors import AgentError, Busy, Refused, Unreachable
+from bridge.errors import AgentError, Busy, Refused, StoreUnavailable, Unreachable
 from bridge.lanes import AGAIN, Lanes
 from bridge.model import DeliveryState, FileRef, InboundMessage, Lease, OutboundMessage, Turn, TurnState
 from bridge.patience import Patience
@@ -28,6 +28,7 @@ log = structlog.get_logger()
 
 BUSY_AGAIN = timedelta(seconds=1)
 ENRICH_SECONDS = 10
+WATCH_SECONDS = 1.0
 CONCURRENCY = 1000
 
 
@@ -47,6 +48,7 @@ class Turns:
         concurrency: int = CONCURRENCY,
     ) -> None:
         self._store = store
+        self._clock = clock
         self._agents = agents
         self._adapters = adapters
         self._patience = patience
@@ -60,6 +62,16 @@ class Turns:
         """A person wants the running turn of this conversation stopped; its row says what then."""
         if (call := self._calls.get(conversation_id)) is not None:
             call.interrupt()
+
+    async def watch(self) -> None:
+        """Until cancelled, stop what a person wanted stopped through another node."""
+        while True:
+            try:
+                for conversation_id in await self._store.read(halts.stops_of, self._store.node):
+                    self.stop(conversation_id)
+            except StoreUnavailable as error:
+                log.warning("watch_missed", error=str(error))
+            await self._clock.sleep(WATCH_SECONDS)
 
     async def step(self, lease: Lease) -> timedelta | datetime | None:
         """Run the head of a conversation to its end, or put it off."""

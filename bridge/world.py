@@ -32,7 +32,7 @@ from bridge.store.database import Store
 from bridge.store.files import StoredFileRows
 from bridge.store.vault import StoredVault
 from bridge.tokens import Tokens
-from bridge.web.reading import STATUS
+from bridge.web.access import STATUS
 
 FILE_LINK: Final = timedelta(days=7)
 MAX_BODY: Final = 1 << 20
@@ -61,6 +61,11 @@ def public_url(settings: Settings, source: Source | None = None) -> str:
     if source is None:
         return base
     return source.common.public_url or f"{base}/in/{source.name}"
+
+
+def agents_of(settings: Settings) -> dict[str, str]:
+    """The agent each source asks."""
+    return {name: source.common.agent for name, source in settings.sources.items()}
 
 
 def warnings(settings: Settings) -> list[str]:

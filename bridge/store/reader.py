@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, select
 
 from bridge.store.bodies import load_inbound
+from bridge.store.ledger import VERDICTS, in_verdict
 from bridge.store.tables import conversations, deliveries, messages, turns
 
 PAGE = 100
@@ -102,18 +103,23 @@ def message_list(
     source: str | None = None,
     conversation_id: str | None = None,
     state: str | None = None,
+    since: datetime | None = None,
     limit: int = PAGE,
 ) -> Sequence[MessageView]:
-    """The newest messages, newest first, without their deliveries."""
+    """The newest messages, newest first, without their deliveries.
+
+    `state` is that of the ledger (`answered`, `dead`, …: what of a message counts is also what became of
+    its answer), or `queued`, `running`, `paused` of the turn.
+    """
     query = _MESSAGES.order_by(messages.c.received_at.desc(), messages.c.id.desc()).limit(limit)
     if source is not None:
         query = query.where(messages.c.source == source)
     if conversation_id is not None:
         query = query.where(messages.c.conversation_id == conversation_id)
-    if state in {"declined", "parked"}:
-        query = query.where(messages.c.admission.startswith(f"{state}:"))
-    elif state is not None:
-        query = query.where(turns.c.state == state)
+    if since is not None:
+        query = query.where(messages.c.received_at >= since)
+    if state is not None:
+        query = query.where(in_verdict(state) if state in VERDICTS else turns.c.state == state)
     return [_message(row) for row in connection.execute(query)]
 
 
@@ -127,7 +133,13 @@ def message(connection: Connection, message_id: str) -> MessageView | None:
 
 
 def delivery_list(
-    connection: Connection, *, turn_id: str | None = None, state: str | None = None, limit: int = PAGE
+    connection: Connection,
+    *,
+    turn_id: str | None = None,
+    state: str | None = None,
+    source: str | None = None,
+    since: datetime | None = None,
+    limit: int = PAGE,
 ) -> Sequence[DeliveryView]:
     """Deliveries: those of a turn in their order, else the newest first."""
     query: Select[Any] = select(deliveries).limit(limit)
@@ -137,6 +149,10 @@ def delivery_list(
         query = query.order_by(deliveries.c.created_at.desc(), deliveries.c.id.desc())
     if state is not None:
         query = query.where(deliveries.c.state == state)
+    if source is not None:
+        query = query.where(deliveries.c.source == source)
+    if since is not None:
+        query = query.where(deliveries.c.created_at >= since)
     rows = connection.execute(query).all()
     said = _message_ids(connection, [row.turn_id for row in rows])
     return [_delivery(row, said.get(row.turn_id, ())) for row in rows]

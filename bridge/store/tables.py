@@ -106,6 +106,7 @@ conversations = Table(
     Column("epoch", Integer, nullable=False),  # grows with every change of owner
     Column("open", Boolean, nullable=False),  # something is left to do
     Column("wake_at", Instant),  # when, where nobody owns it meanwhile
+    Column("nudged", Boolean, nullable=False, server_default=text("false")),  # another node left its owner work here
     Column("muted", Boolean, nullable=False, server_default=text("false")),
     Column("created_at", Instant, nullable=False),
     Column("last_at", Instant, nullable=False),
@@ -113,6 +114,7 @@ conversations = Table(
     CheckConstraint("owner IS NULL OR open", name="owned_is_open"),
     _partial("ix_conversations_owner", "owner", where="open"),
     _partial("ix_conversations_wake_at", "wake_at", where="open AND owner IS NULL"),
+    _partial("ix_conversations_nudged", "owner", where="nudged"),
     _partial("ix_conversations_task_id", "source", "task_id", where="task_id IS NOT NULL"),
 )
 
@@ -155,6 +157,7 @@ turns = Table(
     Column("conversation_id", String, nullable=False),
     Column("seq", Integer, nullable=False),
     Column("state", String, nullable=False),
+    Column("replay_of", String),  # the turn whose messages it took over, by an operator's wish
     Column("agent", String, nullable=False),
     Column("idempotency_key", String, nullable=False),
     Column("task_id", String),
@@ -194,6 +197,7 @@ deliveries = Table(
     Column("source", String, nullable=False),
     Column("kind", String, nullable=False),
     Column("part", Integer, nullable=False),
+    Column("copy", Integer, nullable=False, server_default=text("0")),  # 0: counts; more: set aside by a replay
     Column("seq", Integer, nullable=False),  # of its turn: answers go out in this order
     Column("state", String, nullable=False),
     Column("body", Text, nullable=False),  # the OutboundMessage, frozen
@@ -204,7 +208,7 @@ deliveries = Table(
     Column("error", Text),
     Column("created_at", Instant, nullable=False),
     Column("finished_at", Instant),
-    UniqueConstraint("turn_id", "kind", "part"),
+    UniqueConstraint("turn_id", "kind", "copy", "part"),
     _one_of("state", DeliveryState),
     CheckConstraint("kind IN ('answer', 'error', 'notice', 'progress')", name="kind_known"),
     CheckConstraint("(finished_at IS NULL) = (" + LIVE_DELIVERY + ")", name="finished_is_final"),

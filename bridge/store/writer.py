@@ -52,11 +52,19 @@ class Write(Generic[A, R]):
     """A kind of write: `run(tx, rows)` gets all rows of its kind in a batch and answers each, in order.
 
     With `lease`, the conversation rows are locked first, in the order of their ids, and rows whose
-    lease is lost never reach `run`: their callers get `Replaced`.
+    lease is lost never reach `run`: their callers get `Replaced`. `conversation` names a row to be
+    locked likewise by a write that needs no lease.
     """
 
     run: Callable[[Tx, Sequence[A]], Sequence[R]]
     lease: Callable[[A], Lease] | None = None
+    conversation: Callable[[A], str] | None = None
+
+    def locks(self, args: A) -> str | None:
+        """The conversation whose row is locked before anything else happens."""
+        if self.lease is not None:
+            return self.lease(args).conversation_id
+        return self.conversation(args) if self.conversation is not None else None
 
 
 @dataclass(slots=True)
@@ -154,8 +162,8 @@ class Writer:
         connection = self._connected()
         with connection.begin():
             tx = Tx(connection, self._now(), self._node)
-            leased = {w.write.lease(w.args).conversation_id for w in batch if w.write.lease}
-            tx.held = lock(connection, leased)
+            wanted = {w.write.locks(w.args) for w in batch}
+            tx.held = lock(connection, {conversation_id for conversation_id in wanted if conversation_id})
             for write, group in _by_kind(batch):
                 _apply(tx, write, group)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -35,3 +36,9 @@ async def on_store_unavailable(_: Request, error: Exception) -> Response:
     """Starlette's exception hook for everything that reads or writes the store."""
     assert isinstance(error, StoreUnavailable)
     return unavailable()
+
+
+def sentence_of(error: Mapping[str, Any]) -> str:
+    """One problem that pydantic found, as a sentence that names its place."""
+    place = ".".join(str(part) for part in error["loc"])
+    return f"{place}: {error['msg']}." if place else f"The body is no usable JSON object: {error['msg']}."

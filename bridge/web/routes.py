@@ -12,17 +12,16 @@ from starlette.routing import BaseRoute, Mount, Route
 from bridge.errors import StoreUnavailable
 from bridge.web.incoming import Incoming
 from bridge.web.problem import on_store_unavailable, problem
-from bridge.web.reading import Reading
 
 
 def create_asgi(
     incoming: Incoming,
-    reading: Reading,
+    v1: Sequence[BaseRoute],
     ready: Callable[[], Awaitable[bool]],
     *,
     pages: Mapping[str, Sequence[BaseRoute]],
 ) -> Starlette:
-    """The whole HTTP side. `pages` are those of adapters, each below its source's own path."""
+    """The whole HTTP side: `v1` is what operators and senders are told, `pages` are those of adapters."""
 
     async def readyz(_: Request) -> Response:
         if await ready():
@@ -32,7 +31,7 @@ def create_asgi(
     routes: Sequence[BaseRoute] = [
         Route("/in/{source}", incoming),
         *(Mount(f"/in/{name}", routes=routes) for name, routes in pages.items() if routes),
-        *reading.routes(),
+        *v1,
         Route("/healthz", _healthz),
         Route("/readyz", readyz),
     ]

@@ -121,6 +121,7 @@ def upgrade() -> None:
         sa.Column("epoch", sa.Integer(), nullable=False),
         sa.Column("open", sa.Boolean(), nullable=False),
         sa.Column("wake_at", sa.BigInteger(), nullable=True),
+        sa.Column("nudged", sa.Boolean(), server_default=sa.text("(false)"), nullable=False),
         sa.Column("muted", sa.Boolean(), server_default=sa.text("(false)"), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("last_at", sa.BigInteger(), nullable=False),
@@ -129,6 +130,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("source", "key", name=op.f("uq_conversations_source_key")),
     )
     with op.batch_alter_table("conversations", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_conversations_nudged",
+            ["owner"],
+            unique=False,
+            sqlite_where=sa.text("nudged"),
+            postgresql_where=sa.text("nudged"),
+        )
         batch_op.create_index(
             "ix_conversations_owner",
             ["owner"],
@@ -159,6 +167,7 @@ def upgrade() -> None:
         sa.Column("source", sa.String(), nullable=False),
         sa.Column("kind", sa.String(), nullable=False),
         sa.Column("part", sa.Integer(), nullable=False),
+        sa.Column("copy", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("seq", sa.Integer(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
@@ -179,7 +188,7 @@ def upgrade() -> None:
             name=op.f("ck_deliveries_state_known"),
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_deliveries")),
-        sa.UniqueConstraint("turn_id", "kind", "part", name=op.f("uq_deliveries_turn_id_kind_part")),
+        sa.UniqueConstraint("turn_id", "kind", "copy", "part", name=op.f("uq_deliveries_turn_id_kind_copy_part")),
     )
     with op.batch_alter_table("deliveries", schema=None) as batch_op:
         batch_op.create_index(
@@ -273,6 +282,7 @@ def upgrade() -> None:
         sa.Column("conversation_id", sa.String(), nullable=False),
         sa.Column("seq", sa.Integer(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
+        sa.Column("replay_of", sa.String(), nullable=True),
         sa.Column("agent", sa.String(), nullable=False),
         sa.Column("idempotency_key", sa.String(), nullable=False),
         sa.Column("task_id", sa.String(), nullable=True),

@@ -1,0 +1,142 @@
+"""The command line. Exit 0: done; 1: the thing failed; 2: wrong use or configuration."""
+
+import asyncio
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from bridge import console, demo, server, standalone, trial, world
+from bridge.cli import conversations, deliveries, messages
+from bridge.cli.reading import FAILED, MISUSED, AsJson, Config, read, settings_from
+from bridge.clock import SystemClock
+from bridge.errors import BridgeError, ConfigError
+from bridge.store import ledger as counts
+from bridge.store.database import Store
+from bridge.store.migrations import migrate
+from bridge.units import duration_from_text
+
+cli = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="An agent in Slack, behind signed webhooks and behind email, that never loses a message.",
+)
+for noun in (conversations, messages, deliveries):
+    cli.add_typer(noun.cli, name=noun.__name__.rpartition(".")[2])
+
+
+def main() -> None:
+    """The entry point of `agent-bridge`: every expected error becomes a sentence and an exit code."""
+    try:
+        cli()
+    except ConfigError as error:
+        console.print_error("The configuration cannot be used:")
+        for problem in error.problems:
+            console.print_error(f"  {problem}")
+        sys.exit(MISUSED)
+    except BridgeError as error:
+        console.print_error(str(error))
+        sys.exit(FAILED)
+
+
+@cli.command("serve")
+def serve_command(config: Config = None) -> None:
+    """Run the bridge until SIGTERM."""
+    asyncio.run(server.serve(settings_from(config)))
+
+
+@cli.command("demo")
+def demo_command() -> None:
+    """Show one conversation from the signed webhook to the signed answer, on this machine alone."""
+    sys.exit(0 if asyncio.run(demo.run()) else FAILED)
+
+
+@cli.command()
+def check(config: Config = None) -> None:
+    """Validate the configuration and say what it would serve."""
+    settings = settings_from(config)
+    console.print_table(
+        [(name, o.kind, o.brain if o.kind == "embedded" else o.base_url) for name, o in settings.agents.items()],
+        "AGENT", "KIND", "WHERE",
+    )  # fmt: skip
+    console.print_table(
+        [(s.name, s.common.adapter, s.common.agent, world.public_url(settings, s)) for s in settings.sources.values()],
+        "SOURCE", "ADAPTER", "AGENT", "RECEIVES AT",
+    )  # fmt: skip
+    for warning in world.warnings(settings):
+        console.print_error(f"warning: {warning}")
+
+
+@cli.command("migrate")
+def migrate_command(config: Config = None) -> None:
+    """Bring the database to the newest schema; does nothing where it is there already."""
+    store_url = settings_from(config).bridge.database_url
+    asyncio.run(_migrate(store_url))
+
+
+@cli.command()
+def sign(
+    source: str,
+    text: Annotated[str, typer.Option(help="What to say.")] = "Hello, who are you?",
+    body: Annotated[str | None, typer.Option(help="The whole body, instead of --text.")] = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a signed request that this source accepts, as a curl line to paste within five minutes."""
+    settings = settings_from(config)
+    content = body if body is not None else json.dumps({"text": text})
+    envelope = trial.signed_request(settings, source, content.encode())
+    if as_json:
+        url = trial.address(settings, envelope)
+        console.print_json({"url": url, "method": "POST", "headers": dict(envelope.headers), "body": content})
+    else:
+        console.print_line(trial.curl(settings, envelope))
+
+
+@cli.command()
+def agent(
+    api_key: Annotated[list[str], typer.Option(help="A key that clients must send; may be repeated.")],
+    listen: Annotated[str, typer.Option(help="HOST:PORT")] = "127.0.0.1:8090",
+    database: Annotated[str, typer.Option(help="Where tasks are kept.")] = "sqlite:///data/agent.db",
+    agent_id: Annotated[str, typer.Option(help="The agent's id in the URLs.")] = "demo",
+) -> None:
+    """Serve the embedded agent alone, for anything that speaks the contract. Needs no configuration."""
+    asyncio.run(standalone.serve(listen, api_key, database, agent_id))
+
+
+@cli.command()
+def ledger(
+    config: Config = None,
+    stuck: Annotated[
+        timedelta | None,
+        typer.Option(parser=duration_from_text, metavar="TIME", help="What has not moved for so long (limits.stuck)."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prove that nothing disappeared: exit 1 if the books do not balance or a conversation is stuck."""
+    bound = stuck if stuck is not None else settings_from(config).bridge.limits.stuck
+    found = read(config, counts.books, stuck_before=datetime.now(UTC) - bound)
+    report = counts.report(found)
+    if as_json:
+        console.print_json(report)
+    else:
+        offenders = ("lost", "stuck")
+        console.print_table([row for row in report.items() if row[0] not in offenders], "MESSAGES", "COUNT")
+        for message_id in found.lost:
+            console.print_error(f"lost: {message_id}")
+        for head in found.stuck:
+            console.print_error(f"stuck: {head.id} of {head.conversation_id} is {head.state} since {head.since}")
+    if not found.sound:
+        sys.exit(FAILED)
+
+
+async def _migrate(database_url: str) -> None:
+    store = Store.open(database_url, SystemClock())  # takes the lock: never beside a running server on SQLite
+    try:
+        changed = await asyncio.to_thread(migrate, store.engine)
+    finally:
+        await store.close()
+    console.print_error("The database is up to date." if not changed else "The database was migrated.")

@@ -1,0 +1,108 @@
+"""`agent-bridge messages`."""
+
+from typing import Annotated
+
+import typer
+
+from bridge import console
+from bridge.cli.operating import Wish, fulfil
+from bridge.cli.reading import AsJson, Config, Limit, Since, SourceName, read, show
+from bridge.operations import Operations
+from bridge.store import reader
+from bridge.store.ledger import VERDICTS
+from bridge.store.replay import WAYS, How
+
+cli = typer.Typer(no_args_is_help=True, help="What was received, and what became of it.")
+
+
+def _state(text: str) -> str:
+    known = (*VERDICTS, "queued", "running", "paused")
+    if text not in known:
+        raise typer.BadParameter(f"{text!r} is no state; use one of {', '.join(known)}.")
+    return text
+
+
+def _how(text: str) -> How:
+    for way in WAYS:
+        if way == text:
+            return way
+    raise typer.BadParameter(f"{text!r} is no way to replay; use one of {', '.join(WAYS)}.")
+
+
+State = Annotated[
+    str | None,
+    typer.Option("--state", parser=_state, metavar="STATE", help="Only these, by what the ledger counts them as."),
+]
+
+
+@cli.command("list")
+def messages_list(
+    config: Config = None,
+    source: SourceName = None,
+    state: State = None,
+    since: Since = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """The newest messages, newest first."""
+    found = read(config, reader.message_list, source=source, state=state, since=since, limit=limit)
+    if as_json:
+        console.print_json(found)
+        return
+    console.print_table(
+        [(m.message_id, m.source, m.state, m.task_id, m.received_at, m.text) for m in found],
+        "MESSAGE", "SOURCE", "STATE", "TASK", "RECEIVED", "TEXT",
+    )  # fmt: skip
+
+
+@cli.command("show")
+def messages_show(message_id: str, config: Config = None, as_json: AsJson = False) -> None:
+    """One message with its journey: turn, task, deliveries."""
+    show(read(config, reader.message, message_id), f"There is no message {message_id}.", as_json=as_json)
+
+
+@cli.command("replay")
+def messages_replay(
+    message_ids: Annotated[list[str] | None, typer.Argument(help="Which; or choose them by --state.")] = None,
+    how: Annotated[
+        str,
+        typer.Option(
+            "--how",
+            metavar="|".join(WAYS),
+            help="invoke: ask the agent anew, in a new turn. reattach: go on from the turn's task id. "
+            "repost: send what it owes again, or a fresh copy. done: answered by other means, send nothing more.",
+        ),
+    ] = ...,  # type: ignore[assignment]  # typer's way to say that it is required
+    config: Config = None,
+    source: SourceName = None,
+    state: State = None,
+    since: Since = None,
+    limit: Limit = 100,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Set messages going again, oldest first, by id or by filter. Exit 1 if any of them is refused."""
+    way = _how(how)
+    if bool(message_ids) == (state is not None):
+        raise typer.BadParameter("Give ids, or choose the messages by --state (with --source, --since, --limit).")
+    chosen = message_ids or _chosen(config, source=source, state=state, since=since, limit=limit)
+    fulfil(config, [_wish(message_id, way, dry_run=dry_run) for message_id in chosen], noun="message", as_json=as_json)
+
+
+def _chosen(config: Config, *, source: SourceName, state: State, since: Since, limit: int) -> list[str]:
+    """One message for each turn, oldest first: replaying one takes all of its turn along."""
+    found = read(config, reader.message_list, source=source, state=state, since=since, limit=limit)
+    return list({view.turn_id or view.message_id: view.message_id for view in reversed(found)}.values())
+
+
+def _wish(message_id: str, how: How, *, dry_run: bool) -> Wish:
+    async def alone(operations: Operations) -> object:
+        return await operations.replay(message_id, how, dry_run=dry_run)
+
+    return Wish(
+        id=message_id,
+        method="POST",
+        path=f"messages/{message_id}/replay",
+        body={"how": how, "dry_run": dry_run},
+        alone=alone,
+    )

@@ -1,0 +1,116 @@
+"""An operator over HTTP: what he may set going again, and what he is told where he may not."""
+
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.end_to_end.conftest import Opened
+from tests.end_to_end.parties import ADMIN, Sink, post, request
+
+
+async def accepted(opened: Opened, text: str, conversation: str = "order-7") -> str:
+    response = await post(opened.http, request(text, conversation=conversation))
+    assert response.status_code == 202, response.text
+    message_id: str = response.json()["message_id"]
+    return message_id
+
+
+async def operate(http: httpx2.AsyncClient, path: str, **body: Any) -> httpx2.Response:
+    return await http.post(f"/v1/{path}", json=body, headers=ADMIN)
+
+
+async def test_a_dead_message_is_asked_again_and_its_cause_stays_on_record(opened: Opened, sink: Sink) -> None:
+    message_id = await accepted(opened, "fail out of cheese")
+    await sink.callbacks(1)
+    await opened.settled()
+    would = await operate(opened.http, f"messages/{message_id}/replay", how="invoke", dry_run=True)
+    assert would.status_code == 200, would.text
+    assert "out of cheese" in would.json()["does"]
+    assert (await opened.settled()).dead == 1
+    done = await operate(opened.http, f"messages/{message_id}/replay", how="invoke")
+    assert done.json()["turn_id"] != would.json()["turn_id"]
+    assert "wake" not in done.json()
+    callbacks = await sink.callbacks(2)
+    assert len({callback.id for callback in callbacks}) == 2
+    assert {callback.opened()["message_id"] for callback in callbacks} == {message_id}
+    assert (await opened.settled()).dead == 1  # the demo agent obeys again
+
+
+async def test_an_answer_is_sent_once_more(opened: Opened, sink: Sink) -> None:
+    message_id = await accepted(opened, "hello")
+    await sink.callbacks(1)
+    await opened.settled()
+    await operate(opened.http, f"messages/{message_id}/replay", how="repost")
+    first, second = await sink.callbacks(2)
+    assert first.id != second.id
+    assert first.opened()["result"] == second.opened()["result"]
+    assert (await opened.settled()).answered == 1
+
+
+async def test_a_dead_delivery_is_retried_under_its_own_id(opened: Opened, sink: Sink) -> None:
+    sink.answers.append((410, {}))
+    await accepted(opened, "hello")
+    (first,) = await sink.callbacks(1)
+    await opened.books(lambda books: books.dead == 1)
+    (delivery,) = (await opened.http.get("/v1/deliveries?state=dead", headers=ADMIN)).json()["deliveries"]
+    response = await operate(opened.http, f"deliveries/{delivery['delivery_id']}/retry")
+    assert response.status_code == 200, response.text
+    assert (await sink.callbacks(2))[1].id == first.id
+    assert (await opened.settled()).answered == 1
+
+
+async def test_reattaching_to_an_answered_turn_is_a_conflict_that_says_what_to_do(opened: Opened, sink: Sink) -> None:
+    message_id = await accepted(opened, "hello")
+    await sink.callbacks(1)
+    await opened.settled()
+    response = await operate(opened.http, f"messages/{message_id}/replay", how="reattach")
+    assert (response.status_code, response.headers["content-type"]) == (409, "application/problem+json")
+    assert "how=repost" in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("messages/msg_unknown/replay", b'{"how":"invoke"}', 404),
+        ("messages/msg_unknown/replay", b'{"how":"again"}', 422),
+        ("messages/msg_unknown/replay", b"{}", 422),
+        ("messages/msg_unknown/replay", b'{"how":"invoke","dryrun":true}', 422),
+        ("messages/msg_unknown/replay", b'{"how":"invoke","dry_run":"yes"}', 422),
+        ("messages/msg_unknown/replay", b"not json", 422),
+        ("messages/msg_unknown/replay", b"\xff\xfe", 422),
+        ("messages/msg_unknown/replay", b"[" * 10_000, 422),
+        ("messages/msg_unknown/replay", b" " * 70_000, 413),
+        ("messages/%00/replay", b'{"how":"invoke"}', 400),
+        ("deliveries/dlv_unknown/retry", b"", 404),
+        ("deliveries/dlv_unknown/retry", b'{"how":"invoke"}', 422),
+    ],
+)
+async def test_a_wish_that_makes_no_sense_is_refused(opened: Opened, path: str, body: bytes, status: int) -> None:
+    response = await opened.http.post(f"/v1/{path}", content=body, headers=ADMIN)
+    assert (response.status_code, response.headers["content-type"]) == (status, "application/problem+json")
+    assert response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=many", "since=yesterday", "since=2026-11-22T12:00:00", "state=%00"]
+)
+@pytest.mark.parametrize("path", ["messages", "deliveries"])
+async def test_a_filter_that_makes_no_sense_is_refused(opened: Opened, path: str, query: str) -> None:
+    response = await opened.http.get(f"/v1/{path}?{query}", headers=ADMIN)
+    assert response.status_code in {400, 422}, response.text
+
+
+@pytest.mark.parametrize("path", ["messages/msg_1/replay", "deliveries/dlv_1/retry"])
+async def test_nobody_but_the_operator_sets_anything_going(opened: Opened, path: str) -> None:
+    assert (await opened.http.post(f"/v1/{path}", json={"how": "invoke"})).status_code == 401
+    mine = {"authorization": "Bearer something else"}
+    assert (await opened.http.post(f"/v1/{path}?token=x", json={"how": "invoke"}, headers=mine)).status_code == 401
+
+
+async def test_a_sender_may_not_replay_with_the_token_of_his_message(opened: Opened, sink: Sink) -> None:
+    status_url = (await post(opened.http, request("hello"))).json()["status_url"]
+    await sink.callbacks(1)
+    path, _, token = status_url.partition("/v1/")[2].partition("?")
+    assert (await opened.http.get(f"/v1/{path}?{token}")).status_code == 200
+    assert (await opened.http.post(f"/v1/{path}/replay?{token}", json={"how": "invoke"})).status_code == 401
