@@ -76,6 +76,7 @@ class Turns:
     async def step(self, lease: Lease) -> timedelta | datetime | None:
         """Run the head of a conversation to its end, or put it off."""
         async with self._slots:
+            await self._store.quiet()
             head = await self._store.write(rows.TAKE, lease)
             if head is None:
                 return None

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
+import uvloop
 
 from bridge import console, demo, server, standalone, trial, world
 from bridge.cli import conversations, deliveries, messages
@@ -45,7 +46,7 @@ def main() -> None:
 @cli.command("serve")
 def serve_command(config: Config = None) -> None:
     """Run the bridge until SIGTERM."""
-    asyncio.run(server.serve(settings_from(config)))
+    uvloop.run(server.serve(settings_from(config)))
 
 
 @cli.command("demo")

@@ -1,6 +1,7 @@
 """The store as the stages see it: `accept` and `write` commit before they return, `read` never blocks either."""
 
 import asyncio
+import contextlib
 import fcntl
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 READERS = 4
+INGEST_FIRST_SECONDS = 1.0
 _UNSURE = timedelta(milliseconds=20)
 """A difference below this may as well be the time the question took."""
 
@@ -40,6 +42,8 @@ class Store:
         self._clock = clock
         self._lock = lock
         self._skew = timedelta(0)
+        self._accepting = 0
+        self._quiet = asyncio.Event()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-read")
         self._engine_lane = Writer(engine, node=node, now=self.now, name="store-write")
         self._ingest_lane = (
@@ -66,7 +70,21 @@ class Store:
 
     async def accept(self, write: Write[A, R], args: A) -> R:
         """Write in the lane that acknowledgements wait for."""
-        return await self._ingest_lane(write, args)
+        self._accepting += 1
+        self._quiet.clear()
+        try:
+            return await self._ingest_lane(write, args)
+        finally:
+            self._accepting -= 1
+            if not self._accepting:
+                self._quiet.set()
+
+    async def quiet(self) -> None:
+        """Wait while arrivals are being stored, a second at most: what is acknowledged goes before what can wait."""
+        if self._accepting:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(INGEST_FIRST_SECONDS):
+                    await self._quiet.wait()
 
     async def write(self, write: Write[A, R], args: A) -> R:
         """Write in the lane of all other work."""
