@@ -17,7 +17,8 @@ from adapters.email.reading import Admission, Reading, admit, key_of, message_of
 from adapters.email.settings import Settings
 from adapters.email.threads import Clues, read_clues
 from adapters.email.tokens import token_in_id
-from bridge.adapter import Kit
+from adapters.email.waiting import Patience
+from bridge.adapter import Kit, Progress
 from bridge.errors import Malformed, Retryable
 from bridge.model import Author, Candidate, Envelope, InboundMessage, OutboundMessage, Received
 
@@ -94,10 +95,15 @@ class Email:
         """Mail the answer; returns its Message-ID, the same at every try."""
         return await self._answers.send(message)
 
+    async def open(self, message: OutboundMessage) -> Progress:
+        """A view that shows nothing, or, where it is configured, one sentence after a while."""
+        after = timedelta(seconds=self._settings.still_working_after)
+        return Patience(message, after, kit=self._kit, answers=self._answers, memory=self._memory)
+
     async def _opened(self, arrived: Arrived) -> Opened:
         try:
             return await self._kit.cpu.run(open_mail, arrived.raw, arrived.mail_from, self._rules, seconds=OPEN_SECONDS)
-        except TimeoutError:
+        except (TimeoutError, MemoryError):
             headers = read_headers_of(arrived.raw, Limits())
             digest = f"slow {len(arrived.raw)} {headers.first('message-id')[:80]}"
             return Opened(headers=headers, judgement=Judgement("human"), fingerprint=digest, too_complex=True)
@@ -116,7 +122,7 @@ class Email:
             found = await self._kit.cpu.run(
                 signatures.check, arrived.raw, self._settings.dns_servers, seconds=CHECK_SECONDS
             )
-        except TimeoutError as error:
+        except (TimeoutError, MemoryError) as error:
             raise Retryable("The sender's signature could not be checked in time.") from error
         if found.is_temporary:
             raise Retryable("The name servers did not answer, so the sender could not be checked.")

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from email.message import EmailMessage
 
 import httpx2
@@ -48,6 +49,10 @@ class Answers:
         if wire_id and wire_id != mail.message_id:
             await self._memory.remember(wire_id, message.conversation_id)
         return mail.message_id
+
+    async def send_notice(self, message: OutboundMessage, text: str) -> str:
+        """A short mail of the same thread, with a Message-ID of its own that is the same for the turn."""
+        return await self.send(replace(message, delivery_id=f"notice-{message.turn_id}", text=text, files=()))
 
     async def _remember(self, token: str, back: ReturnAddress, message: OutboundMessage) -> None:
         """Before the mail leaves: its reply may arrive before we know that it left."""

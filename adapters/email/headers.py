@@ -37,10 +37,15 @@ def decode(raw: bytes, charset: str | None) -> str:
     for candidate in (name, "utf-8"):
         try:
             if candidate not in _UNSAFE:
-                return raw.decode(candidate).replace("\x00", "")
+                return _storable(raw.decode(candidate))
         except (LookupError, ValueError):
             continue
-    return raw.decode("cp1252", "replace").replace("\x00", "")
+    return _storable(raw.decode("cp1252", "replace"))
+
+
+def _storable(text: str) -> str:
+    """Without NUL and half surrogates (UTF-7 can spell them), which no database and no JSON takes."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
 
 
 def decode_words(value: str) -> str:

@@ -49,6 +49,10 @@ class Memory:
         stored = [await self._vault.get(_place(token)) for token in tokens[:20]]
         return {found[0].decode().partition("\n")[2] for found in stored if found is not None} - {""}
 
+    async def is_first(self, name: str) -> bool:
+        """True for exactly one caller with this name, whatever crashes in between."""
+        return await self._vault.put(_place(name), b"done", version=None)
+
     async def mark_undeliverable(self, address: str, why: str) -> None:
         """Mails to this address came back: nothing more is sent there until a mail arrives from it."""
         await self._set(_place(f"undeliverable {address}"), why.encode())

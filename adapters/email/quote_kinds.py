@@ -58,6 +58,7 @@ _MARK_UP = re.compile(r"[*_\[\]\\]|\((?:mailto|https?):[^)\s]{0,300}\)|<(?:mailt
 
 
 def kind_at(lines: list[str], at: int, line: str) -> tuple[Kind, int]:
+    """What begins at this line, and how many lines it takes."""
     if not line.strip():
         return Kind.BLANK, 1
     if is_quote(line):

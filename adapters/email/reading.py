@@ -13,6 +13,7 @@ from adapters.email.threads import Clues, candidates
 from adapters.email.tokens import scrub
 from bridge.model import Author, FileRef, InboundMessage
 
+NO_TEXT = "(The mail has no text.)"
 DECLINED = {"auto": "auto_reply", "bounce": "bounce", "list": "list", "self": "own_message"}
 
 
@@ -82,7 +83,7 @@ def message_of(reading: Reading) -> InboundMessage:
     """The message. What it quotes goes apart; tokens in it are removed, so that nobody learns them from the agent."""
     opened, identity = reading.opened, reading.identity
     author = identity.author or _claimed_author(opened.headers)
-    text = scrub(opened.reply) or opened.headers.text("subject")
+    text = scrub(opened.reply) or scrub(opened.headers.text("subject")) or NO_TEXT
     return InboundMessage(
         message_key=reading.key,
         conversation=candidates(reading.clues, reading.known, author.address, reading.key),

@@ -36,7 +36,10 @@ class ReturnAddress:
 def load(text: str) -> ReturnAddress:
     """Read what `dump` wrote. ValueError or TypeError if it is none of ours."""
     values = json.loads(text)
-    return ReturnAddress(**{**values, "references": tuple(values.get("references", ()))})
+    back = ReturnAddress(**{**values, "references": tuple(values.get("references", ()))})
+    if "@" not in back.to:
+        raise ValueError("no address of a mailbox")
+    return back
 
 
 def return_address_of(headers: Headers, to: str, name: str) -> ReturnAddress:

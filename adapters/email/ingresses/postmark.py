@@ -21,14 +21,14 @@ class PostmarkIngress:
         document = json_object(envelope.body)
         if not isinstance(document.get("RawEmail"), str):
             raise Malformed('No RawEmail: turn on "Include raw email content in JSON payload" for this inbound stream.')
-        key = str(document.get("MessageID") or "")[:200]
-        return Received(delivery_key=key or delivery_key(envelope.body), messages=None, reply=Reply(status=200))
+        key = str(document.get("MessageID") or "") or envelope.body
+        return Received(delivery_key=delivery_key(key), messages=None, reply=Reply(status=200))
 
     async def open(self, envelope: Envelope) -> Arrived | None:
         document = json_object(envelope.body)
         recipient = bare_address(str(document.get("OriginalRecipient") or ""))
         return Arrived(
-            raw=str(document.get("RawEmail")).encode("utf-8", "surrogateescape"),
+            raw=str(document.get("RawEmail")).encode("utf-8", "replace"),
             recipients=(recipient,) if recipient else (),
         )
 

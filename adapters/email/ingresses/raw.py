@@ -42,9 +42,7 @@ def usable_secrets(scheme: Scheme, texts: Sequence[str]) -> list[Secret]:
 def check_authorization(envelope: Envelope, secrets: Sequence[str]) -> None:
     """Accept one of the secrets as `Bearer secret` or, `user:password`, as basic authentication. Raises Unverified."""
     values = envelope.header_values("authorization")
-    if len(values) != 1:
-        raise Unverified("Sign the request as Standard Webhooks do, or send one Authorization header.")
-    kind, _, given = values[0].partition(" ")
+    kind, _, given = (values[0] if len(values) == 1 else "").partition(" ")
     presented = given.strip().encode("utf-8", "surrogatepass")
     if kind.lower() == "basic":
         try:
@@ -68,10 +66,10 @@ class RawIngress:
 
     async def verify(self, envelope: Envelope) -> Received:
         """The signature covers the body; the envelope beside it routes replies but vouches for nothing."""
-        if envelope.header_values("webhook-signature"):
-            verify(STANDARD, self._secrets, envelope, self._clock.now())
-        else:
+        if envelope.header_values("authorization"):
             check_authorization(envelope, self._texts)
+        else:
+            verify(STANDARD, self._secrets, envelope, self._clock.now())
         media_type = (envelope.header("content-type") or "message/rfc822").partition(";")[0].strip().lower()
         if media_type not in _TYPES:
             raise Unsupported(f"Post the mail as message/rfc822, not {media_type[:60]!r}.")

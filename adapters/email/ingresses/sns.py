@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 from cryptography.x509 import load_pem_x509_certificate
 
 from adapters.email.identity import Verdict
-from adapters.email.ingresses.arrived import Arrived, bare_address
+from adapters.email.ingresses.arrived import Arrived, bare_address, delivery_key
 from adapters.email.ingresses.postmark import json_object
 from adapters.email.senders.outgoing import post
 from adapters.email.sigv4 import Credentials, sign
@@ -66,14 +66,14 @@ class SesIngress:
         check_signature(notice, certificate)
         if notice["Type"] == "UnsubscribeConfirmation":
             return Received(reply=Reply(status=200))
-        return Received(delivery_key=str(notice.get("MessageId"))[:200], messages=None, reply=Reply(status=200))
+        return Received(delivery_key=delivery_key(str(notice.get("MessageId"))), messages=None, reply=Reply(status=200))
 
     async def open(self, envelope: Envelope) -> Arrived | None:
         notice = json_object(envelope.body)
         if notice.get("Type") == "SubscriptionConfirmation":
             await self._get(_amazon_url(str(notice.get("SubscribeURL"))))
             return None
-        document = json_object(str(notice.get("Message", "")).encode())
+        document = json_object(str(notice.get("Message", "")).encode("utf-8", "replace"))
         receipt = document.get("receipt")
         if not isinstance(receipt, dict):
             return None  # a notice about mail we sent
@@ -149,7 +149,7 @@ def check_signature(notice: dict[str, Any], certificate: bytes) -> None:
 
 def _decoded(content: str, encoding: str) -> bytes:
     if encoding.upper() != "BASE64":
-        return content.encode("utf-8", "surrogateescape")
+        return content.encode("utf-8", "replace")
     try:
         return base64.b64decode(content)
     except (binascii.Error, ValueError) as error:

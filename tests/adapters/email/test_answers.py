@@ -347,3 +347,36 @@ def test_html_that_goes_out_harms_nobody(markdown: str, wanted: str, refused: st
     html = render(markdown)
     assert wanted in html
     assert refused not in html
+
+
+async def test_a_long_task_is_announced_once_where_that_is_configured() -> None:
+    async with (
+        open_sink() as sink,
+        open_email(smtp_url=f"smtp://127.0.0.1:{sink.port}", still_working_after=60) as (
+            adapter,
+            kit,
+        ),
+    ):
+        (message,) = await adapter.read(posted(mail()))
+        view = await adapter.open(outbound(message, kind="progress", turn_id="trn_1"))
+        await view.show("chunk", "a")
+        assert not sink.mails
+        await kit.clock.sleep(61)
+        await view.show("chunk", "b")
+        await view.show("chunk", "c")
+        again = await adapter.open(outbound(message, kind="progress", turn_id="trn_1", delivery_id="dlv_9"))
+        await kit.clock.sleep(61)
+        await again.show("chunk", "d")
+        assert await view.close(None) is None
+        assert view.remote_id is None
+    assert len(sink.mails) == 1
+    assert b"still working" in bytes(sink.mails[0].content or b"")
+
+
+async def test_without_that_nothing_is_announced() -> None:
+    async with open_sink() as sink, open_email(smtp_url=f"smtp://127.0.0.1:{sink.port}") as (adapter, kit):
+        (message,) = await adapter.read(posted(mail()))
+        view = await adapter.open(outbound(message, kind="progress", turn_id="trn_1"))
+        await kit.clock.sleep(100_000)
+        await view.show("chunk", "a")
+    assert not sink.mails

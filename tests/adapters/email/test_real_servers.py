@@ -117,7 +117,7 @@ async def serve(desk: Desk, port: int) -> None:
 
     app = Starlette(routes=[Route("/in/pipe", take, methods=["POST"])])
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", lifespan="off"))
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]  # the test runner keeps its own
+    server.capture_signals = contextlib.nullcontext  # type: ignore[assignment]  # the test runner keeps its own
     serving = asyncio.create_task(server.serve())
     try:
         await asyncio.shield(serving)
