@@ -52,7 +52,7 @@ class Email:
         self._memory = parts.memory
         own = (parts.settings.address.lower(), *(alias.lower() for alias in parts.settings.aliases))
         self._rules = Rules(
-            own=Own(addresses=own, source=parts.answers.loop_mark),
+            own=Own(addresses=own, domains=_domains(parts.settings), source=parts.answers.loop_mark),
             max_attachments=parts.settings.max_attachments,
             max_attachment=parts.settings.max_attachment,
             answer_lists=parts.settings.answer_lists,
@@ -166,6 +166,10 @@ class Email:
             for each in reading.opened.attachments
         ]
         return replace(reading, files=tuple(files))
+
+
+def _domains(settings: Settings) -> tuple[str, ...]:
+    return (settings.reply_domain.lower(),) if settings.reply_style == "catch_all" else ()
 
 
 def _unreadable(envelope: Envelope, why: str) -> InboundMessage:

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-from adapters.email.headers import Headers
+from adapters.email.headers import Address, Headers
 
 Sort = Literal["human", "auto", "bounce", "list", "self"]
 
@@ -63,7 +63,14 @@ class Own:
     """What we are known by: a mail that carries one of these as its author came from us."""
 
     addresses: Collection[str] = ()
+    domains: Collection[str] = ()
+    """Where every address is ours (a catch-all for replies)."""
     source: str = ""
+
+    def includes(self, address: Address) -> bool:
+        """Whether it is one of ours, or one of ours with a token after `+`."""
+        local, _, domain = address.address.partition("@")
+        return f"{local.partition('+')[0]}@{domain}" in self.addresses or domain in self.domains
 
 
 def classify(
@@ -82,8 +89,7 @@ def classify(
 def _ours(headers: Headers, _media_type: str, _mail_from: str | None, own: Own) -> Judgement | None:
     if own.source and own.source in headers.all(LOOP_HEADER):
         return Judgement("self", LOOP_HEADER)
-    authors = {address.address for address in headers.addresses("from")}
-    if authors & set(own.addresses):
+    if any(own.includes(address) for address in headers.addresses("from")):
         return Judgement("self", "from")
     return Judgement("auto", "hops") if len(headers.all("received")) > MAX_HOPS else None
 

@@ -370,7 +370,7 @@ async def test_a_long_task_is_announced_once_where_that_is_configured() -> None:
         assert await view.close(None) is None
         assert view.remote_id is None
     assert len(sink.mails) == 1
-    assert b"still working" in bytes(sink.mails[0].content or b"")
+    assert b"still working" in (sink.mails[0].original_content or b"")
 
 
 async def test_without_that_nothing_is_announced() -> None:

@@ -7,7 +7,8 @@ from adapters.email.opened import Rules, open_mail
 from tests.adapters.email.mails import mail
 from tests.adapters.email.rooms import read_one
 
-RULES = Rules(own=Own(addresses=("agent@example.com", "help@example.com"), source="mark"))
+OWN = Own(addresses=("agent@example.com", "help@example.com"), domains=("reply.example.com",), source="mark")
+RULES = Rules(own=OWN)
 REPORT = (
     "--b\r\nContent-Type: text/plain\r\n\r\nIt failed.\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\n"
     "Reporting-MTA: dns; mx\r\n\r\nFinal-Recipient: rfc822; jane@example.org\r\nAction: failed\r\nStatus: 5.1.1\r\n"
@@ -123,7 +124,14 @@ def test_lists_are_known(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "headers", [{"From": "agent@example.com"}, {"From": "HELP@example.com"}, {"X_Agent_Bridge_Source": "mark"}]
+    "headers",
+    [
+        {"From": "agent@example.com"},
+        {"From": "HELP@example.com"},
+        {"From": "agent+abcdef@example.com"},
+        {"From": "anything@reply.example.com"},
+        {"X_Agent_Bridge_Source": "mark"},
+    ],
 )
 def test_our_own_mail_is_known(headers: dict[str, str]) -> None:
     assert sort_of(mail(**headers)) == "self"

@@ -1,7 +1,11 @@
 """Every hostile mail ends stored or set aside, soon, and no exception escapes."""
 
+import asyncio
+import base64
 import random
+import struct
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +16,8 @@ from adapters.email.headers import addresses, decode_words, read_headers
 from adapters.email.mime import Limits, parameters
 from adapters.email.opened import Opened, Rules, clean_name, open_mail
 from adapters.email.threads import read_clues
+from adapters.email.winmail import unpack_winmail
+from bridge.cpu import Workers
 from tests.adapters.email.mails import mail
 from tests.adapters.email.rooms import read_one
 
@@ -80,6 +86,27 @@ async def test_a_bomb_becomes_a_message_that_somebody_can_see(name: str) -> None
 @pytest.mark.parametrize("name", ["10,000 parts", "nested 1,000", "50,000 headers", "empty parts"])
 async def test_what_is_too_complex_is_kept_for_a_person(name: str) -> None:
     assert (await read_one(BOMBS[name], require_auth="none")).parked in {"malformed", "unauthenticated"}
+
+
+async def test_every_bomb_is_over_in_time_while_others_are_served() -> None:
+    workers = Workers(2)
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0.01)
+            ticks += 1
+
+    ticking = asyncio.create_task(tick())
+    try:
+        await workers.run(open_mail, mail(), None, RULES, seconds=30)  # the first call starts a process
+        for raw in BOMBS.values():
+            assert isinstance(await workers.run(open_mail, raw, None, RULES, seconds=5), Opened)
+    finally:
+        ticking.cancel()
+        await workers.aclose()
+    assert ticks > len(BOMBS) // 4
 
 
 SAMPLE = mail(
@@ -164,3 +191,47 @@ def test_file_names_are_safe(name: str) -> None:
 )
 def test_file_names_lose_what_deceives(given_name: str, clean: str) -> None:
     assert clean_name(given_name) == clean
+
+
+def test_flowed_text_is_joined_before_it_is_read() -> None:
+    raw = mail("This is one \r\nline.\r\n\r\n> quoted \r\n> text\r\n", Content_Type="text/plain; format=flowed")
+    assert open_mail(raw, None, RULES).reply == "This is one line."
+
+
+def test_siblings_around_an_image_are_all_read() -> None:
+    parts = "--b\r\nContent-Type: text/plain\r\n\r\n{}\r\n"
+    image = "--b\r\nContent-Type: image/png\r\nContent-ID: <i>\r\n\r\nx\r\n"
+    raw = mail(
+        parts.format("before") + image + parts.format("after") + "--b--", Content_Type="multipart/mixed; boundary=b"
+    )
+    found = open_mail(raw, None, RULES)
+    assert found.reply.split() == ["before", "after"]
+    assert [file.inline for file in found.attachments] == [True]
+
+
+def tnef(*attributes: tuple[int, bytes]) -> bytes:
+    stream = struct.pack("<IH", 0x223E9F78, 1)
+    for name, value in attributes:
+        stream += struct.pack("<BII", 2, name, len(value)) + value + struct.pack("<H", sum(value) & 0xFFFF)
+    return stream
+
+
+def test_a_winmail_is_unpacked_where_that_is_allowed() -> None:
+    inner = tnef((0x9002, b"x"), (0x8010, b"plan.pdf\0"), (0x800F, b"%PDF-1"), (0x9002, b"x"), (0x800F, b"second"))
+    raw = mail(
+        b"--b\r\nContent-Type: application/ms-tnef; name=winmail.dat\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+        + base64.b64encode(inner)
+        + b"\r\n--b--",
+        Content_Type="multipart/mixed; boundary=b",
+    )
+    found = open_mail(raw, None, replace(RULES, open_winmail=True))
+    assert [(file.name, file.content) for file in found.attachments] == [
+        ("plan.pdf", b"%PDF-1"),
+        ("winmail.dat", b"second"),
+    ]
+    assert [file.name for file in open_mail(raw, None, RULES).attachments] == ["winmail.dat"]
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_winmail(raw: bytes) -> None:
+    assert isinstance(unpack_winmail(struct.pack("<IH", 0x223E9F78, 1) + raw, 5), list)
