@@ -11,7 +11,7 @@ Sort = Literal["human", "auto", "bounce", "list", "self"]
 
 MAX_HOPS = 25
 
-LOOP_HEADER = "x-agent-bridge-source"
+LOOP_HEADER = "X-Agent-Bridge-Source"
 """On every mail we send: one of ours that comes back is known by it, whatever else was rewritten."""
 
 _MACHINES = re.compile(
@@ -87,7 +87,7 @@ def classify(
 
 
 def _ours(headers: Headers, _media_type: str, _mail_from: str | None, own: Own) -> Judgement | None:
-    if own.source and own.source in headers.all(LOOP_HEADER):
+    if own.source and own.source in headers.all(LOOP_HEADER.lower()):
         return Judgement("self", LOOP_HEADER)
     if any(own.includes(address) for address in headers.addresses("from")):
         return Judgement("self", "from")

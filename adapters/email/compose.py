@@ -18,6 +18,10 @@ from adapters.email.return_address import ReturnAddress, reply_subject
 from adapters.email.threads import reply_index
 
 
+_POLICY = SMTP.clone(max_line_length=200)
+"""Long enough that no Message-ID is folded, which some programs cannot read; RFC 5322 allows 998."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
     """A file that goes out."""
@@ -48,7 +52,7 @@ class Letter:
 
 def compose(letter: Letter) -> EmailMessage:
     """The mail as a message object; `as_bytes()` gives it as it goes out. Raises ValueError for a header injection."""
-    mail = EmailMessage(policy=SMTP)
+    mail = EmailMessage(policy=_POLICY)
     for name, value in _headers(letter).items():
         if value:
             mail[name] = _one_line(value) if isinstance(value, str) else value

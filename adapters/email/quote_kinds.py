@@ -44,6 +44,7 @@ _OPENER = re.compile(
 )
 _ADDRESS = re.compile(r"[\w.+'-]{1,64}@[\w-]{1,63}\.")
 _TIME = re.compile(r"\d{1,2}\s?[:.h]\s?\d{2}")
+_EVIDENCE = re.compile(r"[\d@<]")
 _DIGITS = re.compile(r"\d+")
 _ENDS_INTRO = re.compile(r"(?:[:：]|[-–—]{2,}|>:|\):)\s*[*_]{0,3}$")
 _ENDS_ADDRESS = re.compile(r"[>)\]]\s?[:：]$")
@@ -53,6 +54,7 @@ _SHARED_LINE = re.compile(
 )
 _QUOTE = re.compile(r"\s{0,3}(?:>|&gt;|[A-Z]{1,3}>)")
 _BRACKETED = re.compile(r"<\s{0,2}$|^[\s>]{0,4}[-–—_=*#]{2,}\s?|\s?[-–—_=*#]{2,}$")
+_DRAWN = frozenset("-_=–—*")
 _DECORATION = " \t>*-_=–—"
 _MARK_UP = re.compile(r"[*_\[\]\\]|\((?:mailto|https?):[^)\s]{0,300}\)|<(?:mailto|https?):[^>]{0,300}>")
 
@@ -79,9 +81,10 @@ def is_quote(line: str) -> bool:
 
 def is_bar(line: str) -> bool:
     """`-----Original Message-----` and its like, or the words with which Apple Mail begins a forward."""
-    bare = line.strip(" >*_\t").casefold()
-    if any(bare.startswith(opener) for opener in FORWARD_OPENERS) and bare.endswith(":"):
-        return True
+    if line.rstrip(" *_\t").endswith(":"):
+        return line.strip(" >*_\t").casefold().startswith(FORWARD_OPENERS)
+    if line.lstrip(" \t>")[:1] not in _DRAWN:
+        return False
     name = line.strip(_DECORATION)
     start = line.find(name)
     if not 2 < len(name) < MAX_BAR or not _is_drawn(line[:start]) or not _is_drawn(line[start + len(name) :]):  # noqa: PLR2004
@@ -92,33 +95,39 @@ def is_bar(line: str) -> bool:
 
 def _is_drawn(edge: str) -> bool:
     """At least two dashes or the like."""
-    return sum(char in "-_=–—*" for char in edge) > 1
+    return sum(char in _DRAWN for char in edge) > 1
 
 
 def header_block(lines: list[str], at: int) -> int:
     """How many lines from `at` on are the header of a quoted mail; 0 if they are none."""
+    if not _label_of(lines[at][:MAX_LINE]):
+        return 0
     labels: list[str] = []
     has_address = False
     position = last = at
-    after_bar = at > 0 and is_bar(
-        next((line[:MAX_LINE] for line in reversed(lines[max(at - 2, 0) : at]) if line.strip()), "")
-    )
     while position < min(at + 14, len(lines)):
         line = lines[position][:MAX_LINE]
-        found = _label_of(line)
-        if found:
+        if found := _label_of(line):
             labels.append(found)
             last = position
-        elif (
-            (not line.strip() and labels and not _label_soon(lines, position))
-            or not labels
-            or (line.strip() and position - last > MAX_FOLDED)
-        ):
+        elif _ends_header(lines, position, last):
             break
         has_address = has_address or "@" in line
         position += 1
-    found_one = after_bar and any(name in FROM_LABELS for name in labels)
+    found_one = _stands_after_bar(lines, at) and any(name in FROM_LABELS for name in labels)
     return last + 1 - at if found_one or _is_header(labels, has_address=has_address) else 0
+
+
+def _ends_header(lines: list[str], position: int, last: int) -> bool:
+    """A blank line with no label after it, or more lines than a folded value has."""
+    if not lines[position].strip():
+        return not _label_soon(lines, position)
+    return position - last > MAX_FOLDED
+
+
+def _stands_after_bar(lines: list[str], at: int) -> bool:
+    above = next((line[:MAX_LINE] for line in reversed(lines[max(at - 2, 0) : at]) if line.strip()), "")
+    return is_bar(above)
 
 
 def _label_soon(lines: list[str], position: int) -> bool:
@@ -141,6 +150,8 @@ def _is_header(labels: list[str], *, has_address: bool) -> bool:
 
 def introduction(lines: list[str], at: int) -> int:
     """How many lines from `at` on introduce a quote (`On … wrote:`); 0 if they do not."""
+    if not _EVIDENCE.search(lines[at][:MAX_LINE]):
+        return 0
     first = _plain(lines[at])
     if not _may_introduce(first, lines, at):
         return 0

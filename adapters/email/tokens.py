@@ -27,7 +27,7 @@ def make_token(tokens: Tokens, conversation_id: str, participant: str) -> str:
 def digest(tokens: Tokens, value: str) -> str:
     """A keyed, address-safe name for `value`, for ids that must be the same at every try."""
     signature = tokens.sign(value, purpose="email.id")
-    return base64.b32encode(hashlib.sha256(signature.encode()).digest()[:15]).decode().lower()
+    return base64.b32encode(hashlib.sha256(signature.encode()).digest()[:10]).decode().lower()
 
 
 def reply_address(address: str, style: Style, domain: str, token: str, *, bounce: bool = False) -> str:
