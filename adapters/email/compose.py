@@ -17,7 +17,6 @@ from adapters.email.render import render
 from adapters.email.return_address import ReturnAddress, reply_subject
 from adapters.email.threads import reply_index
 
-
 _POLICY = SMTP.clone(max_line_length=200)
 """Long enough that no Message-ID is folded, which some programs cannot read; RFC 5322 allows 998."""
 

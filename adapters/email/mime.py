@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from adapters.email.headers import Headers, decode, decode_words, read_headers
 
+MAX_PADDING = 200
+"""White space that may follow a boundary on its line."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -108,9 +111,12 @@ def _percent(value: str) -> str:
     return decode(raw, charset if tick else None)
 
 
-def split(raw: bytes) -> tuple[bytes, bytes]:
-    """The header section and the body."""
-    match = re.search(rb"\r?\n\r?\n|\r\r", raw)
+_BLANK_LINE = re.compile(rb"\r?\n\r?\n|\r\r")
+
+
+def split(raw: bytes, within: int = 1 << 30) -> tuple[bytes, bytes]:
+    """The header section and the body. Without a blank line in the first `within` bytes all of it is header."""
+    match = _BLANK_LINE.search(raw, 0, within)
     if raw[:2] == b"\r\n" or raw[:1] == b"\n":
         return b"", raw.lstrip(b"\r\n")
     return (raw[: match.start()], raw[match.end() :]) if match else (raw, b"")
@@ -147,7 +153,7 @@ def leaves(raw: bytes, limits: Limits) -> list[Part]:
 
 
 def _part(level: _Level, limits: Limits) -> Part:
-    head, body = split(level.raw)
+    head, body = split(level.raw, limits.header_bytes + 4)
     headers = read_headers(head, max_bytes=limits.header_bytes, max_count=limits.header_count)
     if not headers.complete:
         raise TooComplex
@@ -160,23 +166,38 @@ def _part(level: _Level, limits: Limits) -> Part:
 
 def _pieces(body: bytes, boundary: str, most: int) -> Iterator[bytes]:
     """What lies between the boundary lines; the last piece may lack its end, as truncated mail does."""
-    mark = re.escape(boundary.rstrip().encode("utf-8", "replace"))
+    mark = b"--" + boundary.rstrip().encode("utf-8", "replace")
     start: int | None = None
     count = 0
-    for match in re.finditer(rb"(?:\A|\r?\n)--" + mark + rb"(--)?[ \t]*(?=\r?\n|\Z)", body):
+    found = 0 if body.startswith(mark) else _boundary_line(body, mark, 0)
+    while found >= 0:
+        at = found + len(mark)
+        found, here = _boundary_line(body, mark, at), found
+        line = body[at : at + MAX_PADDING].partition(b"\n")[0]
+        closes = line.startswith(b"--")
+        if line.removeprefix(b"--").strip():  # another boundary that begins like this one
+            continue
         if start is not None:
-            yield body[start : match.start()]
+            yield body[start : _before_break(body, here)]
             count += 1
-        if match.group(1) or count > most:
+        if closes or count > most:
             return
-        start = _next_line(body, match.end())
+        start = min(at + len(line) + 1, len(body))
     if start is not None and start < len(body):
         yield body[start:]
 
 
-def _next_line(body: bytes, at: int) -> int:
-    """After the line break at `at`; an empty header section keeps its second one."""
-    return at + (2 if body[at : at + 2] == b"\r\n" else 1)
+def _boundary_line(body: bytes, mark: bytes, at: int) -> int:
+    """Where the next line begins with the mark, or -1."""
+    found = body.find(b"\n" + mark, at)
+    return found + 1 if found >= 0 else -1
+
+
+def _before_break(body: bytes, at: int) -> int:
+    """The line break before a boundary belongs to the boundary (RFC 2046, 5.1.1)."""
+    if body[at - 2 : at] == b"\r\n":
+        return at - 2
+    return max(at - 1, 0)
 
 
 def read_headers_of(raw: bytes, limits: Limits) -> Headers:

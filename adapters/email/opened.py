@@ -63,7 +63,9 @@ def open_mail(raw: bytes, mail_from: str | None, rules: Rules) -> Opened:
     try:
         parts = leaves(raw, rules.limits)
     except TooComplex:
-        return Opened(headers=headers, judgement=Judgement("human"), fingerprint=_fingerprint(raw), too_complex=True)
+        return Opened(
+            headers=headers, judgement=Judgement("human"), fingerprint=hashlib.sha256(raw).hexdigest(), too_complex=True
+        )
     outer = parts[0].parents[0] if parts and parts[0].parents else (parts[0].media_type if parts else "text/plain")
     judgement = classify(headers, outer, mail_from, rules.own, answer_lists=rules.answer_lists)
     extraction = _written(parts)

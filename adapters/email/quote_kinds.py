@@ -150,9 +150,7 @@ def _is_header(labels: list[str], *, has_address: bool) -> bool:
 
 def introduction(lines: list[str], at: int) -> int:
     """How many lines from `at` on introduce a quote (`On … wrote:`); 0 if they do not."""
-    if not _EVIDENCE.search(lines[at][:MAX_LINE]):
-        return 0
-    first = _plain(lines[at])
+    first = _plain(lines[at]) if _EVIDENCE.search(lines[at][:MAX_LINE]) else ""
     if not _may_introduce(first, lines, at):
         return 0
     joined = ""
