@@ -5,11 +5,9 @@ from adapters.email.answers import Answers
 from adapters.email.connecting import ConnectedEmail
 from adapters.email.ingresses.arrived import Ingress
 from adapters.email.ingresses.connected import ConnectedIngress
-from adapters.email.ingresses.mailgun import SCHEME as MAILGUN
 from adapters.email.ingresses.mailgun import MailgunIngress
 from adapters.email.ingresses.postmark import PostmarkIngress
-from adapters.email.ingresses.raw import RawIngress, usable_secrets
-from adapters.email.ingresses.resend import SCHEME as RESEND
+from adapters.email.ingresses.raw import RawIngress
 from adapters.email.ingresses.resend import ResendIngress
 from adapters.email.ingresses.sendgrid import SendGridIngress
 from adapters.email.ingresses.sns import Amazon, SesIngress
@@ -19,13 +17,12 @@ from adapters.email.senders.providers import PROVIDERS, Account, ProviderSender
 from adapters.email.senders.smtp import sender_of
 from adapters.email.settings import Settings
 from bridge.adapter import Adapter, Kit
-from bridge.errors import ConfigError
 
 _CONNECTED = {"lmtp", "smtp", "imap"}
 
 
 def build(settings: Settings, kit: Kit) -> Adapter:
-    """The adapter of one source. Raises ConfigError where a secret cannot be one."""
+    """The adapter of one source."""
     memory = Memory(kit.vault)
     parts = Parts(
         settings=settings,
@@ -43,31 +40,17 @@ def _ingress(settings: Settings, kit: Kit) -> Ingress:  # noqa: PLR0911 - one fo
         case "raw":
             return RawIngress(secrets, kit.clock)
         case "mailgun":
-            _check_secrets(usable_secrets(MAILGUN, secrets), kit, "the HTTP webhook signing key of Mailgun")
             return MailgunIngress(secrets, kit.clock)
         case "postmark":
             return PostmarkIngress(secrets)
         case "sendgrid":
-            return _sendgrid(settings, kit)
+            return SendGridIngress(settings.public_key, kit.clock)
         case "ses":
             return SesIngress(_amazon(settings), kit.vault, kit.http, kit.clock)
         case "resend":
-            _check_secrets(usable_secrets(RESEND, secrets), kit, "the signing secret of the webhook, whsec_…")
             api = (settings.api_url or PROVIDERS["resend"].api_url, settings.api_key.get_secret_value())
             return ResendIngress(secrets, api, kit.http, kit.guarded_http, kit.clock)
     return ConnectedIngress()
-
-
-def _check_secrets(usable: list[object] | object, kit: Kit, what: str) -> None:
-    if not usable:
-        raise ConfigError([f"sources.{kit.source}.secrets: give {what}"])
-
-
-def _sendgrid(settings: Settings, kit: Kit) -> SendGridIngress:
-    try:
-        return SendGridIngress(settings.public_key, kit.clock)
-    except ValueError as error:
-        raise ConfigError([f"sources.{kit.source}.public_key: {error}"]) from error
 
 
 def _amazon(settings: Settings) -> Amazon:

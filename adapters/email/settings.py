@@ -1,22 +1,28 @@
 """What an email source can be told in the configuration."""
 
+import re
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from adapters.email.identity import Requirement
+from adapters.email.ingresses.mailgun import SCHEME as MAILGUN
+from adapters.email.ingresses.raw import usable_secrets
+from adapters.email.ingresses.resend import SCHEME as RESEND
+from adapters.email.ingresses.sendgrid import SCHEME as SENDGRID
 from adapters.email.tokens import Style
 
 Ingress = Literal["raw", "mailgun", "postmark", "sendgrid", "ses", "resend", "lmtp", "smtp", "imap"]
 Sender = Literal["smtp", "mailgun", "postmark", "sendgrid", "ses", "resend"]
 
 _NEEDS_SECRET = {"raw", "mailgun", "resend", "postmark"}
+_SIGNED = {"mailgun": MAILGUN, "resend": RESEND}
 
 
 class Settings(BaseModel):
     """The table of an email source."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     address: str = Field(pattern=r"^[^@\s+]+@[^@\s]+$", examples=["agent@example.com"])
     """Where people write to; also the From of every answer."""
@@ -35,7 +41,7 @@ class Settings(BaseModel):
     """Amazon SNS topics that may deliver."""
     listen: str = ""
     """`127.0.0.1:8024` for the `lmtp` and `smtp` ingresses."""
-    imap_url: str = ""
+    imap_url: str = Field(default="", repr=False)
     """`imaps://user:password@host/INBOX`."""
     imap_idle: int = Field(default=60, ge=1, le=1700)
     """Seconds after which the mailbox is looked at even if the server announced nothing."""
@@ -59,7 +65,7 @@ class Settings(BaseModel):
     """Seconds after which one mail tells that the work goes on; 0: none."""
 
     sender: Sender = "smtp"
-    smtp_url: str = ""
+    smtp_url: str = Field(default="", repr=False)
     api_key: SecretStr = SecretStr("")
     api_url: str = ""
     """Base of the provider's interface, where it is not the usual one (a region, a double)."""
@@ -81,33 +87,45 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _complete(self) -> "Settings":
-        problems = [problem for wrong, problem in self._checks() if wrong]
+        problems = [problem for wrong, problem in (*self._ways_in(), *self._ways_out()) if wrong]
         if problems:
             raise ValueError("; ".join(problems))
         return self
 
-    def _checks(self) -> list[tuple[bool, str]]:
+    def _ways_in(self) -> list[tuple[bool, str]]:
+        """What the ingress lacks: a fact, and the sentence to show where it holds."""
+        secrets = [secret.get_secret_value() for secret in self.secrets]
+        way = self.ingress
         return [
+            (way in _NEEDS_SECRET and not secrets, f'ingress "{way}" needs secrets = ["${{MAIL_SECRET}}"]'),
             (
-                self.ingress in _NEEDS_SECRET and not self.secrets,
-                f'ingress "{self.ingress}" needs secrets = ["${{MAIL_SECRET}}"]',
+                way in _SIGNED and bool(secrets) and not usable_secrets(_SIGNED[way], secrets),
+                f'ingress "{way}": no secret can be its signing key, for example secrets = ["whsec_…"]',
             ),
             (
-                self.ingress == "sendgrid" and not self.public_key,
-                'ingress "sendgrid" needs public_key, the verification key',
+                way == "sendgrid" and not usable_secrets(SENDGRID, [self.public_key]),
+                'ingress "sendgrid" needs public_key, the verification key of its security policy (base64)',
             ),
-            (self.ingress == "ses" and not self.topics, 'ingress "ses" needs topics = ["arn:aws:sns:…"]'),
-            (self.ingress in {"lmtp", "smtp"} and not self.listen, 'ingress "lmtp" needs listen = "127.0.0.1:8024"'),
+            (way == "ses" and not self.topics, 'ingress "ses" needs topics = ["arn:aws:sns:…"]'),
             (
-                self.ingress == "imap" and not self.imap_url,
+                way in {"lmtp", "smtp"} and not re.fullmatch(r"(?:\S+:)?\d{1,5}", self.listen),
+                f'ingress "{way}" needs listen = "127.0.0.1:8024"',
+            ),
+            (
+                way == "imap" and not re.match(r"imaps?://[^/\s]+@[^/\s]+", self.imap_url),
                 'ingress "imap" needs imap_url = "imaps://user:password@host/INBOX"',
             ),
+        ]
+
+    def _ways_out(self) -> list[tuple[bool, str]]:
+        way = self.sender
+        return [
             (self.reply_style == "catch_all" and not self.reply_domain, 'reply_style "catch_all" needs reply_domain'),
             (
-                self.sender == "smtp" and not self.smtp_url,
+                way == "smtp" and not re.match(r"smtps?://[^/\s]+|maildir:.", self.smtp_url),
                 'sender "smtp" needs smtp_url = "smtps://user:password@host" or "maildir:path"',
             ),
-            (self.sender != "smtp" and not self.api_key.get_secret_value(), f'sender "{self.sender}" needs api_key'),
+            (way != "smtp" and not self.api_key.get_secret_value(), f'sender "{way}" needs api_key'),
         ]
 
     @property

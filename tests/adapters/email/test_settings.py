@@ -1,0 +1,62 @@
+"""A configuration that cannot work is refused with what would be right."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from adapters.email import Settings
+from tests.adapters.email.rooms import settings
+from tests.signed_requests import VERIFYING
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"address": "nobody"}, "address"),
+        ({"secrets": []}, "MAIL_SECRET"),
+        ({"smtp_url": ""}, "maildir:path"),
+        ({"smtp_url": "http://example.com"}, "maildir:path"),
+        ({"ingress": "mailgun", "secrets": ["short"]}, "signing key"),
+        ({"ingress": "resend", "secrets": ["whsec_!"]}, "whsec_"),
+        ({"ingress": "sendgrid"}, "public_key"),
+        ({"ingress": "sendgrid", "public_key": "nonsense"}, "public_key"),
+        ({"ingress": "ses"}, "topics"),
+        ({"ingress": "lmtp"}, "127.0.0.1:8024"),
+        ({"ingress": "smtp", "listen": "here"}, "127.0.0.1:8024"),
+        ({"ingress": "imap"}, "imaps://"),
+        ({"ingress": "imap", "imap_url": "https://x@y"}, "imaps://"),
+        ({"reply_style": "catch_all"}, "reply_domain"),
+        ({"sender": "postmark"}, "api_key"),
+        ({"nonsense": 1}, "nonsense"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_named(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        settings(**changes)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"smtp_url": "smtps://user:password@smtp.example.com"},
+        {"ingress": "lmtp", "listen": "127.0.0.1:8024", "secrets": []},
+        {"ingress": "sendgrid", "public_key": VERIFYING["sendgrid"]},
+        {"ingress": "imap", "imap_url": "imaps://a%40b.c:secret@imap.example.com/INBOX"},
+        {"sender": "resend", "api_key": "re_x", "smtp_url": ""},
+    ],
+)
+def test_what_works_is_taken(changes: dict[str, Any]) -> None:
+    assert isinstance(settings(**changes), Settings)
+
+
+def test_secrets_do_not_show() -> None:
+    shown = repr(settings(secrets=["whsec_very-secret-thing"], api_key="also-secret"))
+    assert "very-secret" not in shown
+    assert "also-secret" not in shown
+
+
+def test_urls_with_passwords_do_not_show() -> None:
+    shown = repr(settings(smtp_url="smtp://u:hidden@h", imap_url="imap://u:hidden@h"))
+    assert "hidden" not in shown
