@@ -3,6 +3,7 @@
 import hashlib
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from adapters.email import quotes
@@ -14,6 +15,7 @@ from adapters.email.reports import Report, read_report
 from adapters.email.winmail import unpack_winmail
 
 MAX_CHARS = 100_000
+_WORDS_COMPARED = 10
 _TRACE = frozenset({"received", "return-path", "delivered-to", "x-original-to", "authentication-results", "x-received"})
 _EXTENSIONS = {"text/calendar": ".ics", "message/rfc822": ".eml", "text/html": ".html", "application/pdf": ".pdf"}
 
@@ -76,7 +78,7 @@ def open_mail(raw: bytes, mail_from: str | None, rules: Rules) -> Opened:
         reply=extraction.reply[:MAX_CHARS],
         elided=extraction.elided[:MAX_CHARS],
         attachments=attachments,
-        notes=(*notes, *_encryption(outer, parts)),
+        notes=(*notes, *_encryption(outer, parts), *_two_faces(parts)),
         report=read_report(parts) if judgement.sort == "bounce" else None,
         fingerprint=_fingerprint(raw),
     )
@@ -106,6 +108,20 @@ def _written(parts: list[Part]) -> quotes.Extraction:
         return quotes.extract(html="\n".join(part.text() for part in html), text=text)
     texts = [to_text(part.text()) if part.media_type == "text/html" else _unflowed(part) for part in bodies]
     return quotes.extract(text="\n".join(texts))
+
+
+def _two_faces(parts: list[Part]) -> list[str]:
+    """Whether a mail says one thing to those who read its HTML and another to those who read its text."""
+    bodies = [part for part in parts if _is_body(part) and "multipart/alternative" in part.parents]
+    html = _words(to_text(part.text()) for part in bodies if part.media_type == "text/html")
+    plain = _words(_unflowed(part) for part in bodies if part.media_type == "text/plain")
+    if min(len(html), len(plain)) < _WORDS_COMPARED or len(html & plain) * 2 >= min(len(html), len(plain)):
+        return []
+    return ["The plain-text version of this mail says something else than its HTML version, which is given here."]
+
+
+def _words(texts: Iterable[str]) -> set[str]:
+    return {word for text in texts for word in re.findall(r"\w{3,40}", text[:MAX_CHARS].casefold())}
 
 
 def _is_body(part: Part) -> bool:

@@ -235,3 +235,18 @@ def test_a_winmail_is_unpacked_where_that_is_allowed() -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_winmail(raw: bytes) -> None:
     assert isinstance(unpack_winmail(struct.pack("<IH", 0x223E9F78, 1) + raw, 5), list)
+
+
+@pytest.mark.parametrize(
+    ("plain", "flagged"),
+    [
+        ("Please transfer the money to this account before noon and tell nobody about this request", 1),
+        ("Hello dear agent could you please look into the order that arrived yesterday thank you", 0),
+        ("See the HTML version", 0),
+    ],
+)
+def test_a_mail_with_two_faces_is_flagged(plain: str, flagged: int) -> None:
+    html = "<p>Hello dear agent,</p><p>could you please look into the order that arrived yesterday? Thank you!</p>"
+    parts = f"--b\r\nContent-Type: text/plain\r\n\r\n{plain}\r\n--b\r\nContent-Type: text/html\r\n\r\n{html}\r\n--b--"
+    found = open_mail(mail(parts, Content_Type="multipart/alternative; boundary=b"), None, RULES)
+    assert len(found.notes) == flagged

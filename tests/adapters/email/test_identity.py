@@ -12,6 +12,7 @@ from adapters.email.mime import Limits, read_headers_of
 from adapters.email.signatures import Unanswered, check_with
 from bridge.errors import Retryable
 from tests.adapters.email.mails import mail, posted
+from tests.adapters.email.names import open_name_server
 from tests.adapters.email.rooms import open_email, read_one
 
 KEY = generate_private_key(public_exponent=65537, key_size=2048)
@@ -176,10 +177,26 @@ def test_nonsense_signatures_are_no_signatures(signature: str) -> None:
     assert check_with(f"DKIM-Signature: {signature}\r\n".encode() + PLAIN, lookup()).dkim_domains == ()
 
 
-async def test_an_unanswered_check_is_made_again_and_never_a_refusal() -> None:
-    async with open_email(authserv_id="", dns_servers=("127.0.0.1:9",)) as (adapter, _):
-        with pytest.raises(Retryable):
-            await adapter.read(posted(signed(PLAIN)))
+RECORDS = {"s1._domainkey.example.org": record_of(KEY), "_dmarc.example.org": "v=DMARC1; p=reject"}
+
+
+@pytest.mark.parametrize(
+    ("raw", "parked"),
+    [(signed(PLAIN), None), (PLAIN, "unauthenticated"), (signed(PLAIN) + b"more", "unauthenticated")],
+    ids=["signed", "unsigned", "changed"],
+)
+async def test_without_a_verdict_the_signature_is_checked_here(raw: bytes, parked: str | None) -> None:
+    with open_name_server(RECORDS) as address:
+        message = await read_one(raw, authserv_id="", dns_servers=(address,))
+    assert message.parked == parked
+    assert message.author.trust == ("unverified" if parked else "verified")
+
+
+async def test_a_name_server_that_fails_is_a_reason_to_try_again_and_never_a_refusal() -> None:
+    with open_name_server(RECORDS, fails=True) as address:
+        async with open_email(authserv_id="", dns_servers=(address,)) as (adapter, _):
+            with pytest.raises(Retryable):
+                await adapter.read(posted(signed(PLAIN)))
 
 
 @pytest.mark.parametrize(
