@@ -9,6 +9,7 @@ from adapters.email.quote_words import (
     FOOTER_OPENERS,
     FORWARD_OPENERS,
     FROM_LABELS,
+    MAIL_LABELS,
     OPENERS,
     OTHER_LABELS,
     WROTE,
@@ -141,11 +142,12 @@ def _label_of(line: str) -> str:
 
 
 def _is_header(labels: list[str], *, has_address: bool) -> bool:
+    """Enough labels, and something that only a mail's header has: `From: Berlin, To: Paris` is a journey."""
     distinct = set(labels)
-    has_from = any(name in FROM_LABELS for name in distinct)
-    if len(distinct) >= 3:  # noqa: PLR2004 - three labels are no accident
-        return has_from or has_address or bool(distinct & DATE_LABELS)
-    return len(distinct) == 2 and has_address and (has_from or bool(distinct & DATE_LABELS))  # noqa: PLR2004
+    has_origin = any(name in FROM_LABELS or name in DATE_LABELS for name in distinct)
+    if len(distinct) > 2:  # noqa: PLR2004 - three labels are no accident
+        return has_origin and (has_address or bool(distinct & MAIL_LABELS))
+    return len(distinct) == 2 and has_origin and has_address  # noqa: PLR2004 - nor are two with an address
 
 
 def introduction(lines: list[str], at: int) -> int:

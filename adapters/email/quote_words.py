@@ -57,6 +57,16 @@ OTHER_LABELS = (
     "đến", "chủ đề", "ngày", "נשלח", "אל", "נושא", "إلى", "الموضوع",
 )  # fmt: skip
 
+MAIL_LABELS = frozenset({
+    "subject", "betreff", "objet", "sujet", "asunto", "assunto", "oggetto", "onderwerp", "emne", "ämne", "aihe",
+    "temat",
+    "předmět", "predmet", "тема", "tárgy", "konu", "θέμα", "subiect", "chủ đề", "件名", "主题", "主旨", "제목", "נושא",
+    "الموضوع", "sent", "gesendet", "envoyé", "enviado", "enviado el", "inviato", "verzonden", "sendt", "skickat",
+    "lähetetty", "wysłano", "odesláno", "отправлено", "надіслано", "küldve", "elküldve", "gönderildi", "送信日時",
+    "发送时间",
+})  # fmt: skip
+"""What only the header of a mail is labelled with; `From`, `To` and `Date` are also what people write of a journey."""
+
 DATE_LABELS = frozenset({"date", "sent", "datum", "gesendet", "envoyé", "fecha", "data", "enviado", "дата", "sendt"})
 
 BAR_WORDS = (

@@ -61,6 +61,21 @@ def test_bullets_code_and_indentation_survive() -> None:
     assert extract(text=f"{text}\n\nOn 2 Sep 2025, at 09:14, A <a@b.c> wrote:\n> old\n").reply == text
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Book a flight please:\nFrom: Berlin\nTo: Paris\nDate: Friday\n\nReturn on Sunday.",
+        "Please send this mail:\n\nTo: bob@example.org\nSubject: Hello\n\nHi Bob, see you at 10:30.",
+        "Three things:\n1. On 3 May we meet\n2. At 10:30 we eat\n3. Bob wrote a poem",
+        "In 2015 Ann wrote: nothing is lost.\nDo you agree?",
+        "# Plan\n\n---\n\n| a | b |\n|---|---|\n| 1 | 2 |",
+        "Run this:\n\n    $ mail -s x < y > z\n\nThen tell me.",
+    ],
+)
+def test_what_people_write_to_an_agent_is_not_taken_for_a_quote(text: str) -> None:
+    assert extract(text=text).reply == text
+
+
 def test_everything_below_the_marker_line_goes() -> None:
     found = extract(text=f"Do it.\n\nSome client says something:\n{MARKER}\nour own answer")
     assert "our own answer" not in found.reply
