@@ -38,7 +38,9 @@ def _begin(tx: Tx, rows: Sequence[NewTurn]) -> list[Begun]:
     outcomes = []
     for row in rows:
         known, before = by_key.get((row.agent_id, row.idempotency_key)), latest.get(row.task_id)
-        if known is not None:
+        if (mine := known or before) is not None and (mine.node, mine.created_at) == (tx.node, row.at):
+            outcomes.append(Begun(how="new", turn=mine))  # the commit before this try had succeeded after all
+        elif known is not None:
             outcomes.append(Begun(how="repeated", turn=known))
         elif before is not None and before.agent_id != row.agent_id:
             outcomes.append(Begun(how="foreign", turn=before))
@@ -259,6 +261,11 @@ class EmbeddedRows:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+
+    @property
+    def node(self) -> str:
+        """This process, as the turns it works on are marked."""
+        return self._store.node
 
     async def begin(self, turn: NewTurn) -> Begun:
         """Store a turn before anything of it is worked on, or say why not."""

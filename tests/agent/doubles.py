@@ -175,10 +175,16 @@ class FailingRows(EmbeddedRows):
     """The real rows, behind a database that can be taken away: so many writes fail."""
 
     failures = 0
+    doubts = 0
+    """So many turns are stored, but nobody learns of it."""
 
     async def begin(self, turn: NewTurn) -> Begun:
         self._fail()
-        return await super().begin(turn)
+        begun = await super().begin(turn)
+        if self.doubts:
+            self.doubts -= 1
+            raise StoreUnavailable("no answer")
+        return begun
 
     async def change(self, change: TurnChange) -> TaskTurn | None:
         self._fail()

@@ -167,6 +167,14 @@ async def wrong(asked: Ask) -> int:
     return len(asked.text)
 
 
+async def telling_nonsense(asked: Ask) -> AsyncIterator[Told]:
+    yield Told("think", {asked, float("nan")})
+
+
+async def half_a_pair(asked: Ask) -> str:
+    return f"{asked.text}\ud800"
+
+
 def not_async(asked: Ask) -> str:
     return asked.text
 
@@ -190,7 +198,11 @@ async def test_a_function_may_tell_pause_and_replace(serve: Serve) -> None:
     assert (await agent.invoke("the first", id="t1"))["result"] == "kept"
 
 
-@pytest.mark.parametrize("function", [broken, wrong])
+async def test_half_a_surrogate_pair_is_stored_as_a_question_mark(serve: Serve) -> None:
+    assert (await (await serve(agents=agents(half_a_pair))).invoke("x"))["result"] == "x?"
+
+
+@pytest.mark.parametrize("function", [broken, wrong, telling_nonsense])
 async def test_what_a_function_raises_stays_in_the_log(serve: Serve, function: Any) -> None:
     answer = await (await serve(agents=agents(function))).invoke("hello")
     assert answer["status"] == "error"

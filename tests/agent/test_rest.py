@@ -410,3 +410,28 @@ async def test_a_turn_that_another_process_works_on_is_waited_for(serve: Serve, 
     await agent.rows.change(TurnChange(task_id="t1", number=1, status="completed", result="done there", at=held.now()))
     await held.release(1)
     assert "done there" in (await waiting).text
+
+
+async def test_a_turn_stored_in_doubt_is_worked_on_all_the_same(serve: Serve, held: HeldClock) -> None:
+    agent = await serve()
+    agent.rows.doubts = 1
+    body = {"input": {"text": "hello"}, "id": "t1"}
+    assert (await agent.call("POST", "/v1/agents/demo/invoke", body)).status_code == 503
+    assert (await agent.call("GET", "/v1/tasks/t1")).json()["status"] == "executing"
+    await held.until_someone_sleeps(2)
+    await held.release(2)
+    assert (await agent.settled("t1"))["status"] == "completed"
+
+
+async def test_a_turn_taken_over_elsewhere_is_waited_for_to_its_end(serve: Serve, held: HeldClock) -> None:
+    agent = await serve()
+    running = asyncio.create_task(agent.invoke("sleep 5", id="t1"))
+    await held.until_someone_sleeps(5)
+    for status, only_from in (("paused", "executing"), ("executing", "paused")):  # a second attempt, as elsewhere
+        change = TurnChange(task_id="t1", number=1, status=status, only_from=frozenset({only_from}), at=held.now())
+        assert await agent.rows.change(change)
+    await held.release(5)
+    await held.until_someone_sleeps(1)
+    await agent.rows.change(TurnChange(task_id="t1", number=1, status="completed", result="theirs", at=held.now()))
+    await held.release(1)
+    assert (await running)["result"] == "theirs"

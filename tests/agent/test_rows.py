@@ -1,6 +1,7 @@
 """The embedded agent's rows on both databases, with two nodes where that makes a difference."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,8 +18,11 @@ NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 LIFETIME = timedelta(seconds=6)
 
 
+moments = (NOW - timedelta(microseconds=number) for number in itertools.count(1))
+
+
 def new(task_id: str, key: str | None = None, **more: Any) -> NewTurn:
-    return NewTurn(task_id=task_id, agent_id="a1", idempotency_key=key, request="{}", at=NOW, **more)
+    return NewTurn(task_id=task_id, agent_id="a1", idempotency_key=key, request="{}", at=next(moments), **more)
 
 
 def change(turn: TaskTurn, status: str, **more: Any) -> TurnChange:
@@ -51,6 +55,13 @@ async def test_turns_of_one_batch_see_each_other(rows: EmbeddedRows) -> None:
     begun = await asyncio.gather(*(rows.begin(turn) for turn in [new("t1", "k1"), new("t1", "k1"), new("t1", "k2")]))
     assert [one.how for one in begun] == ["new", "repeated", "busy"]
     assert len({one.turn.idempotency_key for one in begun}) == 1
+
+
+@pytest.mark.parametrize("key", [None, "k1"])
+async def test_a_turn_that_was_stored_in_doubt_knows_itself_again(rows: EmbeddedRows, key: str | None) -> None:
+    turn = new("t1", key)
+    first, second = await rows.begin(turn), await rows.begin(turn)
+    assert (second.how, second.turn) == ("new", first.turn)
 
 
 async def test_a_task_goes_on_after_its_turn_is_over_and_with_its_own_agent_only(rows: EmbeddedRows) -> None:

@@ -5,6 +5,7 @@ import re
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -15,9 +16,10 @@ from bridge.agent.server.access import body_of
 from bridge.agent.server.brains import Brain
 from bridge.agent.server.orders import Document, Order, OrderInput
 from bridge.agent.server.runs import Run, Runs
-from bridge.agent.server.tasks import FINISHED, LIVE, TaskRows, changes_of, history, record
+from bridge.agent.server.tasks import FINISHED, LIVE, TaskRows, changes_of, history, record, storable
 from bridge.agent_rows import Begun, NewTurn, TaskTurn, TurnChange
 from bridge.clock import Clock
+from bridge.errors import StoreUnavailable
 from bridge.model import Json
 
 _ELSEWHERE_SECONDS: Final = 1.0
@@ -71,6 +73,7 @@ class Desk:
         self._runs = runs
         self._clock = clock
         self._max_body = max_body
+        self._last_moment = clock.now()
 
     def agent(self, agent_id: str) -> Agent:
         """Raises HTTPException 404."""
@@ -105,7 +108,12 @@ class Desk:
         self.agent(agent_id)
         if self._runs.full:
             raise HTTPException(503, "All places are taken; try again shortly.", {"retry-after": "1"})
-        begun = _begun(await self.rows.begin(self._new_turn(agent_id, order, key)))
+        turn = self._new_turn(agent_id, order, key)
+        try:
+            begun = _begun(await self.rows.begin(turn))
+        except StoreUnavailable:
+            self._runs.doubt(turn.task_id)
+            raise
         if begun.how == "repeated":
             return Taken(begun.turn, self._run_of(begun.turn), repeated=True)
         return Taken(begun.turn, self._runs.start(begun.turn, order=order), repeated=False)
@@ -114,7 +122,10 @@ class Desk:
         """The task when the turn is over or paused."""
         if taken.run is None:
             return record(await self._ended_elsewhere(taken.turn))
-        return record(await taken.run.ended(), order=taken.run.order)
+        turn = await taken.run.ended()
+        if turn.status in LIVE:  # another node took it over
+            turn = await self._ended_elsewhere(turn)
+        return record(turn, order=taken.run.order)
 
     async def events(self, turn: TaskTurn) -> AsyncIterator[bytes]:
         """Everything of a turn from its start, as lines for the wire, wherever it is worked on."""
@@ -169,7 +180,7 @@ class Desk:
             task_id=task_id,
             number=turn.number,
             status=None if status in LIVE and turn.status not in LIVE else status,
-            result=None if result is None else result.replace("\x00", "\ufffd"),
+            result=None if result is None else storable(result),
             changes=json.dumps({**changes_of(turn), **changes}) if changes else None,
             at=self._clock.now(),
         )
@@ -182,7 +193,9 @@ class Desk:
         """Store a turn that is over already. Raises HTTPException 404, 409 or 422."""
         self.agent(agent_id)
         order = Order(input=OrderInput(text=report.text), id=report.task_id, source="external")
-        turn = replace(self._new_turn(agent_id, order, None), status=report.status, result=report.result)
+        turn = replace(
+            self._new_turn(agent_id, order, None), status=report.status, result=storable(report.result or "")
+        )
         return record(_begun(await self.rows.begin(turn)).turn)
 
     async def resume(self, task_id: str) -> bool:
@@ -225,8 +238,13 @@ class Desk:
             source=order.source,
             parent_id=order.parent_execution_id,
             triggering_agent_id=order.triggering_agent_id,
-            at=self._clock.now(),
+            at=self._next_moment(),
         )
+
+    def _next_moment(self) -> datetime:
+        """The present, but never the same twice: by it a turn knows itself again after a commit in doubt."""
+        self._last_moment = max(self._clock.now(), self._last_moment + timedelta(microseconds=1))
+        return self._last_moment
 
 
 _FAR_BACK: Final = 20

@@ -14,7 +14,7 @@ import structlog
 from bridge.agent.server.brains import Brain, BrainFault, Pause, Result, Told
 from bridge.agent.server.orders import Order
 from bridge.agent.server.reading import Reading
-from bridge.agent.server.tasks import LIVE, TaskRows, beginning, end, event_line, order_of, record, stamp
+from bridge.agent.server.tasks import LIVE, TaskRows, beginning, end, event_line, order_of, record, stamp, storable
 from bridge.agent.server.verdict import violation
 from bridge.agent_rows import TaskTurn, TurnChange
 from bridge.clock import Clock
@@ -114,6 +114,7 @@ class Runs:
         self._clock = clock
         self._slots = asyncio.Semaphore(limits.running)
         self._runs: dict[str, Run] = {}
+        self._doubtful: set[str] = set()
 
     def get(self, task_id: str) -> Run | None:
         """The turn of a task that is at work here."""
@@ -130,6 +131,10 @@ class Runs:
         self._runs[turn.task_id] = run
         run.work = asyncio.create_task(self._work(run, resumed=resumed), name=f"turn {turn.task_id}")
         return run
+
+    def doubt(self, task_id: str) -> None:
+        """The database failed while this task was stored: should it be there after all, work on it soon."""
+        self._doubtful.add(task_id)
 
     async def stop(self, run: Run) -> TaskTurn:
         """End a turn as `stopped`, unless it ended by itself meanwhile."""
@@ -154,12 +159,13 @@ class Runs:
             try:
                 for turn in await self._rows.keep(self.limits.lifetime):
                     await self._take_up(turn)
-                if self._clock.now() >= forget_at and not await self._rows.forget(
-                    self._clock.now() - self.limits.retention
-                ):
-                    forget_at = self._clock.now() + _FORGET_EVERY
-            except StoreUnavailable as error:
-                log.warning("agent_beat_failed", error=str(error))
+                await self._settle_doubts()
+                now = self._clock.now()
+                if now >= forget_at and not await self._rows.forget(now - self.limits.retention):
+                    forget_at = now + _FORGET_EVERY
+            except Exception:
+                # Without the beat other nodes would take this one for dead and do its work twice.
+                log.exception("agent_beat_failed")
             await self._clock.sleep(self.limits.lifetime.total_seconds() / 3)
 
     async def close(self) -> None:
@@ -177,6 +183,13 @@ class Runs:
         reason = f"The agent's process ended {MOST_ATTEMPTS} times while working on this."
         await self._rows.change(_end(turn, "failed", reason, self._clock))
 
+    async def _settle_doubts(self) -> None:
+        for task_id in tuple(self._doubtful):
+            turn = await self._rows.latest(task_id)
+            self._doubtful.discard(task_id)
+            if turn and turn.status in LIVE and turn.node == self._rows.node and task_id not in self._runs:
+                self.start(turn)
+
     async def _work(self, run: Run, *, resumed: bool) -> None:
         try:
             async with self._slots:
@@ -188,7 +201,11 @@ class Runs:
                 raise
             status, result = "stopped", None
         run.thinking = False
-        await self._conclude(run, status, result)
+        try:
+            await self._conclude(run, status, result)
+        finally:
+            if not run.over:
+                self._forget(run, ABANDONED)
 
     async def _outcome(self, run: Run, *, resumed: bool) -> tuple[str, str | None]:
         """The status and result that the brain's work comes to."""
@@ -231,14 +248,20 @@ class Runs:
     def _tell(self, run: Run, told: Told) -> None:
         if len(run.told) >= self.limits.events:
             raise BrainFault(f"The agent told more than {self.limits.events} things.")
+        if not isinstance(told.data, str):
+            json.dumps(told.data, allow_nan=False)  # what cannot be sent fails its teller, not the end of the turn
         run.told.append((told.type, stamp(self._clock.now()), told.data))
         run.wake()
 
     async def _conclude(self, run: Run, status: str, result: str | None) -> None:
         """Commit the end, then tell it. Another node's hand on the turn, or a stop elsewhere, goes before ours."""
         change = _end(run.turn, status, result, self._clock, events=json.dumps(_joined(run.told)) if run.told else "")
-        run.turn = await self._stored(change) or await self._rows.latest(run.turn.task_id) or run.turn
-        self._forget(run, run.turn.status)
+        run.turn = await self._stored(change) or await self._as_stored(run.turn)
+        self._forget(run, run.turn.status if run.turn.status not in LIVE else ABANDONED)
+
+    async def _as_stored(self, turn: TaskTurn) -> TaskTurn:
+        """The turn as others left it: changed by a client, stopped, erased, or taken over by another node."""
+        return next((one for one in await self._rows.turns(turn.task_id, limit=20) if one.number == turn.number), turn)
 
     async def _stored(self, change: TurnChange) -> TaskTurn | None:
         """Try until it is stored: a turn that ended must not look live for as long as this process does."""
@@ -274,7 +297,7 @@ def _end(turn: TaskTurn, status: str, result: str | None, clock: Clock, *, event
         task_id=turn.task_id,
         number=turn.number,
         status=status,
-        result=None if result is None else result.replace("\x00", "\ufffd"),  # PostgreSQL's text knows no NUL
+        result=None if result is None else storable(result),
         events=events,
         attempt=turn.attempt,
         only_from=LIVE,
