@@ -75,6 +75,10 @@ class Desk:
         self._max_body = max_body
         self._last_moment = clock.now()
 
+    def now(self) -> datetime:
+        """The present by the server's clock."""
+        return self._clock.now()
+
     def agent(self, agent_id: str) -> Agent:
         """Raises HTTPException 404."""
         if (agent := self.agents.get(agent_id)) is None:
@@ -193,9 +197,8 @@ class Desk:
         """Store a turn that is over already. Raises HTTPException 404, 409 or 422."""
         self.agent(agent_id)
         order = Order(input=OrderInput(text=report.text), id=report.task_id, source="external")
-        turn = replace(
-            self._new_turn(agent_id, order, None), status=report.status, result=storable(report.result or "")
-        )
+        result = None if report.result is None else storable(report.result)
+        turn = replace(self._new_turn(agent_id, order, None), status=report.status, result=result)
         return record(_begun(await self.rows.begin(turn)).turn)
 
     async def resume(self, task_id: str) -> bool:

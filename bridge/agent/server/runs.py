@@ -16,6 +16,7 @@ from bridge.agent.server.orders import Order
 from bridge.agent.server.reading import Reading
 from bridge.agent.server.tasks import LIVE, TaskRows, beginning, end, event_line, order_of, record, stamp, storable
 from bridge.agent.server.verdict import violation
+from bridge.agent.server.workers import Workers
 from bridge.agent_rows import TaskTurn, TurnChange
 from bridge.clock import Clock
 from bridge.errors import StoreUnavailable
@@ -103,6 +104,7 @@ class Runs:
         rows: TaskRows,
         brains: Mapping[str, Brain],
         *,
+        workers: Workers,
         reading: Reading,
         clock: Clock,
         limits: Limits,
@@ -110,6 +112,7 @@ class Runs:
         self.limits = limits
         self._rows = rows
         self._brains = brains
+        self._workers = workers
         self._reading = reading
         self._clock = clock
         self._slots = asyncio.Semaphore(limits.running)
@@ -222,10 +225,15 @@ class Runs:
             return "error", _FAILED
 
     async def _think(self, run: Run, *, resumed: bool) -> tuple[str, str | None]:
-        ask = await self._reading.ask(run.turn, run.order, resumed=resumed)
+        brain = self._brains[run.turn.agent_id]
+        if self._workers.serves(run.turn.agent_id):
+            brain, order = self._workers, run.order.model_copy(update={"disable_attachment_injection": True})
+        else:
+            order = run.order
+        ask = await self._reading.ask(run.turn, order, resumed=resumed)
         parts: list[str] = []
         length = 0
-        async with aclosing(self._brains[run.turn.agent_id].answer(ask)) as steps:  # type: ignore[type-var]  # an async generator
+        async with aclosing(brain.answer(ask)) as steps:  # type: ignore[type-var]  # an async generator
             async for step in steps:
                 if isinstance(step, str):
                     parts.append(step)
