@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -221,6 +223,16 @@ async def test_a_function_is_loaded_by_name() -> None:
 def test_a_function_that_cannot_be_is_a_configuration_error(target: str) -> None:
     with pytest.raises(ConfigError, match=r"brain"):
         load_function(target)
+
+
+def test_a_function_is_found_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "my_agent.py").write_text("async def agent(ask):\n    yield ask.text\n")
+    (tmp_path / "broken_agent.py").write_text("1 / 0\n")
+    assert load_function("my_agent:agent")
+    with pytest.raises(ConfigError, match="ZeroDivisionError"):
+        load_function("broken_agent:agent")
 
 
 SIMPLE = st.recursive(

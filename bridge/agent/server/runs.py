@@ -35,9 +35,9 @@ _FAILED: Final = "The agent failed while working on this. Its operator finds the
 class Limits:
     """What one embedded agent takes upon itself."""
 
-    running: int = 100
+    running: int = 1000
     """Brains at work at once; further turns wait as `pending`."""
-    waiting: int = 1000
+    waiting: int = 10_000
     """Turns that may wait so; above it the service answers 503."""
     result_chars: int = 2_000_000
     events: int = 50_000
