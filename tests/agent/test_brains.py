@@ -230,7 +230,7 @@ def test_a_function_is_found_in_the_working_directory(tmp_path: Path, monkeypatc
     monkeypatch.setattr(sys, "path", [*sys.path])
     (tmp_path / "my_agent.py").write_text("async def agent(ask):\n    yield ask.text\n")
     (tmp_path / "broken_agent.py").write_text("1 / 0\n")
-    assert load_function("my_agent:agent")
+    assert isinstance(load_function("my_agent:agent"), Function)
     with pytest.raises(ConfigError, match="ZeroDivisionError"):
         load_function("broken_agent:agent")
 

@@ -299,6 +299,27 @@ async def test_only_known_keys_come_in(serve: Serve, key: str, status: int) -> N
     assert (await agent.call("GET", "/v1/tasks", x_api_key=key)).status_code == status
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/tasks",
+        "/v1/tasks/t1",
+        "/health/agents/demo",
+        "/health/agent-execution/t1/status",
+        "//health/agents/demo",
+        "/openapi.json/agents/demo",
+        "/demo/login/t1/../../../agents/demo",
+        "/demo/agents/demo",
+        "/healthy",
+        "/health/",
+    ],
+)
+async def test_nothing_but_the_open_pages_is_shown_without_a_key(serve: Serve, path: str) -> None:
+    agent = await serve()
+    await agent.invoke("hello", id="t1")
+    assert (await agent.call("GET", path, x_api_key="")).status_code == 401
+
+
 async def test_where_all_places_are_taken_nothing_is_stored(serve: Serve, held: HeldClock) -> None:
     agent = await serve(limits=Limits(running=1, waiting=1))
     for task_id in ("t1", "t2"):
