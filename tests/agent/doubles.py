@@ -70,6 +70,8 @@ def stream(*events: Mapping[str, Any] | bytes, cut: bool = False) -> Answer:
 
 
 HANGS_UP = Answer(head=b"", cut=True)
+"""Before any answer. aiohttp repeats a GET once by itself then."""
+BREAKS_OFF = Answer(head=b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n", pieces=(b"{",), cut=True)
 
 
 def _head(status: int, length: int, media_type: str, headers: Mapping[str, str]) -> bytes:
