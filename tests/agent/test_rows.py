@@ -2,11 +2,13 @@
 
 import asyncio
 import itertools
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from bridge.agent_rows import NewTurn, TaskFilter, TaskTurn, TurnChange
 from bridge.store.database import Store
@@ -155,3 +157,32 @@ async def test_two_nodes_with_the_same_new_task_store_one_turn(rows: EmbeddedRow
     for number in range(10):
         begun = await asyncio.gather(*(node.begin(new(f"t{number}")) for node in (rows, others)))
         assert sorted(one.how for one in begun) == ["busy", "new"]
+
+
+async def test_no_write_looks_through_the_whole_table(rows: EmbeddedRows, store: Store) -> None:
+    """Each step of a turn finds its rows by an index, so that it costs the same after a million turns."""
+    if not store.exclusive:
+        pytest.skip("PostgreSQL chooses by the size of its tables")
+    said: list[tuple[str, Any]] = []
+
+    def note(_: object, __: object, statement: str, parameters: Any, *___: object) -> None:
+        if statement.startswith(("SELECT", "UPDATE", "DELETE")) and isinstance(parameters, tuple):
+            said.append((statement, parameters))
+
+    event.listen(store.engine, "before_cursor_execute", note)
+    turn = (await rows.begin(new("t1", "k1"))).turn
+    await rows.change(change(turn, "completed"))
+    await rows.keep(LIFETIME)
+    await rows.latest("t1")
+    await rows.turns("t1", limit=3)
+    await rows.erase("t1")
+    event.remove(store.engine, "before_cursor_execute", note)
+    with store.engine.connect() as connection:
+        plans = {
+            statement: [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+            for statement, parameters in said
+        }
+    assert len(plans) >= 8
+    assert not {
+        query: plan for query, plan in plans.items() if any(re.match(r"SCAN agent_\w+$", step) for step in plan)
+    }
