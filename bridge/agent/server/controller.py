@@ -11,7 +11,7 @@ from bridge.agent.server.desk import Desk, Invalid, Report, problems_of
 from bridge.agent.server.orders import TaskId
 from bridge.agent.server.reading import said_in
 from bridge.agent.server.rest import agent_record, wanted_tasks
-from bridge.agent.server.streams import EventStream
+from bridge.agent.server.streams import EndlessStream, EventStream
 from bridge.agent.server.tasks import CHANGEABLE, STATUSES, list_item, order_of, record, stamp
 from bridge.agent.server.workers import Workers
 from bridge.agent_rows import TaskTurn
@@ -83,7 +83,7 @@ class Controller:
         """A worker offers itself for an agent and is sent its turns for as long as it stays."""
         agent_id = request.path_params["agent_id"]
         self._desk.agent(agent_id)
-        return EventStream(self._workers.connect(agent_id, self._desk.now(), self._desk.show))
+        return EndlessStream(self._workers.connect(agent_id, self._desk.now(), self._desk.show))
 
     async def status(self, request: Request) -> Response:
         """The task as it is now."""

@@ -1,9 +1,11 @@
 """Where both dialects bring what they are asked: takes orders, shows tasks, stops and erases them."""
 
+import asyncio
 import json
 import re
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -16,6 +18,7 @@ from bridge.agent.server.access import body_of
 from bridge.agent.server.brains import Brain
 from bridge.agent.server.orders import Document, Order, OrderInput
 from bridge.agent.server.runs import Run, Runs
+from bridge.agent.server.streams import QUIET_SECONDS, STILL_HERE
 from bridge.agent.server.tasks import FINISHED, LIVE, TaskRows, changes_of, history, record, storable
 from bridge.agent_rows import Begun, NewTurn, TaskTurn, TurnChange
 from bridge.clock import Clock
@@ -131,14 +134,21 @@ class Desk:
             turn = await self._ended_elsewhere(turn)
         return record(turn, order=taken.run.order)
 
-    async def events(self, turn: TaskTurn) -> AsyncIterator[bytes]:
+    async def events(self, turn: TaskTurn) -> AsyncGenerator[bytes, None]:
         """Everything of a turn from its start, as lines for the wire, wherever it is worked on."""
         if (run := self._run_of(turn)) is not None:
-            async for lines in run.follow():
-                yield lines
+            async with aclosing(run.follow()) as lines:
+                async for line in lines:
+                    yield line
             return
-        for line in history(await self._ended_elsewhere(turn)):
-            yield line
+        waiting = asyncio.ensure_future(self._ended_elsewhere(turn))
+        try:
+            while not (await asyncio.wait({waiting}, timeout=QUIET_SECONDS))[0]:
+                yield STILL_HERE
+            for line in history(waiting.result()):
+                yield line
+        finally:
+            waiting.cancel()
 
     async def known(self, task_id: str) -> TaskTurn:
         """The latest turn of a task. Raises HTTPException 404."""

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -14,6 +14,7 @@ import structlog
 from bridge.agent.server.brains import Brain, BrainFault, Pause, Result, Told
 from bridge.agent.server.orders import Order
 from bridge.agent.server.reading import Reading
+from bridge.agent.server.streams import QUIET_SECONDS, STILL_HERE
 from bridge.agent.server.tasks import LIVE, TaskRows, beginning, end, event_line, order_of, record, stamp, storable
 from bridge.agent.server.verdict import violation
 from bridge.agent.server.workers import Workers
@@ -75,7 +76,7 @@ class Run:
         self._tick.set()
         self._tick = asyncio.Event()
 
-    async def follow(self) -> AsyncIterator[bytes]:
+    async def follow(self) -> AsyncGenerator[bytes, None]:
         """Everything from the start, as lines for the wire; ends when the turn is over or paused."""
         yield b"".join(beginning(self.turn, self.order))
         position = 0
@@ -84,10 +85,19 @@ class Run:
             if news:
                 position += len(news)
                 yield b"".join([event_line(self.turn.task_id, kind, data, time) for kind, time, data in news])
-            elif not self.over:
-                await self._tick.wait()
+            elif not await self._news():
+                yield STILL_HERE
         if self.status != ABANDONED:
             yield end(self.turn, self.order)
+
+    async def _news(self) -> bool:
+        """Wait for something to happen; False after a while without anything."""
+        try:
+            async with asyncio.timeout(QUIET_SECONDS):
+                await self._tick.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def ended(self) -> TaskTurn:
         """Wait for the end of the turn."""

@@ -6,7 +6,7 @@ sent tasks, and ends each by updating the task's record.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -39,7 +39,7 @@ class Workers:
         """Whether a worker is connected for this agent."""
         return bool(self._connected.get(agent_id))
 
-    async def connect(self, agent_id: str, now: datetime, show: Show) -> AsyncIterator[bytes]:
+    async def connect(self, agent_id: str, now: datetime, show: Show) -> AsyncGenerator[bytes, None]:
         """A worker's event stream: its registration, then a task for each turn it is given."""
         worker = _Worker()
         self._connected.setdefault(agent_id, []).append(worker)
