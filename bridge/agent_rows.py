@@ -22,6 +22,7 @@ class NewTurn:
     result: str | None = None
     """Set where the turn was worked on elsewhere and is only reported here."""
     at: datetime
+    """Never the same for two turns of one process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

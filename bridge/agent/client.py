@@ -165,7 +165,10 @@ def _timeouts(read_seconds: float) -> dict[str, Any]:
 @functools.lru_cache(maxsize=128)
 def _url(address: str) -> httpx2.URL:
     """Parsed once for the addresses that come again and again, those of the invoke routes."""
-    return httpx2.URL(address)
+    url = httpx2.URL(address)
+    if url.scheme not in {"http", "https"}:
+        raise httpx2.UnsupportedProtocol(f"{url.scheme or 'no'} scheme")
+    return url
 
 
 def _segment(value: str) -> str:

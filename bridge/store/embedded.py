@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from importlib.metadata import version
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, true, tuple_, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, true, update
 from sqlalchemy.exc import IntegrityError
 
 from bridge.agent_rows import Begun, NewTurn, TaskFilter, TaskTurn, TurnChange
@@ -16,6 +16,7 @@ from bridge.store.embedded_tables import (
     FULL,
     LATEST,
     LIVE,
+    LIVING,
     agent_tasks,
     agent_turns,
     read_latest,
@@ -38,7 +39,9 @@ def _begin(tx: Tx, rows: Sequence[NewTurn]) -> list[Begun]:
     outcomes = []
     for row in rows:
         known, before = by_key.get((row.agent_id, row.idempotency_key)), latest.get(row.task_id)
-        if known is not None:
+        if (mine := known or before) is not None and (mine.node, mine.created_at) == (tx.node, row.at):
+            outcomes.append(Begun(how="new", turn=mine))  # the commit before this try had succeeded after all
+        elif known is not None:
             outcomes.append(Begun(how="repeated", turn=known))
         elif before is not None and before.agent_id != row.agent_id:
             outcomes.append(Begun(how="foreign", turn=before))
@@ -75,10 +78,13 @@ def _insert(
 
 
 def _by_key(connection: Connection, rows: Sequence[NewTurn]) -> dict[tuple[str, str | None], TaskTurn]:
-    keys = {(row.agent_id, row.idempotency_key) for row in rows if row.idempotency_key is not None}
+    keys = {row.idempotency_key for row in rows if row.idempotency_key is not None}
     if not keys:
         return {}
-    query = FULL.where(tuple_(agent_turns.c.agent_id, agent_turns.c.idempotency_key).in_(sorted(keys)))
+    # Two plain lists, since SQLite scans the whole table for a list of pairs.
+    query = FULL.where(
+        agent_turns.c.agent_id.in_({row.agent_id for row in rows}), agent_turns.c.idempotency_key.in_(keys)
+    )
     found = [turn_of(row) for row in connection.execute(query)]
     return {(turn.agent_id, turn.idempotency_key): turn for turn in found}
 
@@ -128,9 +134,14 @@ BEGIN: Write[NewTurn, Begun] = Write(_begin)
 
 def _change(tx: Tx, rows: Sequence[TurnChange]) -> list[TaskTurn | None]:
     """Apply each change to its turn as it is by then. None where the turn is gone or no longer the caller's."""
-    keys = sorted({(row.task_id, row.number) for row in rows})
-    lock = tuple_(agent_turns.c.task_id, agent_turns.c.number).in_(keys)
-    query = FULL.where(lock).order_by(agent_turns.c.task_id, agent_turns.c.number).with_for_update(of=agent_turns)
+    query = (
+        FULL.where(
+            agent_turns.c.task_id.in_({row.task_id for row in rows}),
+            agent_turns.c.number.in_({row.number for row in rows}),
+        )
+        .order_by(agent_turns.c.task_id, agent_turns.c.number)
+        .with_for_update(of=agent_turns)
+    )
     turns = {(turn.task_id, turn.number): turn for turn in map(turn_of, tx.connection.execute(query))}
     outcomes: list[TaskTurn | None] = []
     changed = {}
@@ -203,8 +214,7 @@ def _keep(tx: Tx, rows: Sequence[_Sign]) -> list[list[TaskTurn]]:
         tx.connection.execute(update(nodes).where(nodes.c.id == tx.node).values(until=until))
     alive = select(nodes.c.id).where(nodes.c.until > tx.now, nodes.c.id == tx.node if rows[0].exclusive else true())
     query = (
-        FULL.where(agent_turns.c.status.in_(LIVE), agent_turns.c.node.not_in(alive))
-        .order_by(agent_turns.c.task_id)
+        FULL.where(LIVING, agent_turns.c.node.not_in(alive))
         .limit(_TAKEN_AT_ONCE)
         .with_for_update(of=agent_turns, skip_locked=True)
     )
@@ -259,6 +269,11 @@ class EmbeddedRows:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+
+    @property
+    def node(self) -> str:
+        """This process, as the turns it works on are marked."""
+        return self._store.node
 
     async def begin(self, turn: NewTurn) -> Begun:
         """Store a turn before anything of it is worked on, or say why not."""

@@ -9,7 +9,7 @@ from bridge.agent_rows import TaskFilter, TaskTurn
 from bridge.store.tables import Instant, metadata
 
 _KEYED = text("idempotency_key IS NOT NULL")
-_LIVING = text("status IN ('pending', 'executing')")
+LIVING = text("status IN ('pending', 'executing')")
 
 LIVE = ("pending", "executing")
 FINISHED = ("completed", "error", "failed", "stopped")
@@ -54,7 +54,7 @@ agent_turns = Table(
         sqlite_where=_KEYED,
         postgresql_where=_KEYED,
     ),
-    Index("ix_agent_turns_live", "node", sqlite_where=_LIVING, postgresql_where=_LIVING),
+    Index("ix_agent_turns_live", "node", sqlite_where=LIVING, postgresql_where=LIVING),
 )
 
 FULL = select(agent_turns, agent_tasks.c.born_at).join(agent_tasks, agent_tasks.c.id == agent_turns.c.task_id)

@@ -11,6 +11,7 @@ from bridge.agent.server.app import create_app
 from bridge.agent.server.demo import Demo
 from bridge.agent.server.desk import Agent
 from bridge.clock import Clock
+from bridge.egress import open_client
 from bridge.store.database import Store
 from bridge.store.engine import open_engine
 from bridge.store.migrations import migrate
@@ -31,7 +32,7 @@ def held() -> HeldClock:
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with open_client() as client:
         yield client
 
 

@@ -70,6 +70,8 @@ def stream(*events: Mapping[str, Any] | bytes, cut: bool = False) -> Answer:
 
 
 HANGS_UP = Answer(head=b"", cut=True)
+"""Before any answer. aiohttp repeats a GET once by itself then."""
+BREAKS_OFF = Answer(head=b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n", pieces=(b"{",), cut=True)
 
 
 def _head(status: int, length: int, media_type: str, headers: Mapping[str, str]) -> bytes:
@@ -175,10 +177,16 @@ class FailingRows(EmbeddedRows):
     """The real rows, behind a database that can be taken away: so many writes fail."""
 
     failures = 0
+    doubts = 0
+    """So many turns are stored, but nobody learns of it."""
 
     async def begin(self, turn: NewTurn) -> Begun:
         self._fail()
-        return await super().begin(turn)
+        begun = await super().begin(turn)
+        if self.doubts:
+            self.doubts -= 1
+            raise StoreUnavailable("no answer")
+        return begun
 
     async def change(self, change: TurnChange) -> TaskTurn | None:
         self._fail()

@@ -13,6 +13,7 @@ from bridge.agent.request import InvokeRequest, OutputFormat
 from bridge.agent.task import Task, TaskEvent
 from bridge.errors import AgentError, Busy, Interrupted, Refused, Unreachable
 from tests.agent.doubles import (
+    BREAKS_OFF,
     HANGS_UP,
     Answer,
     LeapingClock,
@@ -196,11 +197,7 @@ async def test_a_cut_stream_is_confirmed_by_a_read_and_goes_on_by_polling(
         (text_answer(b"<h1>Maintenance</h1>"), Interrupted, "base_url"),
         (answer([1, 2]), Interrupted, "base_url"),
         (HANGS_UP, Interrupted, "broke"),
-        (
-            Answer(head=b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n", pieces=(b"{",), cut=True),
-            Interrupted,
-            "broke",
-        ),
+        (BREAKS_OFF, Interrupted, "broke"),
     ],
 )
 @pytest.mark.parametrize("mode", ["stream", "poll", "sync"])
@@ -336,7 +333,7 @@ async def test_the_short_form_is_checked_against_the_thread(
 async def test_polling_outlasts_an_outage_and_does_as_the_rate_limit_says(
     backend: Backend, service: ScriptedService, clock: LeapingClock
 ) -> None:
-    service.script([answer({}, 429, retry_after="40"), HANGS_UP, answer({}, 500), answer(task("completed"))])
+    service.script([answer({}, 429, retry_after="40"), BREAKS_OFF, answer({}, 500), answer(task("completed"))])
     await events_of(await backend.attach("t1", HELLO))
     assert clock.slept == [40.0, 3.0, 4.5]
 
@@ -392,7 +389,7 @@ async def test_the_reference_to_a_task_creates_nothing(backend: Backend, service
     assert [(call.method, call.path) for call in service.calls] == [("GET", "/v1/tasks/t1")]
 
 
-@pytest.mark.parametrize("failure", [answer({}, 404), answer({}, 500), HANGS_UP])
+@pytest.mark.parametrize("failure", [answer({}, 404), answer({}, 500), BREAKS_OFF])
 async def test_a_reference_that_cannot_be_read_becomes_a_normal_call(
     backend: Backend, service: ScriptedService, failure: Answer
 ) -> None:

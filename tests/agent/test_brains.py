@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -167,6 +169,14 @@ async def wrong(asked: Ask) -> int:
     return len(asked.text)
 
 
+async def telling_nonsense(asked: Ask) -> AsyncIterator[Told]:
+    yield Told("think", {asked, float("nan")})
+
+
+async def half_a_pair(asked: Ask) -> str:
+    return f"{asked.text}\ud800"
+
+
 def not_async(asked: Ask) -> str:
     return asked.text
 
@@ -190,7 +200,11 @@ async def test_a_function_may_tell_pause_and_replace(serve: Serve) -> None:
     assert (await agent.invoke("the first", id="t1"))["result"] == "kept"
 
 
-@pytest.mark.parametrize("function", [broken, wrong])
+async def test_half_a_surrogate_pair_is_stored_as_a_question_mark(serve: Serve) -> None:
+    assert (await (await serve(agents=agents(half_a_pair))).invoke("x"))["result"] == "x?"
+
+
+@pytest.mark.parametrize("function", [broken, wrong, telling_nonsense])
 async def test_what_a_function_raises_stays_in_the_log(serve: Serve, function: Any) -> None:
     answer = await (await serve(agents=agents(function))).invoke("hello")
     assert answer["status"] == "error"
@@ -209,6 +223,16 @@ async def test_a_function_is_loaded_by_name() -> None:
 def test_a_function_that_cannot_be_is_a_configuration_error(target: str) -> None:
     with pytest.raises(ConfigError, match=r"brain"):
         load_function(target)
+
+
+def test_a_function_is_found_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "my_agent.py").write_text("async def agent(ask):\n    yield ask.text\n")
+    (tmp_path / "broken_agent.py").write_text("1 / 0\n")
+    assert isinstance(load_function("my_agent:agent"), Function)
+    with pytest.raises(ConfigError, match="ZeroDivisionError"):
+        load_function("broken_agent:agent")
 
 
 SIMPLE = st.recursive(

@@ -46,7 +46,7 @@ async def test_a_turn_outlives_its_process_and_its_follower_notices_nothing(
     assert (task.status, task.result, task.record["execution_attempts"]) == ("completed", "You said: sleep 1", 2)
 
 
-@pytest.mark.parametrize("mode", ["stream", "poll", "sync"])
+@pytest.mark.parametrize("mode", ["stream", "sync"])
 async def test_after_a_crash_on_either_side_the_same_key_is_the_same_turn(
     http: httpx2.AsyncClient, agent: AgentProcess, mode: str
 ) -> None:

@@ -18,7 +18,7 @@ from bridge.agent.server.extraction import TooMuch, Unreadable, text_of
 from bridge.cpu import Workers
 from bridge.egress import open_client
 from tests.agent.conftest import Serve
-from tests.agent.doubles import HANGS_UP, ScriptedService, text_answer
+from tests.agent.doubles import BREAKS_OFF, ScriptedService, text_answer
 
 CAPS = Caps(file_bytes=3_000_000, request_bytes=4_000_000, text_chars=10_000, read_seconds=10)
 
@@ -151,7 +151,7 @@ async def test_files_become_text_images_or_a_note(attachments: Attachments, serv
             text_answer(b"notes", media_type="text/plain"),
             text_answer(png, media_type="application/octet-stream"),
             text_answer(b"gone", 404),
-            HANGS_UP,
+            BREAKS_OFF,
             text_answer(b"%PDF-1.4 nonsense", media_type="text/plain"),
         ]
     )

@@ -48,6 +48,7 @@ def operations(document: dict[str, Any]) -> list[tuple[str, str, list[str], bool
         )
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
+        if not path.endswith("/events/{agent_id}/")  # a worker's stream has no end
     ]
 
 

@@ -299,6 +299,27 @@ async def test_only_known_keys_come_in(serve: Serve, key: str, status: int) -> N
     assert (await agent.call("GET", "/v1/tasks", x_api_key=key)).status_code == status
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/tasks",
+        "/v1/tasks/t1",
+        "/health/agents/demo",
+        "/health/agent-execution/t1/status",
+        "//health/agents/demo",
+        "/openapi.json/agents/demo",
+        "/demo/login/t1/../../../agents/demo",
+        "/demo/agents/demo",
+        "/healthy",
+        "/health/",
+    ],
+)
+async def test_nothing_but_the_open_pages_is_shown_without_a_key(serve: Serve, path: str) -> None:
+    agent = await serve()
+    await agent.invoke("hello", id="t1")
+    assert (await agent.call("GET", path, x_api_key="")).status_code == 401
+
+
 async def test_where_all_places_are_taken_nothing_is_stored(serve: Serve, held: HeldClock) -> None:
     agent = await serve(limits=Limits(running=1, waiting=1))
     for task_id in ("t1", "t2"):
@@ -410,3 +431,28 @@ async def test_a_turn_that_another_process_works_on_is_waited_for(serve: Serve, 
     await agent.rows.change(TurnChange(task_id="t1", number=1, status="completed", result="done there", at=held.now()))
     await held.release(1)
     assert "done there" in (await waiting).text
+
+
+async def test_a_turn_stored_in_doubt_is_worked_on_all_the_same(serve: Serve, held: HeldClock) -> None:
+    agent = await serve()
+    agent.rows.doubts = 1
+    body = {"input": {"text": "hello"}, "id": "t1"}
+    assert (await agent.call("POST", "/v1/agents/demo/invoke", body)).status_code == 503
+    assert (await agent.call("GET", "/v1/tasks/t1")).json()["status"] == "executing"
+    await held.until_someone_sleeps(2)
+    await held.release(2)
+    assert (await agent.settled("t1"))["status"] == "completed"
+
+
+async def test_a_turn_taken_over_elsewhere_is_waited_for_to_its_end(serve: Serve, held: HeldClock) -> None:
+    agent = await serve()
+    running = asyncio.create_task(agent.invoke("sleep 5", id="t1"))
+    await held.until_someone_sleeps(5)
+    for status, only_from in (("paused", "executing"), ("executing", "paused")):  # a second attempt, as elsewhere
+        change = TurnChange(task_id="t1", number=1, status=status, only_from=frozenset({only_from}), at=held.now())
+        assert await agent.rows.change(change)
+    await held.release(5)
+    await held.until_someone_sleeps(1)
+    await agent.rows.change(TurnChange(task_id="t1", number=1, status="completed", result="theirs", at=held.now()))
+    await held.release(1)
+    assert (await running)["result"] == "theirs"

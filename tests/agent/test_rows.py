@@ -1,11 +1,14 @@
 """The embedded agent's rows on both databases, with two nodes where that makes a difference."""
 
 import asyncio
+import itertools
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from bridge.agent_rows import NewTurn, TaskFilter, TaskTurn, TurnChange
 from bridge.store.database import Store
@@ -17,8 +20,11 @@ NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 LIFETIME = timedelta(seconds=6)
 
 
+moments = (NOW - timedelta(microseconds=number) for number in itertools.count(1))
+
+
 def new(task_id: str, key: str | None = None, **more: Any) -> NewTurn:
-    return NewTurn(task_id=task_id, agent_id="a1", idempotency_key=key, request="{}", at=NOW, **more)
+    return NewTurn(task_id=task_id, agent_id="a1", idempotency_key=key, request="{}", at=next(moments), **more)
 
 
 def change(turn: TaskTurn, status: str, **more: Any) -> TurnChange:
@@ -51,6 +57,13 @@ async def test_turns_of_one_batch_see_each_other(rows: EmbeddedRows) -> None:
     begun = await asyncio.gather(*(rows.begin(turn) for turn in [new("t1", "k1"), new("t1", "k1"), new("t1", "k2")]))
     assert [one.how for one in begun] == ["new", "repeated", "busy"]
     assert len({one.turn.idempotency_key for one in begun}) == 1
+
+
+@pytest.mark.parametrize("key", [None, "k1"])
+async def test_a_turn_that_was_stored_in_doubt_knows_itself_again(rows: EmbeddedRows, key: str | None) -> None:
+    turn = new("t1", key)
+    first, second = await rows.begin(turn), await rows.begin(turn)
+    assert (second.how, second.turn) == ("new", first.turn)
 
 
 async def test_a_task_goes_on_after_its_turn_is_over_and_with_its_own_agent_only(rows: EmbeddedRows) -> None:
@@ -144,3 +157,31 @@ async def test_two_nodes_with_the_same_new_task_store_one_turn(rows: EmbeddedRow
     for number in range(10):
         begun = await asyncio.gather(*(node.begin(new(f"t{number}")) for node in (rows, others)))
         assert sorted(one.how for one in begun) == ["busy", "new"]
+
+
+async def test_no_write_looks_through_the_whole_table(rows: EmbeddedRows, store: Store) -> None:
+    """Each step of a turn finds its rows by an index, so that it costs the same after a million turns."""
+    if not store.exclusive:
+        pytest.skip("PostgreSQL chooses by the size of its tables")
+    said: list[tuple[str, Any]] = []
+
+    def note(_: object, __: object, statement: str, parameters: Any, *___: object) -> None:
+        if statement.startswith(("SELECT", "UPDATE", "DELETE")) and isinstance(parameters, tuple):
+            said.append((statement, parameters))
+
+    event.listen(store.engine, "before_cursor_execute", note)
+    turn = (await rows.begin(new("t1", "k1"))).turn
+    await rows.change(change(turn, "completed"))
+    await rows.keep(LIFETIME)
+    await rows.latest("t1")
+    await rows.turns("t1", limit=3)
+    await rows.erase("t1")
+    event.remove(store.engine, "before_cursor_execute", note)
+    with store.engine.connect() as connection:
+        plans = {
+            statement: [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+            for statement, parameters in said
+        }
+    assert len(plans) >= 8
+    scans = re.compile(r"SCAN agent_(?!turns USING INDEX ix_agent_turns_live)")
+    assert not {query: plan for query, plan in plans.items() if any(scans.match(step) for step in plan)}

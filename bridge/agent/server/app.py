@@ -22,6 +22,7 @@ from bridge.agent.server.reading import Attach, Reading
 from bridge.agent.server.rest import Rest
 from bridge.agent.server.runs import Limits, Runs
 from bridge.agent.server.tasks import TaskRows
+from bridge.agent.server.workers import Workers
 from bridge.clock import Clock
 from bridge.errors import StoreUnavailable
 
@@ -47,7 +48,8 @@ def create_app(
     """
     reading = Reading(rows, attach=attach or _unread, clock=clock, public_url=public_url)
     brains = {agent_id: agent.brain for agent_id, agent in agents.items()}
-    runs = Runs(rows, brains, reading=reading, clock=clock, limits=limits or Limits())
+    workers = Workers()
+    runs = Runs(rows, brains, workers=workers, reading=reading, clock=clock, limits=limits or Limits())
     desk = Desk(rows, runs, agents=agents, clock=clock, max_body=max_body)
 
     @asynccontextmanager
@@ -59,7 +61,7 @@ def create_app(
             await beat
         await runs.close()
 
-    dialects = [*Rest(desk).routes(), *Controller(desk).routes()]
+    dialects = [*Rest(desk).routes(), *Controller(desk, workers).routes()]
     described = JSONResponse(document(dialects))
     app = Starlette(
         routes=[*dialects, *Logins(desk).routes(), Route("/openapi.json", described)],

@@ -11,8 +11,9 @@ from bridge.agent.server.desk import Desk, Invalid, Report, problems_of
 from bridge.agent.server.orders import TaskId
 from bridge.agent.server.reading import said_in
 from bridge.agent.server.rest import agent_record, wanted_tasks
-from bridge.agent.server.streams import EventStream
+from bridge.agent.server.streams import EndlessStream, EventStream
 from bridge.agent.server.tasks import CHANGEABLE, STATUSES, list_item, order_of, record, stamp
+from bridge.agent.server.workers import Workers
 from bridge.agent_rows import TaskTurn
 from bridge.model import Json
 
@@ -32,8 +33,9 @@ class _ReportBody(BaseModel):
 class Controller:
     """Answers are always JSON objects of status 200, since the SDK takes a 204 for a failure (measured)."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, workers: Workers) -> None:
         self._desk = desk
+        self._workers = workers
 
     def routes(self) -> list[Route]:
         """Every route twice. Below `/agent-execution/` the id is an agent's for POST, a task's for the rest."""
@@ -53,6 +55,9 @@ class Controller:
                 ("GET", "/agents/list", self.agents),
                 ("GET", "/agents/{agent_id}", self.agent),
                 ("POST", "/agents-metrics/{agent_id}/execution", accept),
+                ("POST", "/agent-execution/{task_id}/events/push", accept),
+                ("GET", "/events/{agent_id}/", self.work),
+                ("POST", "/events/{worker_id}", accept),
             )
         ]
 
@@ -73,6 +78,12 @@ class Controller:
         key = self._desk.key_of(request)
         taken = await self._desk.take(request.path_params["agent_id"], order, key=key)
         return JSONResponse(record(taken.turn, status=None if taken.repeated else "pending"))
+
+    async def work(self, request: Request) -> Response:
+        """A worker offers itself for an agent and is sent its turns for as long as it stays."""
+        agent_id = request.path_params["agent_id"]
+        self._desk.agent(agent_id)
+        return EndlessStream(self._workers.connect(agent_id, self._desk.now(), self._desk.show))
 
     async def status(self, request: Request) -> Response:
         """The task as it is now."""
@@ -134,7 +145,7 @@ class Controller:
 
 
 async def accept(request: Request) -> Response:
-    """Metrics that a client reports: taken, not kept."""
+    """Metrics, heartbeats and the like: taken, not kept."""
     async for _ in request.stream():
         pass
     return JSONResponse({})

@@ -1,10 +1,13 @@
 """Where both dialects bring what they are asked: takes orders, shows tasks, stops and erases them."""
 
+import asyncio
 import json
 import re
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -15,9 +18,11 @@ from bridge.agent.server.access import body_of
 from bridge.agent.server.brains import Brain
 from bridge.agent.server.orders import Document, Order, OrderInput
 from bridge.agent.server.runs import Run, Runs
-from bridge.agent.server.tasks import FINISHED, LIVE, TaskRows, changes_of, history, record
+from bridge.agent.server.streams import QUIET_SECONDS, STILL_HERE
+from bridge.agent.server.tasks import FINISHED, LIVE, TaskRows, changes_of, history, record, storable
 from bridge.agent_rows import Begun, NewTurn, TaskTurn, TurnChange
 from bridge.clock import Clock
+from bridge.errors import StoreUnavailable
 from bridge.model import Json
 
 _ELSEWHERE_SECONDS: Final = 1.0
@@ -71,6 +76,11 @@ class Desk:
         self._runs = runs
         self._clock = clock
         self._max_body = max_body
+        self._last_moment = clock.now()
+
+    def now(self) -> datetime:
+        """The present by the server's clock."""
+        return self._clock.now()
 
     def agent(self, agent_id: str) -> Agent:
         """Raises HTTPException 404."""
@@ -105,7 +115,12 @@ class Desk:
         self.agent(agent_id)
         if self._runs.full:
             raise HTTPException(503, "All places are taken; try again shortly.", {"retry-after": "1"})
-        begun = _begun(await self.rows.begin(self._new_turn(agent_id, order, key)))
+        turn = self._new_turn(agent_id, order, key)
+        try:
+            begun = _begun(await self.rows.begin(turn))
+        except StoreUnavailable:
+            self._runs.doubt(turn.task_id)
+            raise
         if begun.how == "repeated":
             return Taken(begun.turn, self._run_of(begun.turn), repeated=True)
         return Taken(begun.turn, self._runs.start(begun.turn, order=order), repeated=False)
@@ -114,16 +129,26 @@ class Desk:
         """The task when the turn is over or paused."""
         if taken.run is None:
             return record(await self._ended_elsewhere(taken.turn))
-        return record(await taken.run.ended(), order=taken.run.order)
+        turn = await taken.run.ended()
+        if turn.status in LIVE:  # another node took it over
+            turn = await self._ended_elsewhere(turn)
+        return record(turn, order=taken.run.order)
 
-    async def events(self, turn: TaskTurn) -> AsyncIterator[bytes]:
+    async def events(self, turn: TaskTurn) -> AsyncGenerator[bytes, None]:
         """Everything of a turn from its start, as lines for the wire, wherever it is worked on."""
         if (run := self._run_of(turn)) is not None:
-            async for lines in run.follow():
-                yield lines
+            async with aclosing(run.follow()) as lines:
+                async for line in lines:
+                    yield line
             return
-        for line in history(await self._ended_elsewhere(turn)):
-            yield line
+        waiting = asyncio.ensure_future(self._ended_elsewhere(turn))
+        try:
+            while not (await asyncio.wait({waiting}, timeout=QUIET_SECONDS))[0]:
+                yield STILL_HERE
+            for line in history(waiting.result()):
+                yield line
+        finally:
+            waiting.cancel()
 
     async def known(self, task_id: str) -> TaskTurn:
         """The latest turn of a task. Raises HTTPException 404."""
@@ -169,7 +194,7 @@ class Desk:
             task_id=task_id,
             number=turn.number,
             status=None if status in LIVE and turn.status not in LIVE else status,
-            result=None if result is None else result.replace("\x00", "\ufffd"),
+            result=None if result is None else storable(result),
             changes=json.dumps({**changes_of(turn), **changes}) if changes else None,
             at=self._clock.now(),
         )
@@ -182,7 +207,8 @@ class Desk:
         """Store a turn that is over already. Raises HTTPException 404, 409 or 422."""
         self.agent(agent_id)
         order = Order(input=OrderInput(text=report.text), id=report.task_id, source="external")
-        turn = replace(self._new_turn(agent_id, order, None), status=report.status, result=report.result)
+        result = None if report.result is None else storable(report.result)
+        turn = replace(self._new_turn(agent_id, order, None), status=report.status, result=result)
         return record(_begun(await self.rows.begin(turn)).turn)
 
     async def resume(self, task_id: str) -> bool:
@@ -225,8 +251,13 @@ class Desk:
             source=order.source,
             parent_id=order.parent_execution_id,
             triggering_agent_id=order.triggering_agent_id,
-            at=self._clock.now(),
+            at=self._next_moment(),
         )
+
+    def _next_moment(self) -> datetime:
+        """The present, but never the same twice: by it a turn knows itself again after a commit in doubt."""
+        self._last_moment = max(self._clock.now(), self._last_moment + timedelta(microseconds=1))
+        return self._last_moment
 
 
 _FAR_BACK: Final = 20

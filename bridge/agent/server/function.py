@@ -9,8 +9,10 @@ An async generator yields fragments (str), or a Told, Result or Pause; an async 
 
 import importlib
 import inspect
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 from bridge.agent.server.brains import Ask, Pause, Result, Told
@@ -37,15 +39,22 @@ class Function:
 
 
 def load_function(target: str) -> Function:
-    """The brain that `package.module:function` names. Raises ConfigError with what to mend."""
+    """The brain that `package.module:function` names, looked for in the working directory, too.
+
+    Raises ConfigError with what to mend, also where the module itself fails as it is imported.
+    """
     module_name, _, name = target.partition(":")
     example = "write it as package.module:function"
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # an installed command does not look there by itself
     try:
         found: Any = importlib.import_module(module_name)
         for part in name.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError([f"The brain {target!r} cannot be loaded ({error}); {example}."]) from error
+    except Exception as error:
+        # Whatever a module of the operator does as it is imported, he gets one sentence about it.
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigError([f"The brain {target!r} cannot be loaded ({reason}); {example}."]) from error
     if not (inspect.iscoroutinefunction(found) or inspect.isasyncgenfunction(found)):
         raise ConfigError([f"The brain {target!r} is no async function and no async generator."])
     return Function(found)

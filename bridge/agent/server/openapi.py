@@ -26,7 +26,7 @@ _QUERIES: Final = {
     "invoke_async": ("version",),
     "invoke_stream": ("version",),
 }
-_STREAMS: Final = frozenset({"invoke_stream", "events"})
+_STREAMS: Final = frozenset({"invoke_stream", "events", "work"})
 
 
 def document(routes: Sequence[Route]) -> Json:

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -14,8 +14,10 @@ import structlog
 from bridge.agent.server.brains import Brain, BrainFault, Pause, Result, Told
 from bridge.agent.server.orders import Order
 from bridge.agent.server.reading import Reading
-from bridge.agent.server.tasks import LIVE, TaskRows, beginning, end, event_line, order_of, record, stamp
+from bridge.agent.server.streams import QUIET_SECONDS, STILL_HERE
+from bridge.agent.server.tasks import LIVE, TaskRows, beginning, end, event_line, order_of, record, stamp, storable
 from bridge.agent.server.verdict import violation
+from bridge.agent.server.workers import Workers
 from bridge.agent_rows import TaskTurn, TurnChange
 from bridge.clock import Clock
 from bridge.errors import StoreUnavailable
@@ -34,9 +36,9 @@ _FAILED: Final = "The agent failed while working on this. Its operator finds the
 class Limits:
     """What one embedded agent takes upon itself."""
 
-    running: int = 100
+    running: int = 1000
     """Brains at work at once; further turns wait as `pending`."""
-    waiting: int = 1000
+    waiting: int = 10_000
     """Turns that may wait so; above it the service answers 503."""
     result_chars: int = 2_000_000
     events: int = 50_000
@@ -74,7 +76,7 @@ class Run:
         self._tick.set()
         self._tick = asyncio.Event()
 
-    async def follow(self) -> AsyncIterator[bytes]:
+    async def follow(self) -> AsyncGenerator[bytes, None]:
         """Everything from the start, as lines for the wire; ends when the turn is over or paused."""
         yield b"".join(beginning(self.turn, self.order))
         position = 0
@@ -83,10 +85,19 @@ class Run:
             if news:
                 position += len(news)
                 yield b"".join([event_line(self.turn.task_id, kind, data, time) for kind, time, data in news])
-            elif not self.over:
-                await self._tick.wait()
+            elif not await self._news():
+                yield STILL_HERE
         if self.status != ABANDONED:
             yield end(self.turn, self.order)
+
+    async def _news(self) -> bool:
+        """Wait for something to happen; False after a while without anything."""
+        try:
+            async with asyncio.timeout(QUIET_SECONDS):
+                await self._tick.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def ended(self) -> TaskTurn:
         """Wait for the end of the turn."""
@@ -103,6 +114,7 @@ class Runs:
         rows: TaskRows,
         brains: Mapping[str, Brain],
         *,
+        workers: Workers,
         reading: Reading,
         clock: Clock,
         limits: Limits,
@@ -110,10 +122,12 @@ class Runs:
         self.limits = limits
         self._rows = rows
         self._brains = brains
+        self._workers = workers
         self._reading = reading
         self._clock = clock
         self._slots = asyncio.Semaphore(limits.running)
         self._runs: dict[str, Run] = {}
+        self._doubtful: set[str] = set()
 
     def get(self, task_id: str) -> Run | None:
         """The turn of a task that is at work here."""
@@ -130,6 +144,10 @@ class Runs:
         self._runs[turn.task_id] = run
         run.work = asyncio.create_task(self._work(run, resumed=resumed), name=f"turn {turn.task_id}")
         return run
+
+    def doubt(self, task_id: str) -> None:
+        """The database failed while this task was stored: should it be there after all, work on it soon."""
+        self._doubtful.add(task_id)
 
     async def stop(self, run: Run) -> TaskTurn:
         """End a turn as `stopped`, unless it ended by itself meanwhile."""
@@ -154,12 +172,13 @@ class Runs:
             try:
                 for turn in await self._rows.keep(self.limits.lifetime):
                     await self._take_up(turn)
-                if self._clock.now() >= forget_at and not await self._rows.forget(
-                    self._clock.now() - self.limits.retention
-                ):
-                    forget_at = self._clock.now() + _FORGET_EVERY
-            except StoreUnavailable as error:
-                log.warning("agent_beat_failed", error=str(error))
+                await self._settle_doubts()
+                now = self._clock.now()
+                if now >= forget_at and not await self._rows.forget(now - self.limits.retention):
+                    forget_at = now + _FORGET_EVERY
+            except Exception:
+                # Without the beat other nodes would take this one for dead and do its work twice.
+                log.exception("agent_beat_failed")
             await self._clock.sleep(self.limits.lifetime.total_seconds() / 3)
 
     async def close(self) -> None:
@@ -177,6 +196,13 @@ class Runs:
         reason = f"The agent's process ended {MOST_ATTEMPTS} times while working on this."
         await self._rows.change(_end(turn, "failed", reason, self._clock))
 
+    async def _settle_doubts(self) -> None:
+        for task_id in tuple(self._doubtful):
+            turn = await self._rows.latest(task_id)
+            self._doubtful.discard(task_id)
+            if turn and turn.status in LIVE and turn.node == self._rows.node and task_id not in self._runs:
+                self.start(turn)
+
     async def _work(self, run: Run, *, resumed: bool) -> None:
         try:
             async with self._slots:
@@ -188,7 +214,11 @@ class Runs:
                 raise
             status, result = "stopped", None
         run.thinking = False
-        await self._conclude(run, status, result)
+        try:
+            await self._conclude(run, status, result)
+        finally:
+            if not run.over:
+                self._forget(run, ABANDONED)
 
     async def _outcome(self, run: Run, *, resumed: bool) -> tuple[str, str | None]:
         """The status and result that the brain's work comes to."""
@@ -205,10 +235,15 @@ class Runs:
             return "error", _FAILED
 
     async def _think(self, run: Run, *, resumed: bool) -> tuple[str, str | None]:
-        ask = await self._reading.ask(run.turn, run.order, resumed=resumed)
+        brain = self._brains[run.turn.agent_id]
+        if self._workers.serves(run.turn.agent_id):
+            brain, order = self._workers, run.order.model_copy(update={"disable_attachment_injection": True})
+        else:
+            order = run.order
+        ask = await self._reading.ask(run.turn, order, resumed=resumed)
         parts: list[str] = []
         length = 0
-        async with aclosing(self._brains[run.turn.agent_id].answer(ask)) as steps:  # type: ignore[type-var]  # an async generator
+        async with aclosing(brain.answer(ask)) as steps:  # type: ignore[type-var]  # an async generator
             async for step in steps:
                 if isinstance(step, str):
                     parts.append(step)
@@ -231,14 +266,20 @@ class Runs:
     def _tell(self, run: Run, told: Told) -> None:
         if len(run.told) >= self.limits.events:
             raise BrainFault(f"The agent told more than {self.limits.events} things.")
+        if not isinstance(told.data, str):
+            json.dumps(told.data, allow_nan=False)  # what cannot be sent fails its teller, not the end of the turn
         run.told.append((told.type, stamp(self._clock.now()), told.data))
         run.wake()
 
     async def _conclude(self, run: Run, status: str, result: str | None) -> None:
         """Commit the end, then tell it. Another node's hand on the turn, or a stop elsewhere, goes before ours."""
         change = _end(run.turn, status, result, self._clock, events=json.dumps(_joined(run.told)) if run.told else "")
-        run.turn = await self._stored(change) or await self._rows.latest(run.turn.task_id) or run.turn
-        self._forget(run, run.turn.status)
+        run.turn = await self._stored(change) or await self._as_stored(run.turn)
+        self._forget(run, run.turn.status if run.turn.status not in LIVE else ABANDONED)
+
+    async def _as_stored(self, turn: TaskTurn) -> TaskTurn:
+        """The turn as others left it: changed by a client, stopped, erased, or taken over by another node."""
+        return next((one for one in await self._rows.turns(turn.task_id, limit=20) if one.number == turn.number), turn)
 
     async def _stored(self, change: TurnChange) -> TaskTurn | None:
         """Try until it is stored: a turn that ended must not look live for as long as this process does."""
@@ -274,7 +315,7 @@ def _end(turn: TaskTurn, status: str, result: str | None, clock: Clock, *, event
         task_id=turn.task_id,
         number=turn.number,
         status=status,
-        result=None if result is None else result.replace("\x00", "\ufffd"),  # PostgreSQL's text knows no NUL
+        result=None if result is None else storable(result),
         events=events,
         attempt=turn.attempt,
         only_from=LIVE,

@@ -8,8 +8,11 @@ from typing import Final
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-_QUIET_SECONDS: Final = 15.0
+QUIET_SECONDS: Final = 15.0
 """Balancers cut a connection after 60 s without a byte."""
+STILL_HERE: Final = b": still working\n\n"
+"""A comment, which every reader of event streams skips."""
+
 _STALLED_SECONDS: Final = 60.0
 """A consumer that takes nothing for so long is let go; the turn does not depend on it."""
 
@@ -21,40 +24,51 @@ _HEADERS: Final = [
 
 
 class EventStream(Response):
-    """Sends the source's lines as they come; ends with it, or when the consumer is gone."""
+    """Sends the lines of a source that ends by itself and fills its own silence.
 
-    def __init__(self, source: AsyncIterator[bytes]) -> None:
+    A consumer that leaves goes unnoticed until then, which costs next to nothing; watching for it
+    would cost each stream a task.
+    """
+
+    def __init__(self, source: AsyncGenerator[bytes, None]) -> None:
         super().__init__()
         self._source = source
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
-        pump = asyncio.create_task(self._pump(send))
-        gone = asyncio.create_task(_disconnected(receive))
-        try:
-            await asyncio.wait({pump, gone}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            pump.cancel()
-            gone.cancel()
-            with suppress(asyncio.CancelledError, TimeoutError, OSError):  # the consumer left or stalled
-                await pump
+        with suppress(TimeoutError, OSError):  # the consumer stalled or left
+            await self._pump(send, self._source)
 
-    async def _pump(self, send: Send) -> None:
+    async def _pump(self, send: Send, source: AsyncGenerator[bytes, None]) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
-        async with aclosing(_with_signs_of_life(self._source)) as pieces:
+        async with aclosing(source) as pieces:
             async for piece in pieces:
                 async with asyncio.timeout(_STALLED_SECONDS):
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
+class EndlessStream(EventStream):
+    """The same for a source without an end: its silence is filled, and it ends as soon as its consumer leaves."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
+        pump = asyncio.create_task(self._pump(send, _with_signs_of_life(self._source)))
+        gone = asyncio.create_task(_disconnected(receive))
+        try:
+            await asyncio.wait({pump, gone}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            pump.cancel()
+            gone.cancel()
+            with suppress(asyncio.CancelledError, TimeoutError, OSError):
+                await pump
+
+
 async def _with_signs_of_life(source: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """The source's lines, and a comment whenever it is quiet."""
     following = asyncio.ensure_future(anext(source, None))
     try:
         while True:
-            done, _ = await asyncio.wait({following}, timeout=_QUIET_SECONDS)
+            done, _ = await asyncio.wait({following}, timeout=QUIET_SECONDS)
             if not done:
-                yield b": still working\n\n"
+                yield STILL_HERE
                 continue
             lines = following.result()
             if lines is None:

@@ -34,6 +34,11 @@ CHANGEABLE: Final = frozenset(
 class TaskRows(Protocol):
     """Where tasks are kept. Whatever returns from here is durable."""
 
+    @property
+    def node(self) -> str:
+        """This process, as the turns it works on are marked."""
+        ...
+
     async def begin(self, turn: NewTurn) -> Begun:
         """Store a turn before anything of it is worked on, or say why not."""
         ...
@@ -169,6 +174,11 @@ def event_line(task_id: str, kind: str, data: Any, time: str | None) -> bytes:
     """One event as the wire has it."""
     event = {"type": kind, "task_id": task_id, "organization_id": ORGANIZATION, "time": time, "data": data}
     return b"data: " + json.dumps(event, separators=(",", ":")).encode() + b"\n\n"
+
+
+def storable(text: str) -> str:
+    """The text without what PostgreSQL (a NUL) or UTF-8 (half a surrogate pair) cannot hold."""
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def stamp(at: datetime | None) -> str | None:
