@@ -157,6 +157,7 @@ class Lookup:
         query = (
             select(messages.c.conversation_id, messages.c.author_id)
             .where(messages.c.conversation_id.in_(ids), messages.c.author_id.in_(author_ids))
+            .where(messages.c.admission == "admitted")  # what was declined or parked made nobody a participant
             .distinct()
         )
         self._participants = {(row.conversation_id, row.author_id) for row in self._tx.connection.execute(query)}
