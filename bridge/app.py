@@ -85,6 +85,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             [
                 *Reading(store, access, stuck=limits.stuck).routes(),
                 *Writing(operations, access).routes(),
+                *world.pages,
             ],
             store.is_available,
             pages={name: a.routes() for name, a in world.adapters.items() if isinstance(a, Serves)},
