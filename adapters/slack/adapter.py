@@ -44,7 +44,7 @@ class Slack:
         self._posts = Posts(settings, self.calls, Uploads(self.calls, kit.files), kit.clock)
         people = People(self.calls, kit.clock)
         history = History(settings, self.calls, people, kit.clock)
-        fetching = Fetching(settings, self.calls, token_of, kit.files)
+        fetching = Fetching(settings, self.calls, token_of, kit)
         self._enriching = Enriching(settings, self.calls, people, history, fetching)
         self._world = World(self.calls, settings, kit.clock, self._minutes)
         self._statuses = Statuses(self.calls, kit.clock)

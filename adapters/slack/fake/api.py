@@ -1,5 +1,6 @@
 """The fake Slack over HTTP, as slack_sdk and a browser see it."""
 
+import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -56,10 +57,15 @@ class Api:
         self._slack.calls[method] += 1
         given, encoding = await _arguments(request)
         fault = self._slack.faults.take(method)
-        if fault is not None and fault.kind != "cut_after":
+        if fault is not None and fault.kind not in {"cut_after", "late"}:
             return _broken(fault)
         answer = self._perform(method, given, encoding, request.headers)
-        return CutOff() if fault is not None else answer
+        if fault is None:
+            return answer
+        if fault.kind == "late":
+            await asyncio.sleep(fault.after)  # real time: whoever waits for it is another process
+            return answer
+        return CutOff()
 
     def _perform(self, method: str, given: Mapping[str, Any], encoding: str, headers: Mapping[str, str]) -> Response:
         slack = self._slack
