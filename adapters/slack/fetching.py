@@ -7,7 +7,7 @@ import aiohttp
 import structlog
 
 from adapters.slack.address import Address
-from adapters.slack.calls import Calls, TokenOf
+from adapters.slack.calls import BotTokens, Calls
 from adapters.slack.settings import Settings
 from bridge.adapter import Kit
 from bridge.errors import SendError
@@ -27,10 +27,10 @@ class NotFetched(Exception):
 class Fetching:
     """Fetches what came with a message. Twice the same file is stored once."""
 
-    def __init__(self, settings: Settings, calls: Calls, token_of: TokenOf, kit: Kit) -> None:
+    def __init__(self, settings: Settings, calls: Calls, tokens: BotTokens, kit: Kit) -> None:
         self._settings = settings
         self._calls = calls
-        self._token_of = token_of
+        self._tokens = tokens
         self._files = kit.files
         self._source = kit.source
 
@@ -41,7 +41,7 @@ class Fetching:
         if ref.size is not None and ref.size > self._settings.max_file:
             raise NotFetched(f"{ref.name} is larger than {self._settings.max_file} bytes")
         try:
-            token = await self._token_of(address.team, address.enterprise)
+            token = await self._tokens.token(address.team, address.enterprise)
             body, media_type = await self._download(ref, token)
         except (SendError, aiohttp.ClientError, TimeoutError, OSError) as error:
             log.warning("slack_file_not_fetched", name=ref.name, error=repr(error))

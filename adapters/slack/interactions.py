@@ -11,6 +11,7 @@ from adapters.slack.address import Address, load
 from adapters.slack.events import COMMANDS, Payload
 from adapters.slack.reading import flat, plain
 from adapters.slack.settings import Settings
+from adapters.slack.vocabulary import COMMANDS
 from bridge.errors import Permanent
 from bridge.model import Act, Author, Candidate, InboundMessage, Received, Reply
 

@@ -164,3 +164,70 @@ async def test_a_restart_in_between_loses_and_doubles_nothing(whole: Whole) -> N
     async with whole.up():
         for ts in asked:
             assert len(await whole.answers("C1", ts)) == 1
+
+
+async def test_a_stream_in_a_direct_message_becomes_the_answer(whole: Whole) -> None:
+    async with whole.up():
+        ts = whole.people.say("long 3000", channel="D1")
+        await whole.deliveries.pump()
+        (answer,) = await whole.answers("D1", ts)
+
+    assert len(answer) >= 3000
+    assert whole.slack.calls["chat.startStream"] == 1
+    assert whole.slack.calls["chat.postMessage"] == 0
+
+
+async def test_a_very_long_answer_arrives_whole_and_in_order(whole: Whole) -> None:
+    async with whole.up():
+        ts = whole.people.say("long 30000", channel="D1")
+        await whole.deliveries.pump()
+        parts = await whole.answers("D1", ts, count=3)
+
+    assert all(len(part) <= 11_500 for part in parts)
+    assert 30_000 <= len("\n\n".join(parts)) < 31_000
+
+
+@pytest.mark.parametrize("method", ["chat.startStream", "chat.appendStream", "chat.stopStream"])
+async def test_a_stream_that_breaks_leaves_one_answer(whole: Whole, method: str) -> None:
+    whole.slack.faults.add(method, Fault("error", error="internal_error"), Fault("cut_after"))
+    async with whole.up():
+        ts = whole.people.say("long 3000", channel="D1")
+        await whole.deliveries.pump()
+        await until(lambda: any(len(text) >= 3000 for text in whole.slack.answers("D1", ts)))
+        await asyncio.sleep(0.5)
+
+    assert len(whole.slack.answers("D1", ts)) == 1
+
+
+async def test_a_stop_in_the_thread_ends_the_turn(whole: Whole) -> None:
+    async with whole.up():
+        ts = whole.people.say("<@UBOT> sleep 30")
+        await whole.deliveries.pump()
+        await asyncio.sleep(0.3)
+        whole.people.stop(ts)
+        await whole.deliveries.pump()
+
+        assert len(await whole.answers("C1", ts)) == 1
+
+
+async def test_an_edit_before_the_turn_is_what_the_agent_reads(whole: Whole) -> None:
+    async with whole.up():
+        root = whole.people.say("<@UBOT> sleep 1")
+        await whole.deliveries.pump()
+        ts = whole.people.say("<@UBOT> first words", thread_ts=root)
+        whole.people.edit(ts, "<@UBOT> better words")
+        await whole.deliveries.pump()
+        answers = await whole.answers("C1", root, count=2)
+
+    assert "better words" in answers[-1]
+    assert "first words" not in answers[-1]
+
+
+async def test_a_file_reaches_the_agent_and_a_person_is_named(whole: Whole) -> None:
+    async with whole.up():
+        file = whole.people.file("a.txt", b"abc", "text/plain")
+        ts = whole.people.say("<@UBOT> look at this", files=[file])
+        await whole.deliveries.pump()
+
+        assert len(await whole.answers("C1", ts)) == 1
+    assert whole.slack.calls["users.info"] == 1
