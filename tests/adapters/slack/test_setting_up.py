@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -65,6 +66,21 @@ def test_the_manifest_for_http_names_one_address_for_everything() -> None:
     assert made["features"]["slash_commands"][0]["url"] == URL
     assert "agent_session_stopped" in made["settings"]["event_subscriptions"]["bot_events"]
     assert "redirect_urls" not in made["oauth_config"]
+
+
+def test_the_manifest_among_the_deployment_files_is_the_one_that_is_printed() -> None:
+    kept = Path(__file__).parents[3] / "deploy" / "slack-manifest.json"
+
+    assert json.loads(kept.read_text("utf-8")) == manifest(configured(), URL)
+
+
+def test_the_manifest_stays_within_slacks_limits() -> None:
+    made = manifest(configured(name="A rather long name for an agent indeed", suggested_prompts=("x" * 200,)), URL)
+
+    assert len(made["display_information"]["name"]) <= 35
+    assert len(made["features"]["bot_user"]["display_name"]) <= 80
+    assert len(made["features"]["shortcuts"][0]["name"]) <= 24
+    assert len(made["features"]["agent_view"]["suggested_prompts"][0]["title"]) <= 75
 
 
 def test_the_manifest_for_sockets_names_no_address() -> None:
