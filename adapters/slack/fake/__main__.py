@@ -73,7 +73,9 @@ async def main() -> None:
     given = cli.parse_args()
     slack = Workspace(SystemClock(), f"http://127.0.0.1:{given.port}/")
     app = Api(slack, Sockets(slack)).app()
-    server = uvicorn.Server(uvicorn.Config(app, port=given.port, log_level="warning", ws="websockets-sansio"))
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=given.port, log_level="warning", date_header=False, ws="websockets-sansio")
+    )
     async with aiohttp.ClientSession() as http, asyncio.TaskGroup() as group:
         console = Console(slack, given.bridge, given.secret, http)
         sys.stdout.write(f'api_url = "{slack.url}api/"   signing_secret = "{given.secret}"   bot_token = "xoxb-test"\n')

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -99,6 +100,7 @@ class Api:
             slack.refusals[f"{method}: {error.error}"] += 1
             return JSONResponse({"ok": False, "error": error.error, **error.more})
         answer.headers["x-oauth-scopes"] = ",".join(sorted(grant.scopes))
+        answer.headers["date"] = formatdate(slack.now(), usegmt=True)
         return answer
 
     def _grant(self, headers: Mapping[str, str]) -> Grant:

@@ -13,6 +13,7 @@ from adapters.slack.fake.oauth import CLIENT_ID, CLIENT_SECRET
 from adapters.slack.manifest import BOT_SCOPES, manifest
 from adapters.slack.settings import Settings
 from bridge.adapter import Adapter, Budgets, Closes, Connects, Enriches, Finds, Revises, Serves, Shows, Withdraws
+from tests.adapters.kits import FakeClock
 from tests.adapters.slack.conftest import Lab
 
 URL = "https://bridge.example.com/in/team"
@@ -109,6 +110,7 @@ async def test_the_doctor_finds_a_good_app_good(lab: Lab) -> None:
     assert "ok All scopes are granted." in report
     assert "ok The app is declared an agent." in report
     assert "ok Socket Mode is on." in report
+    assert "ok The clock agrees with Slack's." in report
     assert lab.slack.messages == {}
 
 
@@ -122,7 +124,14 @@ async def test_the_doctor_names_what_is_missing_and_where_to_click(lab: Lab) -> 
     assert "warn The app is not declared an agent" in report
     assert "fail bot_user_id is U9, but the token belongs to UBOT." in report
     assert "fail Slack refused apps.connections.open: missing_scope" in report
-    assert "seconds off Slack's" in report
+
+
+async def test_the_doctor_sees_a_clock_that_is_off(lab: Lab) -> None:
+    ours = FakeClock()
+    ours.advance(400)
+    findings = await examine(configured(api_url=f"{lab.slack.url}api/"), ours)
+
+    assert "The clock is 400 seconds off Slack's." in [finding.what for finding in findings]
 
 
 @pytest.mark.parametrize(("token", "advice"), [("xoxb-wrong", "invalid_auth"), ("xapp-test", "ok")])
