@@ -38,13 +38,12 @@ class Slack:
         self._clock = kit.clock
         self._minutes = PerMinute(kit.clock)
         self.installations = Installations(settings, kit.vault, kit.clock)
-        token_of = self.installations.token
-        self.calls = Calls(settings.api_url, token_of)
+        self.calls = Calls(settings.api_url, self.installations)
         self.ingress = Ingress(settings, Events(settings, self._minutes), kit.clock, kit.max_body)
         self._posts = Posts(settings, self.calls, Uploads(self.calls, kit.files), kit.clock)
         people = People(self.calls, kit.clock)
         history = History(settings, self.calls, people, kit.clock)
-        fetching = Fetching(settings, self.calls, token_of, kit.files)
+        fetching = Fetching(settings, self.calls, self.installations, kit)
         self._enriching = Enriching(settings, self.calls, people, history, fetching)
         self._world = World(self.calls, settings, kit.clock, self._minutes)
         self._statuses = Statuses(self.calls, kit.clock)

@@ -71,6 +71,7 @@ class Lookup:
         """A conversation by its id, locked; None if there is none. Matches it for later messages of the batch, too."""
         for known in self._conversations():
             if known.id == conversation_id:
+                self._found[known.source, "conversation_id", known.id] = known
                 return known
         for found in self._select(conversations.c.id == conversation_id):
             self._found[found.source, "conversation_id", found.id] = found
