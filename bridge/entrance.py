@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 
 from bridge.adapter import Adapter, Handshakes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: they leave cached_property no place
 class Entrance:
     """Where one source comes in."""
 
@@ -18,7 +19,7 @@ class Entrance:
     keep: timedelta
     """How long a copy is recognised."""
 
-    @property
+    @cached_property
     def methods(self) -> frozenset[str]:
         """The HTTP methods it takes."""
         return self.adapter.methods if isinstance(self.adapter, Handshakes) else _POST
