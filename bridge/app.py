@@ -79,7 +79,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         ]
         sweeper = Sweeper(store, clock, wake)
         access = Access(world.tokens, world.admin_token)
-        operations = Operations(store, agents=agents_of(settings), wake=wake)
+        operations = Operations(store, clock, agents=agents_of(settings), wake=wake, interrupt=turns.stop)
         asgi = create_asgi(
             Incoming(inbox, entrances, clock, world.status_url),
             [

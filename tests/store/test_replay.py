@@ -17,7 +17,7 @@ class Woken(list[Lease]):
 
 
 def operations(store: Store, woken: Woken | None = None, agents: dict[str, str] | None = None) -> Operations:
-    return Operations(store, agents=agents or {}, wake=(woken if woken is not None else Woken()).append)
+    return Operations(store, store._clock, agents=agents or {}, wake=(woken if woken is not None else Woken()).append)
 
 
 async def test_invoking_again_is_a_new_turn_with_a_new_key_and_the_old_one_keeps_its_cause(store: Store) -> None:
@@ -195,7 +195,7 @@ async def test_a_delivery_is_retried_when_it_is_dead_or_waits(store: Store) -> N
 
 async def test_a_command_beside_the_servers_claims_nothing(store: Store) -> None:
     message_id = await dead_message(store)
-    await Operations(store, agents={}).replay(message_id, "invoke")
+    await Operations(store, store._clock, agents={}).replay(message_id, "invoke")
     (row,) = await rows_of(store, tables.conversations)
     assert (row.owner, row.open, row.wake_at) == (None, True, None)
 
