@@ -19,9 +19,11 @@ from bridge.operations import Operations
 from bridge.outbox import Outbox
 from bridge.patience import Patience
 from bridge.reading import Readings
+from bridge.retention import Retention
 from bridge.settings import Settings
 from bridge.store.database import Store
 from bridge.store.migrations import migrate
+from bridge.store.retention import Ages
 from bridge.sweeper import Sweeper
 from bridge.turns import Turns
 from bridge.web.access import Access
@@ -89,7 +91,15 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             store.is_available,
             pages={name: a.routes() for name, a in world.adapters.items() if isinstance(a, Serves)},
         )
-        running_on = (sweeper.run(), reading.run(), turns.watch(), *(connection.run() for connection in connections))
+        ages = Ages(payloads=limits.payloads, rows=limits.rows, dedupe=limits.dedupe)
+        retention = Retention(store, clock, ages, forget_bytes=world.files.forget)
+        running_on = (
+            sweeper.run(),
+            retention.run(),
+            reading.run(),
+            turns.watch(),
+            *(connection.run() for connection in connections),
+        )
         loops = [asyncio.create_task(loop) for loop in running_on]
         try:
             yield Bridge(store=store, asgi=asgi)

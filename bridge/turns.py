@@ -177,6 +177,7 @@ class Turns:
         """One path for every way of stopping: the agent stops, late output is nobody's, the person is told."""
         await call.stop()
         await view.close(None)
+        turn = replace(turn, task_id=call.task_id)  # known since it was asked
         out = answers.apology(turn, answers.STOPPED, status="stopped", now=self._store.now(), kind="notice")
         more = await self._store.write(halts.HALT, halts.Halt(turn=turn, confirmation=out))
         self._deliver(turn.lease)

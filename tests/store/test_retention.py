@@ -1,20 +1,19 @@
 """What is forgotten, when, and what is never forgotten before it is over."""
 
-from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
 
 from bridge.errors import Replaced
-from bridge.model import DeliveryState, TurnState
+from bridge.model import DeliveryState, StoredFile, TurnState
 from bridge.retention import Retention
 from bridge.store import tables
 from bridge.store.claims import HOLD, Claim
 from bridge.store.database import Store
+from bridge.store.files import StoredFileRows
 from bridge.store.ledger import ledger
 from bridge.store.retention import FORGET, NAME, Ages, Slice
-from bridge.store.writer import Tx, Write
 from tests.conftest import FakeClock
 from tests.store.journeys import dead_message, deliver, end, rows_of, say, take
 
@@ -155,11 +154,23 @@ async def test_the_bytes_of_a_file_go_with_the_last_row_that_names_them(store: S
     assert (there, await rows_of(store, tables.discards)) == (["digest"], [])
 
 
-def _add(tx: Tx, rows: Sequence[dict[str, str]]) -> list[None]:
-    same = {"digest": "digest", "media_type": "text/plain", "size": 1, "origin": "team", "created_at": tx.now}
-    tx.connection.execute(tables.files.insert(), [row | same for row in rows])
-    return [None] * len(rows)
-
-
 async def _add_file(store: Store, file_id: str, name: str) -> None:
-    await store.write(Write(_add), {"id": file_id, "name": name})
+    file = StoredFile(
+        id=file_id,
+        digest="digest",
+        name=name,
+        media_type="text/plain",
+        size=1,
+        origin="team",
+        created_at=store.now(),
+    )
+    await StoredFileRows(store).add(file)
+
+
+async def test_a_file_that_is_stored_again_is_as_new_again(store: Store, clock: FakeClock) -> None:
+    await _add_file(store, "fil_1", "a.txt")
+    await clock.advance(80 * DAY)
+    await _add_file(store, "fil_2", "a.txt")
+    await clock.advance(80 * DAY)
+    await retention(store, clock).once()
+    assert [row.id for row in await rows_of(store, tables.files)] == ["fil_1"]
