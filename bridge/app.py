@@ -79,7 +79,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             for name, adapter in world.adapters.items()
             if isinstance(adapter, Connects)
         ]
-        sweeper = Sweeper(store, clock, wake)
+        sweeper = Sweeper(store, clock, wake, lanes=(turns.lanes, outbox.lanes))
         access = Access(world.tokens, world.admin_token)
         operations = Operations(store, clock, agents=agents_of(settings), wake=wake, interrupt=turns.stop)
         asgi = create_asgi(

@@ -15,9 +15,10 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
 from bridge.clock import Clock
-from bridge.errors import StoreUnavailable
+from bridge.errors import Replaced, StoreUnavailable
 from bridge.model import new_id
 from bridge.store.engine import is_sqlite, open_engine
+from bridge.store.pulse import Pulse
 from bridge.store.writer import A, R, Write, Writer
 
 P = ParamSpec("P")
@@ -36,9 +37,12 @@ class Locked(StoreUnavailable):
 class Store:
     """One node's view of the database. Open inside a running event loop, close when done."""
 
-    def __init__(self, engine: Engine, clock: Clock, *, node: str, lock: IO[str] | None) -> None:
+    def __init__(
+        self, engine: Engine, clock: Clock, *, node: str, lock: IO[str] | None, pulse: Pulse | None = None
+    ) -> None:
         self.node = node
         self.engine = engine
+        self.pulse = pulse or Pulse()
         self._clock = clock
         self._lock = lock
         self._skew = timedelta(0)
@@ -53,11 +57,11 @@ class Store:
         )
 
     @classmethod
-    def open(cls, database_url: str, clock: Clock, *, node: str | None = None) -> "Store":
+    def open(cls, database_url: str, clock: Clock, *, node: str | None = None, pulse: Pulse | None = None) -> "Store":
         """Open for reading and writing. Raises Locked where another process owns the SQLite file."""
         engine = open_engine(database_url)
         lock = _lock_file(database_url) if is_sqlite(engine) else None
-        return cls(engine, clock, node=node or new_id("nod"), lock=lock)
+        return cls(engine, clock, node=node or new_id("nod"), lock=lock, pulse=pulse)
 
     @property
     def exclusive(self) -> bool:
@@ -87,8 +91,15 @@ class Store:
                     await self._quiet.wait()
 
     async def write(self, write: Write[A, R], args: A) -> R:
-        """Write in the lane of all other work."""
-        return await self._engine_lane(write, args)
+        """Write in the lane of all other work.
+
+        Raises Replaced after a write under a lease, although it is committed, where this node is late for
+        its own: whatever was to follow from it (a call to a platform, say) may be another node's by now.
+        """
+        outcome = await self._engine_lane(write, args)
+        if write.lease is not None and self.pulse.is_late:
+            raise Replaced
+        return outcome
 
     async def read(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `function(connection, …)` on a connection apart from the writers'. Raises StoreUnavailable."""
