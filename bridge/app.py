@@ -12,8 +12,10 @@ from starlette.types import ASGIApp
 from bridge.adapter import Connects, Serves
 from bridge.clock import Clock, SystemClock
 from bridge.connections import Connection
+from bridge.counting import Counting
 from bridge.errors import StoreUnavailable
 from bridge.inbox import Inbox
+from bridge.metrics import Metrics
 from bridge.model import Lease
 from bridge.operations import Operations
 from bridge.outbox import Outbox
@@ -28,6 +30,7 @@ from bridge.sweeper import Sweeper
 from bridge.turns import Turns
 from bridge.web.access import Access
 from bridge.web.incoming import Incoming
+from bridge.web.metrics import Measured, Scrape
 from bridge.web.reading import Reading
 from bridge.web.routes import create_asgi
 from bridge.web.writing import Writing
@@ -55,6 +58,9 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
 
         limits = options.limits
         patience = Patience(attempts=limits.attempts, age=limits.answer_age, stuck=limits.stuck, pause=limits.pause)
+        metrics = Metrics()
+        counting = Counting(store, metrics)
+        store.observe(counting)
         outbox = Outbox(store, clock, adapters=world.adapters, age=limits.answer_age)
         turns = Turns(
             store,
@@ -64,6 +70,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             patience=patience,
             link=world.link,
             deliver=outbox.lanes.wake,
+            failed=counting.agent_failed,
             concurrency=options.concurrency,
         )
 
@@ -82,9 +89,12 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         sweeper = Sweeper(store, clock, wake, lanes=(turns.lanes, outbox.lanes))
         access = Access(world.tokens, world.admin_token)
         operations = Operations(store, clock, agents=agents_of(settings), wake=wake, interrupt=turns.stop)
+        sizes = {"turns": turns.lanes.__len__, "outbox": outbox.lanes.__len__}
+        scrape = Scrape(metrics, store, stuck=limits.stuck, lanes=sizes)
         asgi = create_asgi(
-            Incoming(inbox, entrances, clock, world.status_url),
+            Measured(Incoming(inbox, entrances, clock, world.status_url), metrics, entrances),
             [
+                *scrape.routes(),
                 *Reading(store, access, stuck=limits.stuck).routes(),
                 *Writing(operations, access).routes(),
             ],

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 
 import structlog
+from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from bridge.clock import Clock
 from bridge.errors import Replaced, StoreUnavailable
@@ -82,6 +83,8 @@ class Lanes:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self, lane: _Lane) -> None:
+        clear_contextvars()  # those of whoever woke it
+        bind_contextvars(conversation=lane.lease.conversation_id)
         try:
             while lane.nudge.is_set():
                 # cleared before the step: what is committed from here on is either seen by it or nudges again

@@ -4,11 +4,11 @@ import asyncio
 import contextlib
 import fcntl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import IO, Any, Concatenate, ParamSpec, TypeVar
+from typing import IO, Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.engine import make_url
@@ -30,6 +30,13 @@ _UNSURE = timedelta(milliseconds=20)
 """A difference below this may as well be the time the question took."""
 
 
+Observer: TypeAlias = Callable[[Write[Any, Any], Any, Any], None]
+
+
+def _nobody(_write: Write[Any, Any], _args: Any, _outcome: Any) -> None:
+    """Whom a store tells of its writes where nobody asked."""
+
+
 class Locked(StoreUnavailable):
     """Another process has this SQLite database open for writing."""
 
@@ -48,6 +55,7 @@ class Store:
         self._skew = timedelta(0)
         self._accepting = 0
         self._quiet = asyncio.Event()
+        self._observer: Observer = _nobody
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-read")
         self._engine_lane = Writer(engine, node=node, now=self.now, name="store-write")
         self._ingest_lane = (
@@ -72,16 +80,27 @@ class Store:
         """The present by the database's clock, so that nodes agree on what is due and what has expired."""
         return self._clock.now() + self._skew
 
+    def observe(self, observer: Observer) -> None:
+        """Tell `observer` of each write of this node that is committed from now on; it must not raise."""
+        self._observer = observer
+
+    @property
+    def waiting(self) -> Mapping[str, int]:
+        """How many writes wait for a commit, by lane."""
+        return {"ingest": self._ingest_lane.waiting(), "engine": self._engine_lane.waiting()}
+
     async def accept(self, write: Write[A, R], args: A) -> R:
         """Write in the lane that acknowledgements wait for."""
         self._accepting += 1
         self._quiet.clear()
         try:
-            return await self._ingest_lane(write, args)
+            outcome = await self._ingest_lane(write, args)
         finally:
             self._accepting -= 1
             if not self._accepting:
                 self._quiet.set()
+        self._observer(write, args, outcome)
+        return outcome
 
     async def quiet(self) -> None:
         """Wait while arrivals are being stored, a second at most: what is acknowledged goes before what can wait."""
@@ -97,6 +116,7 @@ class Store:
         its own: whatever was to follow from it (a call to a platform, say) may be another node's by now.
         """
         outcome = await self._engine_lane(write, args)
+        self._observer(write, args, outcome)
         if write.lease is not None and self.pulse.is_late:
             raise Replaced
         return outcome
