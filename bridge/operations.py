@@ -8,6 +8,7 @@ from typing import Any, Final
 from bridge.clock import Clock
 from bridge.model import Lease
 from bridge.store import erasure, replay, reposting, stopping
+from bridge.store.admitting import ADMIT, is_held_back
 from bridge.store.database import Store
 from bridge.store.erasure import ERASE, Erase, Erased
 from bridge.store.replay import REPLAY, How, Replay, Replayed
@@ -46,18 +47,17 @@ class Operations:
         self._interrupt = interrupt
 
     async def replay(self, message_id: str, how: How, *, dry_run: bool = False) -> Replayed:
-        """Set a message going again. Raises Missing, or Conflict where it cannot be done as things are."""
-        done = await self._store.write(
-            REPLAY,
-            Replay(
-                message_id=message_id,
-                conversation_id=await self._store.read(replay.place_of, message_id),
-                how=how,
-                dry_run=dry_run,
-                claim=self._wake is not None,
-                agents=self._agents,
-            ),
-        )
+        """Set a message going again. Raises Missing, or Conflict where it cannot be done as things are.
+
+        Invoking lets in what was parked or declined.
+        """
+        claim = self._wake is not None
+        wish = Replay(message_id=message_id, how=how, dry_run=dry_run, claim=claim, agents=self._agents)
+        if how == "invoke" and await self._store.read(is_held_back, message_id):
+            done = await self._store.accept(ADMIT, wish)
+        else:
+            place = await self._store.read(replay.place_of, message_id)
+            done = await self._store.write(REPLAY, dataclasses.replace(wish, conversation_id=place))
         self._rouse(done.wake)
         return done
 

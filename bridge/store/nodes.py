@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.metadata import version
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, not_, or_, select, true, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, not_, or_, select, text, true, update
 
 from bridge.model import Lease
 from bridge.store.notices import ANYBODY, notify
 from bridge.store.statements import insert_new
-from bridge.store.tables import Instant, conversations, deliveries, nodes, turns
+from bridge.store.tables import LIVE_DELIVERY, LIVE_TURN, Instant, conversations, deliveries, nodes, turns
 from bridge.store.writer import Tx, Write
 
 
@@ -107,22 +107,26 @@ def overlooked(connection: Connection, node: str, before: datetime) -> list[Leas
     None, as long as every wake-up arrives. One that does not (whoever was to pass it on was cancelled
     after the commit) costs a delay so, and not a message.
     """
-    head = select(func.min(turns.c.seq)).where(
-        turns.c.conversation_id == conversations.c.id, turns.c.finished_at.is_(None)
+    earlier = turns.alias("earlier")
+    behind = select(earlier.c.id).where(
+        earlier.c.conversation_id == turns.c.conversation_id,
+        earlier.c.seq < turns.c.seq,
+        earlier.c.state.in_(("queued", "running", "paused")),
     )
-    turn = select(turns.c.id).where(
-        turns.c.conversation_id == conversations.c.id,
-        turns.c.seq == head.correlate(conversations).scalar_subquery(),
+    # Spelt like the conditions of the partial indexes, so that only what is open is looked at.
+    heads = select(turns.c.conversation_id).where(
+        text(LIVE_TURN),
         turns.c.state == "queued",
         func.coalesce(turns.c.not_before, turns.c.created_at, type_=Instant) < before,
+        ~behind.exists(),
     )
-    delivery = select(deliveries.c.id).where(
-        deliveries.c.conversation_id == conversations.c.id,
+    owed = select(deliveries.c.conversation_id).where(
+        text(LIVE_DELIVERY),
         deliveries.c.state.in_(("pending", "unknown")),
         func.coalesce(deliveries.c.not_before, deliveries.c.created_at, type_=Instant) < before,
     )
     query = select(conversations.c.id, conversations.c.epoch).where(
-        conversations.c.open, conversations.c.owner == node, turn.exists() | delivery.exists()
+        conversations.c.id.in_(heads.union(owed)), conversations.c.open, conversations.c.owner == node
     )
     return [Lease(row.id, row.epoch) for row in connection.execute(query)]
 

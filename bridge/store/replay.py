@@ -24,8 +24,9 @@ class Replay:
     """What an operator wants done about a message."""
 
     message_id: str
-    conversation_id: str
     how: How
+    conversation_id: str = ""
+    """Where its turn is."""
     dry_run: bool = False
     claim: bool = True
     """Whether this node works on conversations; otherwise whoever does takes it up."""
