@@ -12,20 +12,25 @@ from starlette.types import ASGIApp
 from bridge.adapter import Connects, Serves
 from bridge.clock import Clock, SystemClock
 from bridge.connections import Connection
+from bridge.counting import Counting
 from bridge.errors import StoreUnavailable
 from bridge.inbox import Inbox
+from bridge.metrics import Metrics
 from bridge.model import Lease
 from bridge.operations import Operations
 from bridge.outbox import Outbox
 from bridge.patience import Patience
 from bridge.reading import Readings
+from bridge.retention import Retention
 from bridge.settings import Settings
 from bridge.store.database import Store
 from bridge.store.migrations import migrate
+from bridge.store.retention import Ages
 from bridge.sweeper import Sweeper
 from bridge.turns import Turns
 from bridge.web.access import Access
 from bridge.web.incoming import Incoming
+from bridge.web.metrics import Measured, Scrape
 from bridge.web.reading import Reading
 from bridge.web.routes import create_asgi
 from bridge.web.writing import Writing
@@ -53,6 +58,9 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
 
         limits = options.limits
         patience = Patience(attempts=limits.attempts, age=limits.answer_age, stuck=limits.stuck, pause=limits.pause)
+        metrics = Metrics()
+        counting = Counting(store, metrics)
+        store.observe(counting)
         outbox = Outbox(store, clock, adapters=world.adapters, age=limits.answer_age)
         turns = Turns(
             store,
@@ -62,6 +70,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             patience=patience,
             link=world.link,
             deliver=outbox.lanes.wake,
+            failed=counting.agent_failed,
             concurrency=options.concurrency,
         )
 
@@ -77,12 +86,15 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             for name, adapter in world.adapters.items()
             if isinstance(adapter, Connects)
         ]
-        sweeper = Sweeper(store, clock, wake)
+        sweeper = Sweeper(store, clock, wake, lanes=(turns.lanes, outbox.lanes))
         access = Access(world.tokens, world.admin_token)
-        operations = Operations(store, agents=agents_of(settings), wake=wake)
+        operations = Operations(store, clock, agents=agents_of(settings), wake=wake, interrupt=turns.stop)
+        sizes = {"turns": turns.lanes.__len__, "outbox": outbox.lanes.__len__}
+        scrape = Scrape(metrics, store, stuck=limits.stuck, lanes=sizes)
         asgi = create_asgi(
-            Incoming(inbox, entrances, clock, world.status_url),
+            Measured(Incoming(inbox, entrances, clock, world.status_url), metrics, entrances),
             [
+                *scrape.routes(),
                 *Reading(store, access, stuck=limits.stuck).routes(),
                 *Writing(operations, access).routes(),
                 *world.pages,
@@ -90,7 +102,15 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             store.is_available,
             pages={name: a.routes() for name, a in world.adapters.items() if isinstance(a, Serves)},
         )
-        running_on = (sweeper.run(), reading.run(), turns.watch(), *(connection.run() for connection in connections))
+        ages = Ages(payloads=limits.payloads, rows=limits.rows, dedupe=limits.dedupe)
+        retention = Retention(store, clock, ages, forget_bytes=world.files.forget)
+        running_on = (
+            sweeper.run(),
+            retention.run(),
+            reading.run(),
+            turns.watch(),
+            *(connection.run() for connection in connections),
+        )
         loops = [asyncio.create_task(loop) for loop in running_on]
         try:
             yield Bridge(store=store, asgi=asgi)

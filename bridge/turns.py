@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
+from structlog.contextvars import bind_contextvars
 
 from bridge import answers
 from bridge.adapter import Adapter, Enriches
@@ -35,7 +36,7 @@ CONCURRENCY = 1000
 class Turns:
     """The way to the agent. Holds nothing that its rows do not: a crash anywhere here is a resume."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - every part it works with, each once
         self,
         store: Store,
         clock: Clock,
@@ -45,6 +46,7 @@ class Turns:
         patience: Patience,
         link: Callable[[FileRef], str],
         deliver: Callable[[Lease], None],
+        failed: Callable[[str, AgentError], None],
         concurrency: int = CONCURRENCY,
     ) -> None:
         self._store = store
@@ -54,6 +56,7 @@ class Turns:
         self._patience = patience
         self._link = link
         self._deliver = deliver
+        self._failed = failed
         self._calls: dict[str, Call] = {}
         self._slots = asyncio.Semaphore(concurrency)
         self.lanes = Lanes(self.step, clock, now=store.now, name="turns", near=NEAR)
@@ -83,6 +86,7 @@ class Turns:
             return head.until if isinstance(head, rows.NotYet) else await self._run(head)
 
     async def _run(self, turn: Turn) -> timedelta | datetime | None:
+        bind_contextvars(turn=turn.id, messages=[said.id for said in turn.said])
         agent = self._agents.get(turn.agent)
         if agent is None:
             return await self._give_up(turn, f"No agent named {turn.agent!r} is configured.", answers.UNAVAILABLE)
@@ -132,6 +136,7 @@ class Turns:
 
     async def _fail(self, turn: Turn, agent: Agent, error: AgentError) -> timedelta | datetime | None:
         """Nothing came of the call: what is spent, and when to come back, depends on what surely happened."""
+        self._failed(turn.agent, error)
         if isinstance(error, Refused):
             return await self._give_up(turn, str(error), answers.REFUSED)
         if isinstance(error, Busy):
@@ -177,6 +182,7 @@ class Turns:
         """One path for every way of stopping: the agent stops, late output is nobody's, the person is told."""
         await call.stop()
         await view.close(None)
+        turn = replace(turn, task_id=call.task_id)  # known since it was asked
         out = answers.apology(turn, answers.STOPPED, status="stopped", now=self._store.now(), kind="notice")
         more = await self._store.write(halts.HALT, halts.Halt(turn=turn, confirmation=out))
         self._deliver(turn.lease)
