@@ -121,8 +121,8 @@ def upgrade() -> None:
         sa.Column("epoch", sa.Integer(), nullable=False),
         sa.Column("open", sa.Boolean(), nullable=False),
         sa.Column("wake_at", sa.BigInteger(), nullable=True),
-        sa.Column("nudged", sa.Boolean(), server_default=sa.text("false"), nullable=False),
-        sa.Column("muted", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("nudged", sa.Boolean(), server_default=sa.text("(false)"), nullable=False),
+        sa.Column("muted", sa.Boolean(), server_default=sa.text("(false)"), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("last_at", sa.BigInteger(), nullable=False),
         sa.CheckConstraint("owner IS NULL OR open", name=op.f("ck_conversations_owned_is_open")),
@@ -272,7 +272,7 @@ def upgrade() -> None:
         sa.Column("return_address", sa.Text(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
-        sa.Column("blanked", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("blanked", sa.Boolean(), server_default=sa.text("(false)"), nullable=False),
         sa.Column("received_at", sa.BigInteger(), nullable=False),
         sa.CheckConstraint(
             "admission = 'admitted' OR turn_id IS NULL", name=op.f("ck_messages_only_admitted_have_turns")
@@ -310,7 +310,7 @@ def upgrade() -> None:
         sa.Column("result", sa.Text(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("stop_at", sa.BigInteger(), nullable=True),
-        sa.Column("restart", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("restart", sa.Boolean(), server_default=sa.text("(false)"), nullable=False),
         sa.Column("asked_at", sa.BigInteger(), nullable=True),
         sa.Column("pause", sa.Text(), nullable=True),
         sa.Column("paused_at", sa.BigInteger(), nullable=True),
