@@ -265,7 +265,7 @@ class Journeys(RuleBasedStateMachine):
         message_id = self.said[which % len(self.said)][1].messages[0].message_id
         woken: list[Lease] = []
         try:
-            self._run(Operations(self.lives[life], agents={}, wake=woken.append).replay(message_id, how))
+            self._run(Operations(self.lives[life], self.clock, agents={}, wake=woken.append).replay(message_id, how))
         except (Conflict, Missing):
             return
         self.leases += [(life, lease) for lease in woken]
