@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -81,27 +81,11 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         entrances = world.entrances
         reading = Readings(store, clock, world.sealer, entrances=entrances, wake=turns.lanes.wake, stop=turns.stop)
         inbox = Inbox(store, world.sealer, wake=turns.lanes.wake, stop=turns.stop, read=reading.begin)
-        connections = [
-            Connection(store, clock, partial(inbox.store, entrances[name]), source=name, adapter=adapter)
-            for name, adapter in world.adapters.items()
-            if isinstance(adapter, Connects)
-        ]
+        connections = _connections(world, inbox)
         sweeper = Sweeper(store, clock, wake, lanes=(turns.lanes, outbox.lanes))
-        access = Access(world.tokens, world.admin_token)
         operations = Operations(store, clock, agents=agents_of(settings), wake=wake, interrupt=turns.stop)
         sizes = {"turns": turns.lanes.__len__, "outbox": outbox.lanes.__len__}
-        scrape = Scrape(metrics, store, stuck=limits.stuck, lanes=sizes)
-        asgi = create_asgi(
-            Measured(Incoming(inbox, entrances, clock, world.status_url), metrics, entrances),
-            [
-                *scrape.routes(),
-                *Reading(store, access, stuck=limits.stuck).routes(),
-                *Writing(operations, access).routes(),
-                *world.pages,
-            ],
-            store.is_available,
-            pages={name: a.routes() for name, a in world.adapters.items() if isinstance(a, Serves)},
-        )
+        asgi = _asgi(world, inbox, operations, metrics, sizes)
         ages = Ages(payloads=limits.payloads, rows=limits.rows, dedupe=limits.dedupe)
         retention = Retention(store, clock, ages, forget_bytes=world.files.forget)
         running_on = (
@@ -120,3 +104,31 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             await asyncio.gather(*loops, turns.lanes.close(), outbox.lanes.close(), return_exceptions=True)
             with contextlib.suppress(StoreUnavailable, TimeoutError):  # then others wait for the lease to run out
                 await sweeper.leave()
+
+
+def _connections(world: World, inbox: Inbox) -> list[Connection]:
+    """The adapters' own connections to their platforms."""
+    return [
+        Connection(world.store, world.clock, partial(inbox.store, world.entrances[name]), source=name, adapter=adapter)
+        for name, adapter in world.adapters.items()
+        if isinstance(adapter, Connects)
+    ]
+
+
+def _asgi(
+    world: World, inbox: Inbox, operations: Operations, metrics: Metrics, lanes: Mapping[str, Callable[[], int]]
+) -> ASGIApp:
+    """Everything that is served."""
+    store, stuck = world.store, world.settings.bridge.limits.stuck
+    access = Access(world.tokens, world.admin_token)
+    return create_asgi(
+        Measured(Incoming(inbox, world.entrances, world.clock, world.status_url), metrics, world.entrances),
+        [
+            *Reading(store, access, stuck=stuck).routes(),
+            *Writing(operations, access).routes(),
+            *Scrape(metrics, store, stuck=stuck, lanes=lanes).routes(),
+            *world.pages,
+        ],
+        store.is_available,
+        pages={name: a.routes() for name, a in world.adapters.items() if isinstance(a, Serves)},
+    )
