@@ -24,9 +24,11 @@ from bridge.store.database import Store
 from bridge.store.migrations import migrate
 from bridge.sweeper import Sweeper
 from bridge.turns import Turns
+from bridge.watching import Watchers
 from bridge.web.access import Access
 from bridge.web.incoming import Incoming
 from bridge.web.reading import Reading
+from bridge.web.results import Results
 from bridge.web.routes import create_asgi
 from bridge.web.writing import Writing
 from bridge.world import World, agents_of
@@ -54,6 +56,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         limits = options.limits
         patience = Patience(attempts=limits.attempts, age=limits.answer_age, stuck=limits.stuck, pause=limits.pause)
         outbox = Outbox(store, clock, adapters=world.adapters, age=limits.answer_age)
+        watchers = Watchers(store, clock)
         turns = Turns(
             store,
             clock,
@@ -62,6 +65,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             patience=patience,
             link=world.link,
             deliver=outbox.lanes.wake,
+            watchers=watchers,
             concurrency=options.concurrency,
         )
 
@@ -80,16 +84,24 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         sweeper = Sweeper(store, clock, wake)
         access = Access(world.tokens, world.admin_token)
         operations = Operations(store, agents=agents_of(settings), wake=wake)
+        results = Results(store, clock, watchers, link=world.link, status_url=world.status_url, most=options.max_wait)
         asgi = create_asgi(
-            Incoming(inbox, entrances, clock, world.status_url),
+            Incoming(inbox, entrances, clock, results, status_url=world.status_url),
             [
                 *Reading(store, access, stuck=limits.stuck).routes(),
                 *Writing(operations, access).routes(),
+                *results.routes(access),
             ],
             store.is_available,
             pages={name: a.routes() for name, a in world.adapters.items() if isinstance(a, Serves)},
         )
-        running_on = (sweeper.run(), reading.run(), turns.watch(), *(connection.run() for connection in connections))
+        running_on = (
+            sweeper.run(),
+            reading.run(),
+            turns.watch(),
+            watchers.run(),
+            *(connection.run() for connection in connections),
+        )
         loops = [asyncio.create_task(loop) for loop in running_on]
         try:
             yield Bridge(store=store, asgi=asgi)

@@ -273,6 +273,8 @@ class Turn:
     """How many notices it has led to."""
     shown: bool = False
     """A view of it stands on the platform already, from an earlier life."""
+    listened: bool = False
+    """A caller asked for its events."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

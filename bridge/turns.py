@@ -23,6 +23,7 @@ from bridge.store import turns as rows
 from bridge.store.database import Store
 from bridge.store.settling import NEAR
 from bridge.views import View, open_view
+from bridge.watching import Watchers
 
 log = structlog.get_logger()
 
@@ -35,7 +36,7 @@ CONCURRENCY = 1000
 class Turns:
     """The way to the agent. Holds nothing that its rows do not: a crash anywhere here is a resume."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - every part it works with, each once
         self,
         store: Store,
         clock: Clock,
@@ -45,6 +46,7 @@ class Turns:
         patience: Patience,
         link: Callable[[FileRef], str],
         deliver: Callable[[Lease], None],
+        watchers: Watchers,
         concurrency: int = CONCURRENCY,
     ) -> None:
         self._store = store
@@ -54,6 +56,7 @@ class Turns:
         self._patience = patience
         self._link = link
         self._deliver = deliver
+        self._watchers = watchers
         self._calls: dict[str, Call] = {}
         self._slots = asyncio.Semaphore(concurrency)
         self.lanes = Lanes(self.step, clock, now=store.now, name="turns", near=NEAR)
@@ -80,7 +83,12 @@ class Turns:
             head = await self._store.write(rows.TAKE, lease)
             if head is None:
                 return None
-            return head.until if isinstance(head, rows.NotYet) else await self._run(head)
+            if isinstance(head, rows.NotYet):
+                return head.until
+            try:
+                return await self._run(head)
+            finally:
+                self._watchers.poke(head.id)
 
     async def _run(self, turn: Turn) -> timedelta | datetime | None:
         agent = self._agents.get(turn.agent)
@@ -97,7 +105,7 @@ class Turns:
 
     async def _call(self, turn: Turn, agent: Agent) -> timedelta | datetime | None:
         turn = await self._enriched(turn)
-        view = await open_view(self._store, turn, self._adapters.get(turn.source))
+        view = self._watchers.recorder(turn, await open_view(self._store, turn, self._adapters.get(turn.source)))
         call = self._calls[turn.lease.conversation_id] = Call(self._store, turn, agent, view)
         try:
             if turn.stopping:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import bindparam, select, update
 
@@ -126,7 +127,7 @@ class Batch:
         if head is None:
             return None
         if head.state == "paused" and head.asks and head.author_id == each.message.author.id:
-            self._answer_question(head.turn_id)
+            self._answer_question(head.turn_id, each.arrival.received_at)
             return head.turn_id
         if head.state == "running" and each.arrival.busy == "interrupt":
             self.tx.connection.execute(_RESTART, {"at": head.turn_id, "now": self.tx.now})
@@ -134,8 +135,8 @@ class Batch:
             return head.turn_id
         return None
 
-    def _answer_question(self, turn_id: str) -> None:
-        values = {"at": turn_id, "now": self.tx.now, "key": new_id("idk")}
+    def _answer_question(self, turn_id: str, received_at: datetime) -> None:
+        values = {"at": turn_id, "received_at": received_at, "key": new_id("idk")}
         self.tx.connection.execute(_ANSWERED_QUESTION, values)
 
     def _insert_messages(self, said: Sequence[Said]) -> None:
@@ -193,6 +194,6 @@ _ANSWERED_QUESTION = (
         not_before=None,
         pause=None,
         paused_at=None,
-        asked_at=bindparam("now"),
+        asked_at=bindparam("received_at"),  # the same clock as the messages' own, or the answer would precede it
     )
 )

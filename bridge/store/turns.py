@@ -70,6 +70,7 @@ def _turn(lease: Lease, head: Row[Any], said: dict[str, list[Said]]) -> Turn:
         paused_at=head.paused_at,
         notices=head.notices,
         shown=head.shown,
+        listened=head.listened,
         said=tuple(said.get(head.id, ())),
     )
 

@@ -1,19 +1,24 @@
 """`/in/{source}`: everything a platform sends. Size first, then the adapter, then the commit, then the answer."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
+from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from bridge.adapter import Answers
 from bridge.clock import Clock
 from bridge.entrance import Entrance
 from bridge.errors import ReceiveError, StoreUnavailable, TooLarge
-from bridge.inbox import Inbox
+from bridge.inbox import Accepted, Inbox
 from bridge.model import Envelope, Reply
-from bridge.store.ingest import Ingested
+from bridge.results import result_of
+from bridge.store.outcomes import Outcome
+from bridge.web.preferences import wanted_wait, wants_stream
 from bridge.web.problem import problem, refused, unavailable
+from bridge.web.results import Results
 
 
 class Incoming:
@@ -24,11 +29,14 @@ class Incoming:
         inbox: Inbox,
         entrances: Mapping[str, Entrance],
         clock: Clock,
+        results: Results,
+        *,
         status_url: Callable[[str], str],
     ) -> None:
         self._inbox = inbox
         self._entrances = entrances
         self._clock = clock
+        self._results = results
         self._status_url = status_url
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,12 +55,12 @@ class Incoming:
             return problem(HTTPStatus.METHOD_NOT_ALLOWED, detail, headers={"Allow": allowed})
         try:
             envelope = self._envelope(name, scope, await _body(scope, receive, entrance.max_body))
-            outcome = await self._inbox.accept(entrance, envelope)
+            accepted = await self._inbox.accept(entrance, envelope)
+            return await self._answer(entrance, envelope, accepted)
         except ReceiveError as error:
             return refused(error)
         except StoreUnavailable:
             return unavailable()
-        return self._answer(outcome)
 
     def _envelope(self, source: str, scope: Scope, body: bytes) -> Envelope:
         return Envelope(
@@ -65,12 +73,37 @@ class Incoming:
             received_at=self._clock.now(),
         )
 
-    def _answer(self, outcome: Ingested | Reply) -> Response:
-        if isinstance(outcome, Reply):
-            return Response(outcome.body, outcome.status, dict(outcome.headers), outcome.media_type)
-        told = [self._told(known.message_id, known.conversation_id) for known in outcome.messages]
-        content = told[0] if len(told) == 1 else {"messages": told}
-        return Response(json.dumps(content), HTTPStatus.ACCEPTED, media_type="application/json")
+    async def _answer(self, entrance: Entrance, envelope: Envelope, accepted: Accepted | Reply) -> Response:
+        if isinstance(accepted, Reply):
+            return _from_reply(accepted)
+        asked = wanted_wait(envelope.header_values("prefer"))
+        seconds = min(accepted.wait_seconds or 0 if asked is None else asked, self._results.most_seconds)
+        stream = wants_stream(envelope.header_values("accept"))
+        stored = accepted.stored
+        told = [self._told(known.message_id, known.conversation_id) for known in stored.messages]
+        if stored.unread is not None and (stream or seconds):
+            most = self._results.most_seconds if stream else seconds
+            said = await self._results.read(stored.unread, envelope.received_at, most)
+            told = [self._told(one.message_id, one.conversation_id) for one in said]
+        if stream and len(told) == 1:
+            return self._results.stream(str(told[0]["message_id"]), greeting=told[0])
+        found = (
+            await self._results.wait([str(one["message_id"]) for one in told], seconds) if seconds and told else None
+        )
+        if found is None:
+            return _from_reply(accepted.reply) if accepted.reply else _json(HTTPStatus.ACCEPTED, told)
+        applied = {} if asked is None else {"Preference-Applied": f"wait={seconds:g}"}
+        return self._result(entrance, envelope, found, applied)
+
+    def _result(
+        self, entrance: Entrance, envelope: Envelope, found: Sequence[Outcome], headers: Mapping[str, str]
+    ) -> Response:
+        """In the platform's own form where it has one, else in ours."""
+        if len(found) == 1 and isinstance(entrance.adapter, Answers):
+            reply = entrance.adapter.answer(envelope, result_of(found[0]))
+            if reply is not None:
+                return _from_reply(reply, headers)
+        return _json(HTTPStatus.OK, [self._results.content(one) for one in found], headers)
 
     def _told(self, message_id: str, conversation_id: str | None) -> dict[str, str | None]:
         return {
@@ -78,6 +111,18 @@ class Incoming:
             "conversation_id": conversation_id,
             "status_url": self._status_url(message_id),
         }
+
+
+_VARY = {"Vary": "Prefer, Accept", "Cache-Control": "no-store"}
+
+
+def _json(status: HTTPStatus, told: Sequence[Mapping[str, Any]], headers: Mapping[str, str] | None = None) -> Response:
+    content = told[0] if len(told) == 1 else {"messages": told}
+    return Response(json.dumps(content), status, {**_VARY, **(headers or {})}, "application/json")
+
+
+def _from_reply(reply: Reply, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(reply.body, reply.status, {**dict(reply.headers), **(headers or {})}, reply.media_type)
 
 
 async def _body(scope: Scope, receive: Receive, limit: int) -> bytes:
