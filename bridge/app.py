@@ -26,6 +26,7 @@ from bridge.sweeper import Sweeper
 from bridge.turns import Turns
 from bridge.watching import Watchers
 from bridge.web.access import Access
+from bridge.web.files import Downloads
 from bridge.web.incoming import Incoming
 from bridge.web.reading import Reading
 from bridge.web.results import Results
@@ -91,6 +92,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
                 *Reading(store, access, stuck=limits.stuck).routes(),
                 *Writing(operations, access).routes(),
                 *results.routes(access),
+                *Downloads(world.files).routes(),
             ],
             store.is_available,
             pages={name: a.routes() for name, a in world.adapters.items() if isinstance(a, Serves)},
