@@ -10,6 +10,7 @@ from functools import partial
 from starlette.types import ASGIApp
 
 from bridge.adapter import Connects, Serves
+from bridge.captures import Captures
 from bridge.clock import Clock, SystemClock
 from bridge.connections import Connection
 from bridge.errors import StoreUnavailable
@@ -26,6 +27,7 @@ from bridge.sweeper import Sweeper
 from bridge.turns import Turns
 from bridge.watching import Watchers
 from bridge.web.access import Access
+from bridge.web.captures import CapturedRequests
 from bridge.web.files import Downloads
 from bridge.web.incoming import Incoming
 from bridge.web.reading import Reading
@@ -87,11 +89,12 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         operations = Operations(store, agents=agents_of(settings), wake=wake)
         results = Results(store, clock, watchers, link=world.link, status_url=world.status_url, most=options.max_wait)
         asgi = create_asgi(
-            Incoming(inbox, entrances, clock, results, status_url=world.status_url),
+            Incoming(inbox, entrances, clock, results, Captures(store, world.sealer), status_url=world.status_url),
             [
                 *Reading(store, access, stuck=limits.stuck).routes(),
                 *Writing(operations, access).routes(),
                 *results.routes(access),
+                *CapturedRequests(store, world.sealer, settings).routes(access),
                 *Downloads(world.files).routes(),
             ],
             store.is_available,

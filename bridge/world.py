@@ -178,6 +178,7 @@ class World:
             busy=source.common.busy or usual,
             max_body=_max_body(source),
             keep=self.settings.bridge.limits.dedupe,
+            capture=source.common.capture,
         )
 
     async def _add_agents(self, stack: AsyncExitStack) -> None:

@@ -296,5 +296,5 @@ captures = Table(
     Column("source", String, nullable=False),
     Column("sealed", LargeBinary, nullable=False),  # the raw request and its answer
     Column("created_at", Instant, nullable=False),
-    Index("ix_captures_source", "source", "id"),
+    Index("ix_captures_source", "source", "created_at"),
 )

@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from bridge.adapter import Answers
+from bridge.captures import Captures
 from bridge.clock import Clock
 from bridge.entrance import Entrance
 from bridge.errors import ReceiveError, StoreUnavailable, TooLarge
@@ -30,6 +32,7 @@ class Incoming:
         entrances: Mapping[str, Entrance],
         clock: Clock,
         results: Results,
+        captures: Captures,
         *,
         status_url: Callable[[str], str],
     ) -> None:
@@ -37,6 +40,7 @@ class Incoming:
         self._entrances = entrances
         self._clock = clock
         self._results = results
+        self._captures = captures
         self._status_url = status_url
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,23 +57,28 @@ class Incoming:
             allowed = ", ".join(sorted(entrance.methods))
             detail = f"This source takes {allowed}, not {scope['method']}."
             return problem(HTTPStatus.METHOD_NOT_ALLOWED, detail, headers={"Allow": allowed})
+        envelope = self._envelope(name, scope)
         try:
-            envelope = self._envelope(name, scope, await _body(scope, receive, entrance.max_body))
+            envelope = replace(envelope, body=await _body(scope, receive, entrance.max_body))
             accepted = await self._inbox.accept(entrance, envelope)
-            return await self._answer(entrance, envelope, accepted)
+            response = await self._answer(entrance, envelope, accepted)
         except ReceiveError as error:
-            return refused(error)
+            response = refused(error)
         except StoreUnavailable:
-            return unavailable()
+            response = unavailable()
+        if entrance.capture:
+            content = b"" if isinstance(response, StreamingResponse) else bytes(response.body)
+            await self._captures.keep(envelope, response.status_code, content)
+        return response
 
-    def _envelope(self, source: str, scope: Scope, body: bytes) -> Envelope:
+    def _envelope(self, source: str, scope: Scope) -> Envelope:
         return Envelope(
             source=source,
             method=scope["method"],
             path=scope["path"],
             query=scope["query_string"].decode("latin-1"),
             headers=tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]),
-            body=body,
+            body=b"",
             received_at=self._clock.now(),
         )
 

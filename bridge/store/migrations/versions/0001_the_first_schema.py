@@ -117,7 +117,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_captures")),
     )
     with op.batch_alter_table("captures", schema=None) as batch_op:
-        batch_op.create_index("ix_captures_source", ["source", "id"], unique=False)
+        batch_op.create_index("ix_captures_source", ["source", "created_at"], unique=False)
 
     op.create_table(
         "conversations",
