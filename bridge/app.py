@@ -85,21 +85,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             if isinstance(adapter, Connects)
         ]
         sweeper = Sweeper(store, clock, wake)
-        access = Access(world.tokens, world.admin_token)
-        operations = Operations(store, agents=agents_of(settings), wake=wake)
-        results = Results(store, clock, watchers, link=world.link, status_url=world.status_url, most=options.max_wait)
-        asgi = create_asgi(
-            Incoming(inbox, entrances, clock, results, Captures(store, world.sealer), status_url=world.status_url),
-            [
-                *Reading(store, access, stuck=limits.stuck).routes(),
-                *Writing(operations, access).routes(),
-                *results.routes(access),
-                *CapturedRequests(store, world.sealer, settings).routes(access),
-                *Downloads(world.files).routes(),
-            ],
-            store.is_available,
-            pages={name: a.routes() for name, a in world.adapters.items() if isinstance(a, Serves)},
-        )
+        asgi = _asgi(world, inbox, watchers, Operations(store, agents=agents_of(settings), wake=wake))
         running_on = (
             sweeper.run(),
             reading.run(),
@@ -116,3 +102,24 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             await asyncio.gather(*loops, turns.lanes.close(), outbox.lanes.close(), return_exceptions=True)
             with contextlib.suppress(StoreUnavailable, TimeoutError):  # then others wait for the lease to run out
                 await sweeper.leave()
+
+
+def _asgi(world: World, inbox: Inbox, watchers: Watchers, operations: Operations) -> ASGIApp:
+    """Everything that is served."""
+    settings, store, clock = world.settings, world.store, world.clock
+    options = settings.bridge
+    access = Access(world.tokens, world.admin_token)
+    results = Results(store, clock, watchers, link=world.link, status_url=world.status_url, most=options.max_wait)
+    captures = Captures(store, world.sealer)
+    return create_asgi(
+        Incoming(inbox, world.entrances, clock, results, captures, status_url=world.status_url),
+        [
+            *Reading(store, access, stuck=options.limits.stuck).routes(),
+            *Writing(operations, access).routes(),
+            *results.routes(access),
+            *CapturedRequests(store, world.sealer, settings).routes(access),
+            *Downloads(world.files).routes(),
+        ],
+        store.is_available,
+        pages={name: a.routes() for name, a in world.adapters.items() if isinstance(a, Serves)},
+    )
