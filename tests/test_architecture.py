@@ -38,7 +38,7 @@ ONLY_IN = {
     "puremagic": "bridge.sniffing",
     "markdown_it": "bridge.markdown adapters.email",  # the one platform that takes HTML as it is
     "prometheus_client": "bridge.metrics",
-    "typer": "bridge.cli",
+    "typer": "bridge.cli adapters.*.commands",
     "starlette": "bridge.web bridge.agent.server bridge.app bridge.serving adapters.*.pages adapters.*.fake",
     "uvicorn": "bridge.serving bridge.embedded adapters.*.fake",
     "slack_bolt": "adapters.slack",
