@@ -135,6 +135,15 @@ class Withdraws(Protocol):
 
 
 @runtime_checkable
+class Addresses(Protocol):
+    """Can say something where nobody has spoken yet, because the operator named a place (`reply_via`)."""
+
+    def return_address(self, address: str) -> str:
+        """The return address of a place as an operator writes it. No network. Raises ValueError with a sentence."""
+        ...
+
+
+@runtime_checkable
 class Serves(Protocol):
     """Has pages of its own under `/in/{source}/`."""
 

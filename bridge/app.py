@@ -69,6 +69,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             link=world.link,
             deliver=outbox.lanes.wake,
             watchers=watchers,
+            routes=world.routes,
             concurrency=options.concurrency,
         )
 

@@ -18,6 +18,7 @@ from bridge.lanes import AGAIN, Lanes
 from bridge.model import DeliveryState, FileRef, InboundMessage, Lease, OutboundMessage, Turn, TurnState
 from bridge.patience import Patience
 from bridge.pauses import Pause, pause_of
+from bridge.routing import Route, routed
 from bridge.store import deliveries, halts
 from bridge.store import turns as rows
 from bridge.store.database import Store
@@ -47,6 +48,7 @@ class Turns:
         link: Callable[[FileRef], str],
         deliver: Callable[[Lease], None],
         watchers: Watchers,
+        routes: Mapping[str, Route],
         concurrency: int = CONCURRENCY,
     ) -> None:
         self._store = store
@@ -57,6 +59,7 @@ class Turns:
         self._link = link
         self._deliver = deliver
         self._watchers = watchers
+        self._routes = routes
         self._calls: dict[str, Call] = {}
         self._slots = asyncio.Semaphore(concurrency)
         self.lanes = Lanes(self.step, clock, now=store.now, name="turns", near=NEAR)
@@ -86,7 +89,7 @@ class Turns:
             if isinstance(head, rows.NotYet):
                 return head.until
             try:
-                return await self._run(head)
+                return await self._run(routed(head, self._routes))
             finally:
                 self._watchers.poke(head.id)
 
@@ -105,7 +108,9 @@ class Turns:
 
     async def _call(self, turn: Turn, agent: Agent) -> timedelta | datetime | None:
         turn = await self._enriched(turn)
-        view = self._watchers.recorder(turn, await open_view(self._store, turn, self._adapters.get(turn.source)))
+        view = self._watchers.recorder(
+            turn, await open_view(self._store, turn, self._adapters.get(turn.answered_through))
+        )
         call = self._calls[turn.lease.conversation_id] = Call(self._store, turn, agent, view)
         try:
             if turn.stopping:
@@ -128,7 +133,7 @@ class Turns:
             await view.close(None)
             return await self._pause(turn, task, pause_of(task, call.told))
         if status == "completed":
-            limit = self._adapters[turn.source].max_chars
+            limit = self._adapters[turn.answered_through].max_chars
             out = answers.answer(turn, task.result or "", task_id=task.id, status=status, limit=limit, now=now)
             return await self._end(turn, TurnState.ANSWERED, out, task=task, view=view)
         if status == "stopped":
@@ -232,7 +237,7 @@ class Turns:
         delivery = deliveries.Delivery(
             id=final.delivery_id,
             lease=turn.lease,
-            source=turn.source,
+            source=turn.answered_through,
             message=final,
             attempt=1,
             uncertain=False,

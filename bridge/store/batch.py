@@ -112,10 +112,10 @@ class Batch:
         for each in admitted:
             each.turn_id = self._joined(each, tails)
             if each.turn_id is None and each.arrival.busy in FOLDING:
-                each.turn_id = tails.fold(each.conversation_id, each.message)
+                each.turn_id = tails.fold(each.conversation_id, each.arrival.source, each.message)
             if each.turn_id is None:
                 each.turn_id = new_id("trn")
-                tails.append(each.conversation_id, each.turn_id, each.message)
+                tails.append(each.conversation_id, each.turn_id, each.arrival.source, each.message)
                 opening.append(each)
             elif each.match:
                 each.match.conversation.changed = True
@@ -126,7 +126,9 @@ class Batch:
         head = tails.head(each.conversation_id)
         if head is None:
             return None
-        if head.state == "paused" and head.asks and head.author_id == each.message.author.id:
+        # At another source than the question came from, it is for the people there to answer it.
+        is_asked = head.author_id == each.message.author.id or head.source != each.arrival.source
+        if head.state == "paused" and head.asks and is_asked:
             self._answer_question(head.turn_id, each.arrival.received_at)
             return head.turn_id
         if head.state == "running" and each.arrival.busy == "interrupt":

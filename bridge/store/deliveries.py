@@ -117,7 +117,10 @@ _LIVE = (
         deliveries.c.conversation_id.in_(bindparam("ids", expanding=True)),
         deliveries.c.state.in_(("pending", "sending", "unknown")),
     )
-    .order_by(deliveries.c.conversation_id, deliveries.c.seq, deliveries.c.id)
+    # Not by id: ids of one millisecond are in no order, and all parts of an answer are made in one.
+    .order_by(
+        deliveries.c.conversation_id, deliveries.c.seq, deliveries.c.created_at, deliveries.c.part, deliveries.c.id
+    )
 )
 _SENDING = (
     update(deliveries)
