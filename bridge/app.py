@@ -120,6 +120,7 @@ def _asgi(world: World, inbox: Inbox, watchers: Watchers, operations: Operations
             *results.routes(access),
             *CapturedRequests(store, world.sealer, settings).routes(access),
             *Downloads(world.files).routes(),
+            *world.pages,
         ],
         store.is_available,
         pages={name: a.routes() for name, a in world.adapters.items() if isinstance(a, Serves)},

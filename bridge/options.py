@@ -222,8 +222,17 @@ class SourceOptions(Options):
 def guard_from(bridge: BridgeOptions, source: SourceOptions) -> Guard:
     """What addresses from outside may lead to, for one source."""
     private = source.allow_private_callbacks
+    return _guard(bridge, allow_private=bridge.allow_private_callbacks if private is None else private)
+
+
+def guard_of(bridge: BridgeOptions) -> Guard:
+    """What addresses from outside may lead to, where no source is concerned."""
+    return _guard(bridge, allow_private=bridge.allow_private_callbacks)
+
+
+def _guard(bridge: BridgeOptions, *, allow_private: bool) -> Guard:
     return Guard(
-        allow_private=bridge.allow_private_callbacks if private is None else private,
+        allow_private=allow_private,
         allow_networks=tuple(ip_network(entry) for entry in bridge.egress_allow if "/" in entry),
         allow_hosts=frozenset(entry for entry in bridge.egress_allow if "/" not in entry),
     )

@@ -2,9 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 
+from bridge.addresses import Guard
 from bridge.agent.server.app import create_app
+from bridge.agent.server.attachments import Attachments
 from bridge.clock import SystemClock
+from bridge.cpu import Workers
+from bridge.egress import open_client
 from bridge.embedded import agent_from
 from bridge.errors import ConfigError
 from bridge.options import EmbeddedAgent
@@ -14,20 +19,29 @@ from bridge.store.embedded import EmbeddedRows
 from bridge.store.migrations import migrate
 
 
-async def serve(address: str, api_keys: Sequence[str], database_url: str, agent_id: str) -> None:
+async def serve(
+    address: str, api_keys: Sequence[str], database_url: str, agent_id: str, options: EmbeddedAgent
+) -> None:
     """Run until SIGTERM. What was at work is taken up again at the next start."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise ConfigError([f"--listen: {address!r} is no HOST:PORT; for example 127.0.0.1:8090"])
     clock = SystemClock()
-    store = Store.open(database_url, clock)
-    try:
+    async with AsyncExitStack() as stack:
+        store = Store.open(database_url, clock)
+        stack.push_async_callback(store.close)
         await asyncio.to_thread(migrate, store.engine)
-        agents = {agent_id: agent_from(agent_id, EmbeddedAgent(kind="embedded"))}
+        http = await stack.enter_async_context(open_client())
+        guarded = await stack.enter_async_context(open_client(guard=Guard()))
+        workers = Workers()
+        stack.push_async_callback(workers.aclose)
         asgi = create_app(
-            rows=EmbeddedRows(store), agents=agents, api_keys=api_keys, clock=clock, public_url=f"http://{address}"
+            rows=EmbeddedRows(store),
+            agents={agent_id: agent_from(agent_id, options, http)},
+            api_keys=api_keys,
+            clock=clock,
+            public_url=f"http://{address}",
+            attach=Attachments(guarded, workers),
         )
         async with asgi.router.lifespan_context(asgi):
             await listen(asgi, host, int(port))
-    finally:
-        await store.close()

@@ -13,10 +13,12 @@ from urllib.parse import quote, urlsplit
 
 import httpx2
 from pydantic import BaseModel
+from starlette.routing import BaseRoute
 
 from bridge import settings as configuration
 from bridge.adapter import Adapter, Addresses, Closes, Kit
 from bridge.agent.backend import Backend
+from bridge.agent.server.attachments import Attachments as AgentFiles
 from bridge.calls import Agent
 from bridge.clock import Clock
 from bridge.cpu import Workers
@@ -26,7 +28,7 @@ from bridge.entrance import Entrance
 from bridge.errors import ConfigError
 from bridge.files import Attachments
 from bridge.model import FileRef
-from bridge.options import EmbeddedAgent, RemoteAgent, guard_from
+from bridge.options import EmbeddedAgent, RemoteAgent, guard_from, guard_of
 from bridge.routing import Route
 from bridge.sealing import Sealer
 from bridge.settings import Settings, Source
@@ -98,6 +100,8 @@ class World:
     workers: Workers
     adapters: dict[str, Adapter]
     agents: dict[str, Agent]
+    pages: list[BaseRoute]
+    """What the embedded agent shows to people."""
 
     @classmethod
     async def open(cls, settings: Settings, store: Store, clock: Clock, stack: AsyncExitStack) -> "World":
@@ -124,6 +128,7 @@ class World:
             http=await stack.enter_async_context(open_client()),
             adapters={},
             agents={},
+            pages=[],
         )
         for name, source in settings.sources.items():
             world.adapters[name] = await world._adapter(source, stack)
@@ -209,13 +214,26 @@ class World:
         local = {name: o for name, o in configured.items() if isinstance(o, EmbeddedAgent)}
         server = None
         if local:
-            serving = embedded_server(local, self.store, self.clock, public_url=public_url(self.settings))
+            guarded = await stack.enter_async_context(open_client(guard=guard_of(self.settings.bridge)))
+            attach = AgentFiles(guarded, self.workers, own_file=self._own_file)
+            serving = embedded_server(
+                local, self.store, self.clock, public_url=public_url(self.settings), http=self.http, attach=attach
+            )
             server = await stack.enter_async_context(serving)
+            self.pages.extend(server.pages)
         for name, options in configured.items():
             defaults = options.defaults.model_dump(exclude_none=True, exclude={"user"})
             slots = asyncio.Semaphore(options.concurrency) if options.concurrency else None
             backend = self._backend(name, options, server)
             self.agents[name] = Agent(backend=backend, defaults=defaults, slots=slots)
+
+    async def _own_file(self, url: str) -> bytes | None:
+        """The content behind a link of ours, opened without dialling; None where it is none, or expired."""
+        prefix = f"{public_url(self.settings)}/files/"
+        if not url.startswith(prefix):
+            return None
+        file = await self.files.behind(url.removeprefix(prefix).partition("/")[0])
+        return None if file is None else await self.files.load(file.ref)
 
     def _backend(self, name: str, options: RemoteAgent | EmbeddedAgent, server: EmbeddedServer | None) -> Backend:
         shared: dict[str, Any] = {"mode": options.mode, "timeout": options.timeout, "clock": self.clock}

@@ -1,7 +1,7 @@
 """Calls Slack's Web API through slack_sdk, and says in our words what went wrong."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Mapping
+from typing import Any, Protocol, TypeAlias
 
 import aiohttp
 from slack_sdk.errors import SlackApiError
@@ -10,8 +10,22 @@ from slack_sdk.web.async_client import AsyncWebClient
 from bridge.errors import Permanent, Retryable
 
 Answer: TypeAlias = Mapping[str, Any]
-TokenOf: TypeAlias = Callable[[str, str], Awaitable[str]]
-"""The bot token for (team, enterprise). Raises Retryable or Permanent."""
+
+
+class BotTokens(Protocol):
+    """Knows which token speaks for a workspace."""
+
+    async def token(self, team: str, enterprise: str) -> str:
+        """The bot token. Raises Retryable or Permanent."""
+        ...
+
+    async def renewed(self, team: str, enterprise: str, old: str) -> str | None:
+        """A token instead of one that Slack did not take, or None where there is no other.
+
+        Raises Retryable or Permanent.
+        """
+        ...
+
 
 GETS = frozenset(
     {
@@ -31,7 +45,7 @@ PERHAPS_DONE = frozenset(
 )
 """Slack documents that part of the operation may have succeeded."""
 LIMITED = frozenset({"ratelimited", "rate_limited", "accesslimited", "message_limit_exceeded"})
-STALE_TOKEN = frozenset({"token_expired", "invalid_auth", "token_revoked", "not_authed"})
+STALE_TOKEN = frozenset({"token_expired", "invalid_auth", "token_revoked"})
 HINTS = {
     "not_in_channel": "invite the bot to the channel",
     "missing_scope": "add the scope and install the app again; `agent-bridge slack doctor` names what is missing",
@@ -58,9 +72,9 @@ class Refusal(Permanent):
 class Calls:
     """One shared connection pool for all workspaces of a source, without any retry of its own."""
 
-    def __init__(self, api_url: str, token_of: TokenOf) -> None:
+    def __init__(self, api_url: str, tokens: BotTokens) -> None:
         self._api_url = api_url
-        self._token_of = token_of
+        self._tokens = tokens
         self._client: AsyncWebClient | None = None
 
     @property
@@ -88,9 +102,17 @@ class Calls:
 
     async def call(self, method: str, team: str, enterprise: str = "", **arguments: Any) -> Answer:
         """Call a method with the workspace's token; None leaves an argument out. Raises Retryable or Permanent."""
-        token = await self._token_of(team, enterprise)
+        token = await self._tokens.token(team, enterprise)
         given = {name: value for name, value in arguments.items() if value is not None}
-        return await self.request(method, token, given)
+        try:
+            return await self.request(method, token, dict(given))
+        except Refusal as error:
+            if error.error not in STALE_TOKEN:
+                raise
+            fresh = await self._tokens.renewed(team, enterprise, token)
+            if fresh is None:
+                raise
+            return await self.request(method, fresh, given)  # a refused call has done nothing
 
     async def request(self, method: str, token: str, given: dict[str, Any]) -> Answer:
         """Call a method with any token. Raises Retryable or Permanent."""

@@ -33,7 +33,7 @@ async def examine(settings: Settings, clock: Clock) -> list[Finding]:
 
     Event subscriptions and the signing secret cannot be read with a bot token; those findings say how to see them.
     """
-    calls = Calls(settings.api_url, _no_token)
+    calls = Calls(settings.api_url, _NoTokens())
     try:
         findings = []
         if settings.bot_token is not None:
@@ -50,8 +50,14 @@ async def examine(settings: Settings, clock: Clock) -> list[Finding]:
         await calls.close()
 
 
-async def _no_token(team: str, enterprise: str) -> str:
-    raise Permanent(f"no workspace is asked for by id here ({team}{enterprise})")
+class _NoTokens:
+    """Each call here names its token."""
+
+    async def token(self, team: str, enterprise: str) -> str:
+        raise Permanent(f"no workspace is asked for by id here ({team}{enterprise})")
+
+    async def renewed(self, team: str, enterprise: str, old: str) -> None:  # noqa: ARG002 - there is no other
+        return None
 
 
 async def _bot(calls: Calls, token: str, settings: Settings, clock: Clock) -> list[Finding]:

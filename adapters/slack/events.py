@@ -5,56 +5,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+import structlog
+
 from adapters.slack.address import Address
 from adapters.slack.minutes import PerMinute
 from adapters.slack.reading import attached, flat, mentioned
 from adapters.slack.settings import Settings
+from adapters.slack.vocabulary import COMMANDS, IGNORED_EVENTS, IGNORED_SUBTYPES, SPOKEN_SUBTYPES, VERDICTS
 from bridge.model import Act, Addressed, Author, Candidate, FileRef, InboundMessage
+
+log = structlog.get_logger()
 
 Payload: TypeAlias = Mapping[str, Any]
 Messages: TypeAlias = tuple[InboundMessage, ...]
-
-IGNORED_SUBTYPES = {
-    "channel_join": "nothing was said",
-    "channel_leave": "nothing was said",
-    "channel_topic": "nothing was said",
-    "channel_purpose": "nothing was said",
-    "channel_name": "nothing was said",
-    "channel_archive": "nothing was said",
-    "channel_unarchive": "nothing was said",
-    "channel_convert_to_private": "nothing was said",
-    "group_join": "nothing was said",
-    "group_leave": "nothing was said",
-    "pinned_item": "nothing was said",
-    "reminder_add": "nothing was said",
-    "ekm_access_denied": "the text is hidden from apps",
-    "assistant_app_thread": "the root of a thread in the retired assistant view",
-    "message_replied": "a counter changed",
-    "file_comment": "no longer sent for new files",
-}
-SPOKEN_SUBTYPES = frozenset({None, "file_share", "thread_broadcast", "me_message", "bot_message"})
-
-IGNORED_EVENTS = {
-    "app_home_opened": "the manifest's suggested prompts are shown by Slack itself",
-    "app_context_changed": "what someone looks at comes with the message, too",
-    "agent_session_title_changed": "titles are Slack's and the person's",
-    "assistant_thread_started": "the retired assistant view",
-    "assistant_thread_context_changed": "the retired assistant view",
-    "reaction_removed": "feedback is what was given last",
-    "member_joined_channel": "nobody asked anything",
-    "file_shared": "the message with subtype file_share has the text, too",
-}
-
-COMMANDS = {
-    "stop": Act.STOP,
-    "mute": Act.MUTE,
-    "unmute": Act.UNMUTE,
-    "reset": Act.RESET,
-    "new conversation": Act.RESET,
-}
-"""What does something when it is all a message to the bot says."""
-
-VERDICTS = {"+1": "1", "thumbsup": "1", "-1": "-1", "thumbsdown": "-1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +75,7 @@ class Events:
         """The messages in an event; none where it is nothing to keep. Raises KeyError or TypeError on a wrong shape."""
         event = payload["event"]
         kind = self._kinds.get(event["type"])
-        return kind(scene(payload, self._own), event) if kind else ()
+        return kind(scene(payload, self._own), event) if kind else _ignored(IGNORED_EVENTS, event["type"])
 
     def _message(self, where: Scene, event: Payload) -> Messages:
         subtype = event.get("subtype")
@@ -120,7 +83,7 @@ class Events:
             return self._edited(where, event)
         if subtype == "message_deleted":
             return self._deleted(where, event, event.get("previous_message") or {}, event["deleted_ts"])
-        return self._said(where, event) if subtype in SPOKEN_SUBTYPES else ()
+        return self._said(where, event) if subtype in SPOKEN_SUBTYPES else _ignored(IGNORED_SUBTYPES, subtype)
 
     def _said(self, where: Scene, event: Payload) -> Messages:
         if self._is_own(where, event):
@@ -281,6 +244,11 @@ class Events:
         candidate = Candidate(value=remote_id, matched_by="reaction")
         metadata = {} if stop else {"remote_id": remote_id, "value": verdict}
         return (replace(message, conversation=(candidate, *message.conversation), metadata=metadata),)
+
+
+def _ignored(reasons: Mapping[str, str], name: Any) -> Messages:
+    log.debug("slack_ignored", what=name, why=reasons.get(str(name), "not known to this version"))
+    return ()
 
 
 def _files(event: Payload) -> tuple[FileRef, ...]:

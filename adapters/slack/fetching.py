@@ -7,9 +7,9 @@ import aiohttp
 import structlog
 
 from adapters.slack.address import Address
-from adapters.slack.calls import Calls, TokenOf
+from adapters.slack.calls import BotTokens, Calls
 from adapters.slack.settings import Settings
-from bridge.adapter import Files
+from bridge.adapter import Kit
 from bridge.errors import SendError
 from bridge.model import FileRef
 
@@ -27,11 +27,12 @@ class NotFetched(Exception):
 class Fetching:
     """Fetches what came with a message. Twice the same file is stored once."""
 
-    def __init__(self, settings: Settings, calls: Calls, token_of: TokenOf, files: Files) -> None:
+    def __init__(self, settings: Settings, calls: Calls, tokens: BotTokens, kit: Kit) -> None:
         self._settings = settings
         self._calls = calls
-        self._token_of = token_of
-        self._files = files
+        self._tokens = tokens
+        self._files = kit.files
+        self._source = kit.source
 
     async def fetch(self, address: Address, ref: FileRef) -> FileRef:
         """The stored file. Raises NotFetched."""
@@ -40,12 +41,12 @@ class Fetching:
         if ref.size is not None and ref.size > self._settings.max_file:
             raise NotFetched(f"{ref.name} is larger than {self._settings.max_file} bytes")
         try:
-            token = await self._token_of(address.team, address.enterprise)
+            token = await self._tokens.token(address.team, address.enterprise)
             body, media_type = await self._download(ref, token)
         except (SendError, aiohttp.ClientError, TimeoutError, OSError) as error:
             log.warning("slack_file_not_fetched", name=ref.name, error=repr(error))
             raise NotFetched(f"{ref.name} could not be fetched from Slack") from error
-        return await self._files.store(ref.name, ref.media_type or media_type, body, origin=ref.url)
+        return await self._files.store(ref.name, ref.media_type or media_type, body, origin=self._source)
 
     async def _asked(self, address: Address, ref: FileRef) -> FileRef:
         """Files of other organisations come without an address at first."""

@@ -74,7 +74,7 @@ class Installations:
         self._settings = settings
         self._vault = vault
         self._clock = clock
-        self._calls = Calls(settings.api_url, self.token)
+        self._calls = Calls(settings.api_url, self)
         self._cache: dict[tuple[str, str], tuple[Installation, float]] = {}
 
     async def token(self, team: str, enterprise: str) -> str:
@@ -88,9 +88,15 @@ class Installations:
             found = await self.rotate(found)
         return found.bot_token
 
-    def forget(self, team: str, enterprise: str) -> None:
-        """Read the token anew at its next use: Slack did not accept it."""
+    async def renewed(self, team: str, enterprise: str, old: str) -> str | None:
+        """After Slack refused `old`: what another node has stored meanwhile, else what the refresh token brings."""
+        if self._settings.bot_token is not None:
+            return None
         self._cache.pop((team, enterprise), None)
+        found = await self._find(team, enterprise)
+        if found is not None and found.bot_token == old:
+            found = await self.rotate(found) if found.refresh_token else None
+        return found.bot_token if found is not None else None
 
     async def save(self, new: Installation) -> None:
         """Store an installation in place of the one before."""

@@ -8,9 +8,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from adapters.slack.address import Address, load
-from adapters.slack.events import COMMANDS, Payload
+from adapters.slack.events import Payload
 from adapters.slack.reading import flat, plain
 from adapters.slack.settings import Settings
+from adapters.slack.vocabulary import COMMANDS
 from bridge.errors import Permanent
 from bridge.model import Act, Author, Candidate, InboundMessage, Received, Reply
 

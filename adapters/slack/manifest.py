@@ -35,7 +35,7 @@ def manifest(settings: Settings, public_url: str, *, command: str = "/agent") ->
     return {
         "_metadata": {"major_version": 2, "minor_version": 1},
         "display_information": {
-            "name": settings.name,
+            "name": settings.name[:35],  # Slack takes no longer one
             "description": "Answers in channels, threads and direct messages",
         },
         "features": {

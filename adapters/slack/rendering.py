@@ -4,13 +4,16 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 from uuid import NAMESPACE_URL, uuid5
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+import structlog
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from adapters.slack.address import Address
 from adapters.slack.interactions import Pressed
 from adapters.slack.settings import Settings
 from adapters.slack.writing import preview, safe
 from bridge.model import OutboundMessage
+
+log = structlog.get_logger()
 
 Block: TypeAlias = Mapping[str, Any]
 
@@ -36,8 +39,8 @@ class Button(BaseModel):
     choice: str = ""
     style: str | None = None
     """`primary` or `danger`."""
-    users: tuple[str, ...] = ()
-    """Who may press it; empty: everybody in the conversation."""
+    users: tuple[str, ...] = Field(default=(), max_length=100)
+    """Who may press it; empty: everybody in the conversation. More than 100 do not fit into a button."""
 
 
 def arguments(message: OutboundMessage, address: Address, settings: Settings) -> dict[str, Any]:
@@ -88,7 +91,8 @@ def _buttons(message: OutboundMessage, address: Address) -> list[Block]:
         return []
     try:
         buttons = [Button.model_validate(button) for button in given][:_BUTTONS]
-    except (ValidationError, TypeError):
+    except (ValidationError, TypeError) as error:
+        log.warning("slack_buttons_left_out", delivery=message.delivery_id, error=str(error))
         return []
     elements = []
     for number, button in enumerate(buttons):

@@ -22,7 +22,6 @@ _NOT_AN_AGENT = frozenset({"not_authorized", "feature_disabled", "unknown_method
 _REMEMBER_SECONDS = 3600.0
 _REFRESH_SECONDS = 90.0
 """assistant.threads.setStatus expires after two minutes."""
-_TITLE = 200
 
 Phase = Literal["processing", "suspended", "active"]
 

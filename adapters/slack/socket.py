@@ -17,9 +17,10 @@ log = structlog.get_logger()
 
 SOCKETS = 2
 """Slack closes a socket now and then; another one is open then."""
-STALE_SECONDS = 45.0
-"""Slack pings every few seconds; a socket that is silent for so long is dead, although it looks open."""
+SILENT_SECONDS = 25.0
+"""Slack pings every few seconds. After so long without a frame we ping, after as long again the socket is dead."""
 PAUSE_SECONDS = 2.0
+_ALIVE = frozenset({aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.PING, aiohttp.WSMsgType.PONG})
 ROTATION_SECONDS = 600.0
 
 
@@ -29,6 +30,7 @@ class ConnectedSlack(Slack):
     def __init__(self, settings: Settings, kit: Kit) -> None:
         super().__init__(settings, kit)
         self._kit = kit
+        self.silent_seconds = SILENT_SECONDS
 
     async def run(self, accept: Accept) -> None:
         """Until cancelled. Raises nothing but what a bug raises: each part goes on after its failures."""
@@ -52,8 +54,8 @@ class ConnectedSlack(Slack):
         while True:
             try:
                 answer = await self.calls.request("apps.connections.open", token, {})
-                # heartbeat: aiohttp answers Slack's pings and sends its own; no pong means a dead socket.
-                async with self.calls.http.ws_connect(str(answer["url"]), heartbeat=STALE_SECONDS / 2) as socket:
+                # autoping off: Slack's pings are the sign of life that the watchdog looks for.
+                async with self.calls.http.ws_connect(str(answer["url"]), autoping=False) as socket:
                     await self._frames(socket, accept)
                 continue
             except Retryable as error:
@@ -66,10 +68,9 @@ class ConnectedSlack(Slack):
 
     async def _frames(self, socket: aiohttp.ClientWebSocketResponse, accept: Accept) -> None:
         """Until Slack asks us to leave, the socket closes or it is silent for too long."""
-        while True:
-            frame = await asyncio.wait_for(socket.receive(), STALE_SECONDS)
+        while (frame := await self._next(socket)).type in _ALIVE:
             if frame.type is not aiohttp.WSMsgType.TEXT:
-                return
+                continue
             try:
                 said = json.loads(frame.data)
                 kind = said["type"]
@@ -80,6 +81,17 @@ class ConnectedSlack(Slack):
                 return
             if "envelope_id" in said:
                 await self._take(socket, accept, said)
+
+    async def _next(self, socket: aiohttp.ClientWebSocketResponse) -> aiohttp.WSMessage:
+        """The next frame, a ping answered. Raises TimeoutError where the socket is dead although it looks open."""
+        try:
+            frame = await socket.receive(self.silent_seconds)
+        except TimeoutError:
+            await socket.ping()
+            frame = await socket.receive(self.silent_seconds)
+        if frame.type is aiohttp.WSMsgType.PING:
+            await socket.pong(frame.data)
+        return frame
 
     async def _take(self, socket: aiohttp.ClientWebSocketResponse, accept: Accept, said: dict[str, Any]) -> None:
         """Store, then acknowledge. What cannot be stored is not acknowledged, so that Slack sends it again."""

@@ -1,11 +1,14 @@
 """Makes one InvokeRequest of what people said: their words, then what came along, fenced and labelled."""
 
-import secrets
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from pydantic import ValidationError
+
 from bridge.agent.request import InvokeRequest, User
+from bridge.errors import Refused
 from bridge.model import FileRef, InboundMessage, RequestOptions, Turn
 
 _QUOTED = (
@@ -15,17 +18,27 @@ _QUOTED = (
 
 
 def request_for(turn: Turn, *, defaults: Mapping[str, Any], link: Callable[[FileRef], str]) -> InvokeRequest:
-    """The request for a turn: the same each time but for the fence and the file links, under the same idempotency key.
+    """The request for a turn: the same each time but for the age of file links, under the same idempotency key.
 
     What the message asks for goes before the source's and the agent's `defaults`. Only the
     message's own words and its quoted material come from outside; the rest is ours or the
-    configuration's.
+    configuration's. Raises Refused where the message asks for what no agent takes.
     """
     messages = [said.message for said in turn.said]
+    try:
+        return _request(turn, messages, defaults, link)
+    except ValidationError as error:
+        fields = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors(include_input=False))
+        raise Refused(f"The message asks for something the agent's contract does not have: {fields}.") from error
+
+
+def _request(
+    turn: Turn, messages: Sequence[InboundMessage], defaults: Mapping[str, Any], link: Callable[[FileRef], str]
+) -> InvokeRequest:
     last = messages[-1]
     return InvokeRequest(
         **{**defaults, **_asked(last.options), **_context(messages, defaults, last.options)},
-        prompt=_prompt(messages),
+        prompt=_prompt(messages, turn.idempotency_key),
         existing_task_id=turn.thread_id,
         file_urls=tuple(link(file) for message in messages for file in message.files),
         user_details=User.of(last.author),
@@ -52,8 +65,9 @@ def _context(
     return {"additional_context": "\n".join(dict.fromkeys(text for text in given if text)) or None}
 
 
-def _prompt(messages: Sequence[InboundMessage]) -> str:
+def _prompt(messages: Sequence[InboundMessage], key: str) -> str:
     words = "\n\n".join(message.text for message in messages if message.text)
     quoted = "\n\n".join(message.quoted for message in messages if message.quoted)
-    # The fence is new each time, so that no quoted text can close it.
-    return words + (_QUOTED.format(nonce=secrets.token_hex(8), quoted=quoted) if quoted else "")
+    # Nobody outside knows the key, so no quoted text can close the fence; and a repeated request reads the same.
+    nonce = hashlib.sha256(f"fence {key}".encode()).hexdigest()[:16]
+    return words + (_QUOTED.format(nonce=nonce, quoted=quoted) if quoted else "")

@@ -15,6 +15,7 @@ from bridge.cli.adapters import WithAdapters
 from bridge.cli.reading import FAILED, MISUSED, AsJson, Config, read, settings_from
 from bridge.clock import SystemClock
 from bridge.errors import BridgeError, ConfigError
+from bridge.options import EmbeddedAgent
 from bridge.store import ledger as counts
 from bridge.store.database import Store
 from bridge.store.migrations import migrate
@@ -110,9 +111,11 @@ def agent(
     listen: Annotated[str, typer.Option(help="HOST:PORT")] = "127.0.0.1:8090",
     database: Annotated[str, typer.Option(help="Where tasks are kept.")] = "sqlite:///data/agent.db",
     agent_id: Annotated[str, typer.Option(help="The agent's id in the URLs.")] = "demo",
+    function: Annotated[str | None, typer.Option(help="package.module:function that answers.")] = None,
 ) -> None:
     """Serve the embedded agent alone, for anything that speaks the contract. Needs no configuration."""
-    asyncio.run(standalone.serve(listen, api_key, database, agent_id))
+    options = EmbeddedAgent(kind="embedded", brain="python" if function else "demo", function=function)
+    uvloop.run(standalone.serve(listen, api_key, database, agent_id, options))
 
 
 @cli.command()

@@ -12,7 +12,7 @@ from bridge.store.bodies import dump_inbound, load_inbound
 from bridge.store.lookup import Conversation
 from bridge.store.said import Said
 from bridge.store.statements import AnyRow
-from bridge.store.tables import conversations, deliveries, messages, turns
+from bridge.store.tables import LIVE_TURN_STATES, conversations, deliveries, messages, turns
 
 EDITED = "(Edited, it now reads:) "
 _RESTARTING = frozenset({"interrupt", "steer"})
@@ -138,7 +138,7 @@ _TARGET = (
     .where(messages.c.source == bindparam("of_source"), messages.c.message_key == bindparam("key"))
 )
 _LIVE = select(turns.c.id.label("turn_id"), turns.c.state).where(
-    turns.c.conversation_id == bindparam("conversation"), turns.c.state.in_(("queued", "running", "paused"))
+    turns.c.conversation_id == bindparam("conversation"), turns.c.state.in_(LIVE_TURN_STATES)
 )
 _OTHERS = select(messages.c.id).where(
     messages.c.turn_id == bindparam("turn"), messages.c.id != bindparam("not_this"), messages.c.act == "say"

@@ -12,7 +12,7 @@ from bridge.store.bodies import load_outbound
 from bridge.store.budgets import Cost, freeze, spend
 from bridge.store.settling import settle
 from bridge.store.statements import insert_new
-from bridge.store.tables import aliases, attempts, deliveries
+from bridge.store.tables import LIVE_DELIVERY_STATES, aliases, attempts, deliveries
 from bridge.store.turns import NotYet
 from bridge.store.writer import Tx, Write
 
@@ -115,9 +115,8 @@ _LIVE = (
     select(deliveries)
     .where(
         deliveries.c.conversation_id.in_(bindparam("ids", expanding=True)),
-        deliveries.c.state.in_(("pending", "sending", "unknown")),
+        deliveries.c.state.in_(LIVE_DELIVERY_STATES),
     )
-    # Not by id: ids of one millisecond are in no order, and all parts of an answer are made in one.
     .order_by(
         deliveries.c.conversation_id, deliveries.c.seq, deliveries.c.created_at, deliveries.c.part, deliveries.c.id
     )
@@ -221,7 +220,7 @@ _WAITING = (
     select(deliveries.c.conversation_id)
     .where(
         deliveries.c.conversation_id.in_(bindparam("ids", expanding=True)),
-        deliveries.c.state.in_(("pending", "sending", "unknown")),
+        deliveries.c.state.in_(LIVE_DELIVERY_STATES),
         deliveries.c.kind != "progress",
     )
     .distinct()

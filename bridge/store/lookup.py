@@ -71,6 +71,7 @@ class Lookup:
         """A conversation by its id, locked; None if there is none. Matches it for later messages of the batch, too."""
         for known in self._conversations():
             if known.id == conversation_id:
+                self._found[known.source, "conversation_id", known.id] = known
                 return known
         for found in self._select(conversations.c.id == conversation_id):
             self._found[found.source, "conversation_id", found.id] = found
@@ -166,6 +167,7 @@ class Lookup:
         query = (
             select(messages.c.conversation_id, messages.c.author_id)
             .where(messages.c.conversation_id.in_(ids), messages.c.author_id.in_(author_ids))
+            .where(messages.c.admission == "admitted")  # what was declined or parked made nobody a participant
             .distinct()
         )
         self._participants = {(row.conversation_id, row.author_id) for row in self._tx.connection.execute(query)}

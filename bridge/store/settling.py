@@ -5,14 +5,12 @@ from datetime import timedelta
 
 from sqlalchemy import BigInteger, bindparam, case, func, literal, select, type_coerce, update
 
-from bridge.store.tables import Instant, conversations, deliveries, turns
+from bridge.store.tables import LIVE_DELIVERY_STATES, LIVE_TURN_STATES, Instant, conversations, deliveries, turns
 from bridge.store.writer import Tx
 
 NEAR = timedelta(seconds=60)
 """What is due within this time is waited for in memory; what is later waits in the table, owned by nobody."""
 
-_LIVE_TURN = ("queued", "running", "paused")
-_LIVE_DELIVERY = ("pending", "sending", "unknown")
 _AT_ONCE = literal(0)
 
 _turn_at = (
@@ -22,14 +20,14 @@ _turn_at = (
             else_=func.coalesce(type_coerce(turns.c.not_before, BigInteger), _AT_ONCE),
         )
     )
-    .where(turns.c.conversation_id == conversations.c.id, turns.c.state.in_(_LIVE_TURN))
+    .where(turns.c.conversation_id == conversations.c.id, turns.c.state.in_(LIVE_TURN_STATES))
     .order_by(turns.c.seq)
     .limit(1)
     .scalar_subquery()
 )
 _delivery_at = (
     select(func.min(func.coalesce(type_coerce(deliveries.c.not_before, BigInteger), _AT_ONCE)))
-    .where(deliveries.c.conversation_id == conversations.c.id, deliveries.c.state.in_(_LIVE_DELIVERY))
+    .where(deliveries.c.conversation_id == conversations.c.id, deliveries.c.state.in_(LIVE_DELIVERY_STATES))
     .scalar_subquery()
 )
 _HORIZON = select(conversations.c.id, _turn_at.label("turn_at"), _delivery_at.label("delivery_at")).where(

@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, func, select
 
 from bridge.model import InboundMessage
 from bridge.store.bodies import load_inbound
-from bridge.store.tables import messages, turns
+from bridge.store.tables import constants, messages, turns
 from bridge.store.writer import Tx
 
 
@@ -80,6 +80,8 @@ _LAST = (
 _HEADS = (
     select(turns.c.conversation_id, turns.c.id, turns.c.state, turns.c.pause, messages.c.author_id, messages.c.source)
     .join(messages, messages.c.turn_id == turns.c.id)
-    .where(turns.c.conversation_id.in_(bindparam("ids", expanding=True)), turns.c.state.in_(("running", "paused")))
+    .where(
+        turns.c.conversation_id.in_(bindparam("ids", expanding=True)), turns.c.state.in_(constants("running", "paused"))
+    )
     .order_by(messages.c.received_at, messages.c.id)
 )

@@ -11,10 +11,8 @@ from bridge.errors import BridgeError
 from bridge.model import Lease, OutboundMessage, Said, Turn, TurnState
 from bridge.store.bodies import dump_outbound, load_inbound
 from bridge.store.settling import settle
-from bridge.store.tables import conversations, deliveries, messages, turns
+from bridge.store.tables import LIVE_TURN_STATES, conversations, deliveries, messages, turns
 from bridge.store.writer import Tx, Write
-
-_LIVE = ("queued", "running", "paused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +84,7 @@ def _messages(tx: Tx, turn_ids: Sequence[str]) -> dict[str, list[Said]]:
 _live = turns.alias("live")
 _head_seq = (
     select(func.min(_live.c.seq))
-    .where(_live.c.conversation_id == conversations.c.id, _live.c.state.in_(_LIVE))
+    .where(_live.c.conversation_id == conversations.c.id, _live.c.state.in_(LIVE_TURN_STATES))
     .correlate(conversations)
     .scalar_subquery()
 )
@@ -240,7 +238,7 @@ _ENDED = (
 )
 _WAITING = (
     select(turns.c.conversation_id)
-    .where(turns.c.conversation_id.in_(bindparam("ids", expanding=True)), turns.c.state.in_(_LIVE))
+    .where(turns.c.conversation_id.in_(bindparam("ids", expanding=True)), turns.c.state.in_(LIVE_TURN_STATES))
     .distinct()
 )
 

@@ -11,7 +11,7 @@ from bridge.store.arrivals import Arrival
 from bridge.store.batch import Batch
 from bridge.store.ingest import roused, take_in
 from bridge.store.lookup import Lookup
-from bridge.store.tables import arrivals, envelopes, nodes
+from bridge.store.tables import UNREAD, arrivals, envelopes, nodes
 from bridge.store.writer import Tx, Write
 
 AT_ONCE = 200
@@ -35,7 +35,7 @@ def unread(connection: Connection, envelope_ids: Sequence[str]) -> list[Unread]:
     query = (
         select(arrivals, envelopes.c.sealed)
         .join(envelopes, envelopes.c.id == arrivals.c.envelope_id)
-        .where(arrivals.c.state == "unread", arrivals.c.envelope_id.in_(envelope_ids))
+        .where(arrivals.c.state == UNREAD, arrivals.c.envelope_id.in_(envelope_ids))
     )
     return [
         Unread(
@@ -57,7 +57,7 @@ def due(connection: Connection, node: str, now: datetime) -> list[str]:
     query = (
         select(arrivals.c.envelope_id)
         .where(
-            arrivals.c.state == "unread",
+            arrivals.c.state == UNREAD,
             or_(arrivals.c.not_before.is_(None), arrivals.c.not_before <= now),
             or_(arrivals.c.owner.is_(None), arrivals.c.owner.not_in(alive)),
         )
@@ -71,7 +71,7 @@ def _take_over(tx: Tx, rows: Sequence[str]) -> list[bool]:
     """Make these arrivals this node's; False for one that another node has taken or read meanwhile."""
     query = (
         select(arrivals.c.envelope_id)
-        .where(arrivals.c.state == "unread", arrivals.c.envelope_id.in_(rows))
+        .where(arrivals.c.state == UNREAD, arrivals.c.envelope_id.in_(rows))
         .order_by(arrivals.c.source, arrivals.c.delivery_key)
         .with_for_update(skip_locked=True)
     )
@@ -109,7 +109,7 @@ def _read(tx: Tx, rows: Sequence[Read]) -> list[Placed]:
     mine = set(
         tx.connection.execute(
             select(arrivals.c.envelope_id)
-            .where(arrivals.c.state == "unread", arrivals.c.owner == tx.node)
+            .where(arrivals.c.state == UNREAD, arrivals.c.owner == tx.node)
             .where(arrivals.c.envelope_id.in_([row.unread.envelope_id for row in rows]))
             .order_by(arrivals.c.source, arrivals.c.delivery_key)
             .with_for_update()
@@ -181,7 +181,7 @@ def _put_off(tx: Tx, rows: Sequence[Unreadable]) -> list[None]:
 
 _PUT_OFF = (
     update(arrivals)
-    .where(arrivals.c.envelope_id == bindparam("at"), arrivals.c.state == "unread")
+    .where(arrivals.c.envelope_id == bindparam("at"), arrivals.c.state == UNREAD)
     .values(
         state=bindparam("to"), error=bindparam("why"), not_before=bindparam("until"), attempt=arrivals.c.attempt + 1
     )

@@ -4,10 +4,11 @@ import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
-import httpx2
 import pytest
 import pytest_asyncio
+from sqlalchemy import select
 
+from bridge.store.embedded_tables import agent_turns
 from tests.conftest import FakeClock
 from tests.end_to_end.conftest import Opened, bridge_from
 from tests.end_to_end.parties import Request, signed, write_config
@@ -29,12 +30,15 @@ def form(name: str, content: bytes) -> Request:
     return Request(webhook_id=made.webhook_id, body=made.body, headers=headers)
 
 
-async def link_to(http: httpx2.AsyncClient, name: str, content: bytes) -> str:
-    """Where the agent was told to find it: the demo agent repeats the addresses of what it cannot read."""
+async def link_to(opened: Opened, name: str, content: bytes) -> str:
+    """Where the agent was told to find it."""
     sent = form(name, content)
-    answer = await http.post("/in/orders", content=sent.body, headers=dict(sent.headers))
-    found = re.search(r"http://127\.0\.0\.1:8080(/files/\S+)", answer.json()["result"])
-    assert found is not None, answer.text
+    answer = await opened.http.post("/in/orders", content=sent.body, headers=dict(sent.headers))
+    task_id = answer.json()["task_id"]
+    asked = select(agent_turns.c.request).where(agent_turns.c.task_id == task_id)
+    request = await opened.bridge.store.read(lambda connection: connection.execute(asked).scalar_one())
+    found = re.search(r"http://127\.0\.0\.1:8080(/files/[^\s\"]+)", request)
+    assert found is not None, request
     return found[1]
 
 
@@ -48,7 +52,7 @@ async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Open
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def link(opened: Opened) -> str:
-    return await link_to(opened.http, NAME, CONTENT)
+    return await link_to(opened, NAME, CONTENT)
 
 
 async def test_the_file_is_served_as_what_it_is(opened: Opened, link: str) -> None:
@@ -106,14 +110,14 @@ async def test_head_tells_all_and_sends_nothing(opened: Opened, link: str) -> No
 
 
 async def test_a_page_from_a_stranger_is_never_shown_as_one(opened: Opened) -> None:
-    address = await link_to(opened.http, "page.html", b"<html><script>alert(1)</script></html>")
+    address = await link_to(opened, "page.html", b"<html><script>alert(1)</script></html>")
     response = await opened.http.get(address)
     assert response.headers["content-disposition"].startswith("attachment")
     assert "sandbox" in response.headers["content-security-policy"]
 
 
 async def test_an_empty_file_is_a_file(opened: Opened) -> None:
-    address = await link_to(opened.http, "empty.txt", b"")
+    address = await link_to(opened, "empty.txt", b"")
     response = await opened.http.get(address)
     assert (response.status_code, response.content) == (200, b"")
     assert (await opened.http.get(address, headers={"range": "bytes=-5"})).status_code == 416
@@ -132,7 +136,7 @@ async def test_a_link_expires(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder, clock = tmp_path_factory.mktemp("expiry"), FakeClock()
     config = write_config(folder, database_url=f"sqlite:///{folder}/bridge.db", callback="http://127.0.0.1:9/never")
     async with bridge_from(config) as now:
-        address = await link_to(now.http, "note.bin", CONTENT)
+        address = await link_to(now, "note.bin", CONTENT)
     await clock.advance(timedelta(days=3650))
     async with bridge_from(config, clock) as later:
         assert (await later.http.get(address)).status_code == 404

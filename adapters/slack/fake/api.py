@@ -1,15 +1,17 @@
 """The fake Slack over HTTP, as slack_sdk and a browser see it."""
 
+import asyncio
 import json
 from collections.abc import Mapping
+from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
-from starlette.routing import Route, WebSocketRoute
-from starlette.types import Receive, Scope, Send
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapters.slack.fake import oauth
 from adapters.slack.fake.faults import Fault
@@ -19,17 +21,34 @@ from adapters.slack.fake.streams import STREAM_METHODS
 from adapters.slack.fake.workspace import TEAM, ApiError, Grant, Workspace
 
 ALL = METHODS | STREAM_METHODS
+_CYCLE = "slack.connection"
 _LOGIN_PAGE = "<!doctype html><title>Sign in to Acme</title>"
 
 
 class CutOff(Response):
-    """An answer that breaks off: more is announced than is sent."""
+    """No answer: the connection is gone."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
-        """The server closes the connection, because the body is short."""
+        """Abort the connection; where the server does not let us, announce more than is sent."""
+        transport = getattr(scope.get(_CYCLE), "transport", None)
+        if transport is not None:
+            transport.abort()
+            await asyncio.sleep(0)  # the server notices
         headers = [(b"content-type", b"application/json"), (b"content-length", b"1000")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"{", "more_body": False})
+
+
+class Wired:
+    """Shows the server's connection to what runs inside; uvicorn's `send` belongs to it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        scope[_CYCLE] = getattr(send, "__self__", None)
+        await self._app(scope, receive, send)
 
 
 class Api:
@@ -39,27 +58,33 @@ class Api:
         self._slack = slack
         self._sockets = sockets
 
-    def app(self) -> Starlette:
+    def app(self) -> ASGIApp:
         """An ASGI app; `slack.url` must be the address it is reached at."""
-        return Starlette(
-            routes=[
-                Route("/api/{method}", self._method, methods=["GET", "POST"]),
-                Route("/oauth/v2/authorize", self._authorize),
-                Route("/upload/v1/{file}", self._upload, methods=["POST"]),
-                Route("/files-pri/{file}/{name}", self._download),
-                WebSocketRoute("/socket", self._sockets.serve),
-            ]
-        )
+        return Wired(Starlette(routes=self._routes()))
+
+    def _routes(self) -> list[BaseRoute]:
+        return [
+            Route("/api/{method}", self._method, methods=["GET", "POST"]),
+            Route("/oauth/v2/authorize", self._authorize),
+            Route("/upload/v1/{file}", self._upload, methods=["POST"]),
+            Route("/files-pri/{file}/{name}", self._download),
+            WebSocketRoute("/socket", self._sockets.serve),
+        ]
 
     async def _method(self, request: Request) -> Response:
         method = request.path_params["method"]
         self._slack.calls[method] += 1
         given, encoding = await _arguments(request)
         fault = self._slack.faults.take(method)
-        if fault is not None and fault.kind != "cut_after":
+        if fault is not None and fault.kind not in {"cut_after", "late"}:
             return _broken(fault)
         answer = self._perform(method, given, encoding, request.headers)
-        return CutOff() if fault is not None else answer
+        if fault is None:
+            return answer
+        if fault.kind == "late":
+            await asyncio.sleep(fault.after)  # real time: whoever waits for it is another process
+            return answer
+        return CutOff()
 
     def _perform(self, method: str, given: Mapping[str, Any], encoding: str, headers: Mapping[str, str]) -> Response:
         slack = self._slack
@@ -72,8 +97,10 @@ class Api:
                 return _broken(Fault("limit", after=after))
             answer = _ok(_allowed(method, grant)(slack, Call(method, given, grant, encoding)))
         except ApiError as error:
+            slack.refusals[f"{method}: {error.error}"] += 1
             return JSONResponse({"ok": False, "error": error.error, **error.more})
         answer.headers["x-oauth-scopes"] = ",".join(sorted(grant.scopes))
+        answer.headers["date"] = formatdate(slack.now(), usegmt=True)
         return answer
 
     def _grant(self, headers: Mapping[str, str]) -> Grant:

@@ -4,18 +4,21 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["error", "status", "limit", "html", "cut_before", "cut_after"]
+Kind = Literal["error", "status", "limit", "html", "cut_before", "cut_after", "late"]
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One broken call. `cut_after` takes effect and then loses the answer; `cut_before` loses the call."""
+    """One broken call. `cut_after` takes effect and then loses the answer, `late` withholds it a while.
+
+    `cut_before` loses the call.
+    """
 
     kind: Kind
     error: str = "internal_error"
     status: int = 503
     after: int = 1
-    """Seconds of Retry-After."""
+    """Seconds of Retry-After, or of waiting."""
 
 
 @dataclass(slots=True)

@@ -91,6 +91,7 @@ class Workspace:
         self.unfurls = False
         """Whether a posted link echoes as message_changed, as it does unless unfurling is off."""
         self.calls: Counter[str] = Counter()
+        self.refusals: Counter[str] = Counter()
         self.faults = Faults()
         self.limits = Limits(clock)
         self._numbers = itertools.count(1)

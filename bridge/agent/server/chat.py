@@ -26,14 +26,14 @@ class Chat:
         base_url: str,
         api_key: str,
         model: str,
-        instructions: str = _SYSTEM,
+        instructions: str | None = None,
         silence: timedelta = timedelta(seconds=120),
     ) -> None:
         self._http = http
         self._url = base_url.rstrip("/") + "/chat/completions"
         self._headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self._model = model
-        self._instructions = instructions
+        self._instructions = instructions or _SYSTEM
         self._silence = silence.total_seconds()
 
     async def answer(self, ask: Ask) -> AsyncIterator[str | Told | Result | Pause]:

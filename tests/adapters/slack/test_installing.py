@@ -1,5 +1,6 @@
 """Many workspaces: installing, tokens that expire, and the end of it."""
 
+import json
 from collections.abc import AsyncIterator
 
 import httpx2
@@ -8,7 +9,7 @@ from starlette.applications import Starlette
 
 from adapters.slack.fake import Fault
 from adapters.slack.fake.oauth import CLIENT_ID, CLIENT_SECRET, TOKEN_SECONDS
-from adapters.slack.installations import ROTATE_BEFORE
+from adapters.slack.installations import ROTATE_BEFORE, Installation
 from bridge.errors import Permanent
 from tests.adapters.slack.conftest import Lab
 
@@ -123,6 +124,41 @@ async def test_a_token_that_expired_over_night_is_rotated_before_the_answer(
     await lab.adapter.send(lab.answer("hello"))
 
     assert lab.slack.answers("C1", ts) == ["hello"]
+
+
+async def test_a_token_that_slack_ended_before_its_time_is_renewed(lab: Lab, browser: httpx2.AsyncClient) -> None:
+    await installed(lab, browser)
+    ts = lab.people.say("<@UBOT> hi")
+    await lab.arrivals()
+    for grant in lab.slack.tokens.values():
+        grant.expires_at = lab.slack.now()
+
+    await lab.adapter.send(lab.answer("hello"))
+
+    assert lab.slack.answers("C1", ts) == ["hello"]
+
+
+async def test_a_token_that_another_node_has_renewed_is_read_again(lab: Lab, browser: httpx2.AsyncClient) -> None:
+    await installed(lab, browser)
+    first = lab.adapter
+    ts = lab.people.say("<@UBOT> hi")
+    await lab.arrivals()
+    await first.send(lab.answer("one"))
+    second = lab.configured(**MANY).installations
+    await second.rotate(await _stored(lab))
+    for grant in list(lab.slack.tokens.values())[:-1]:
+        grant.expires_at = lab.slack.now()
+
+    await first.send(lab.answer("two"))
+
+    assert lab.slack.answers("C1", ts) == ["one", "two"]
+    assert lab.slack.calls["oauth.v2.access"] == 2
+
+
+async def _stored(lab: Lab) -> Installation:
+    value = await lab.kit.vault.get("installation//T1")
+    assert value is not None
+    return Installation(**json.loads(value[0]))
 
 
 async def test_tokens_are_rotated_before_they_expire(lab: Lab, browser: httpx2.AsyncClient) -> None:

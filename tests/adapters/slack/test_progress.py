@@ -85,11 +85,12 @@ async def test_a_stream_is_replaced_before_slack_ends_it(lab: Lab) -> None:
     ts, view = await opened(lab)
     await pieces(view, WORDS)
     first = view.remote_id
-    for _ in range(3):
-        lab.clock.advance(200)
+    for _ in range(5):
+        lab.clock.advance(130)
         await pieces(view, WORDS)
 
-    text = WORDS * 4
+    text = WORDS * 6
+    assert lab.slack.refusals == {}
     await finish(lab, view, lab.answer(text))
 
     assert view.remote_id != first

@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -12,6 +13,7 @@ from adapters.slack.fake.oauth import CLIENT_ID, CLIENT_SECRET
 from adapters.slack.manifest import BOT_SCOPES, manifest
 from adapters.slack.settings import Settings
 from bridge.adapter import Adapter, Budgets, Closes, Connects, Enriches, Finds, Revises, Serves, Shows, Withdraws
+from tests.adapters.kits import FakeClock
 from tests.adapters.slack.conftest import Lab
 
 URL = "https://bridge.example.com/in/team"
@@ -67,6 +69,21 @@ def test_the_manifest_for_http_names_one_address_for_everything() -> None:
     assert "redirect_urls" not in made["oauth_config"]
 
 
+def test_the_manifest_among_the_deployment_files_is_the_one_that_is_printed() -> None:
+    kept = Path(__file__).parents[3] / "deploy" / "slack-manifest.json"
+
+    assert json.loads(kept.read_text("utf-8")) == manifest(configured(), URL)
+
+
+def test_the_manifest_stays_within_slacks_limits() -> None:
+    made = manifest(configured(name="A rather long name for an agent indeed", suggested_prompts=("x" * 200,)), URL)
+
+    assert len(made["display_information"]["name"]) <= 35
+    assert len(made["features"]["bot_user"]["display_name"]) <= 80
+    assert len(made["features"]["shortcuts"][0]["name"]) <= 24
+    assert len(made["features"]["agent_view"]["suggested_prompts"][0]["title"]) <= 75
+
+
 def test_the_manifest_for_sockets_names_no_address() -> None:
     made = manifest(configured(app_token="xapp-1"), URL)
 
@@ -93,6 +110,7 @@ async def test_the_doctor_finds_a_good_app_good(lab: Lab) -> None:
     assert "ok All scopes are granted." in report
     assert "ok The app is declared an agent." in report
     assert "ok Socket Mode is on." in report
+    assert "ok The clock agrees with Slack's." in report
     assert lab.slack.messages == {}
 
 
@@ -106,7 +124,14 @@ async def test_the_doctor_names_what_is_missing_and_where_to_click(lab: Lab) -> 
     assert "warn The app is not declared an agent" in report
     assert "fail bot_user_id is U9, but the token belongs to UBOT." in report
     assert "fail Slack refused apps.connections.open: missing_scope" in report
-    assert "seconds off Slack's" in report
+
+
+async def test_the_doctor_sees_a_clock_that_is_off(lab: Lab) -> None:
+    ours = FakeClock()
+    ours.advance(400)
+    findings = await examine(configured(api_url=f"{lab.slack.url}api/"), ours)
+
+    assert "The clock is 400 seconds off Slack's." in [finding.what for finding in findings]
 
 
 @pytest.mark.parametrize(("token", "advice"), [("xoxb-wrong", "invalid_auth"), ("xapp-test", "ok")])

@@ -1,6 +1,8 @@
 """Socket Mode: stored, then acknowledged; a dead socket is replaced."""
 
 import asyncio
+import base64
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
@@ -98,6 +100,49 @@ async def test_a_socket_that_slack_renews_is_replaced(lab: Lab, store: Store) ->
 
     assert await lab.sockets.send("events_api", mention()) is not None
     assert len(store.envelopes) == 1
+
+
+async def test_a_socket_on_which_nothing_happens_stays_open(lab: Lab, store: Store) -> None:
+    adapter = lab.adapter
+    assert isinstance(adapter, ConnectedSlack)
+    adapter.silent_seconds = 0.02
+    await lab.sockets.send("events_api", mention())  # from here on the shorter silence counts
+    await asyncio.sleep(0.3)
+
+    assert lab.slack.calls["apps.connections.open"] == 2
+    assert await lab.sockets.send("events_api", mention("again", number=2)) is not None
+    assert len(store.envelopes) == 2
+
+
+async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A server that opens a WebSocket and then neither sends nor answers anything."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    key = next(line.split(":")[1].strip() for line in head.splitlines() if line.lower().startswith("sec-websocket-key"))
+    accept = base64.b64encode(hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest()).decode()  # noqa: S324 - RFC 6455, 1.3
+    upgrade = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade"
+    writer.write(f"{upgrade}\r\nSec-WebSocket-Accept: {accept}\r\n\r\n".encode())
+    await reader.read()
+    writer.close()
+
+
+async def test_a_socket_that_looks_open_but_is_dead_is_replaced(lab: Lab, store: Store) -> None:
+    assert not store.down
+    adapter, alive = lab.adapter, lab.slack.url
+    assert isinstance(adapter, ConnectedSlack)
+    adapter.silent_seconds = 0.05
+    server = await asyncio.start_server(deaf, "127.0.0.1")
+    async with server:
+        lab.slack.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        await lab.sockets.disconnect()
+        await until(lambda: lab.slack.calls["apps.connections.open"] == 3)
+        lab.slack.url = alive
+
+        def replaced() -> bool:
+            lab.clock.advance(10)
+            return lab.slack.calls["apps.connections.open"] == 4
+
+        await until(replaced)
+        await lab.sockets.connected(2)
 
 
 async def test_a_socket_that_is_refused_is_asked_for_again_after_a_while(lab: Lab, store: Store) -> None:

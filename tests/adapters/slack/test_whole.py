@@ -1,6 +1,7 @@
 """The whole bridge between the fake Slack and the demo agent: one visible answer per question, whatever breaks."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -12,6 +13,7 @@ import pytest
 from adapters.slack.fake import Fault, People, Workspace
 from adapters.slack.fake.api import Api
 from adapters.slack.fake.delivery import SECRET, Deliveries
+from adapters.slack.fake.oauth import CLIENT_ID, CLIENT_SECRET
 from adapters.slack.fake.people import Order
 from adapters.slack.fake.sockets import Sockets
 from bridge.app import running
@@ -57,8 +59,9 @@ class Ahead(SystemClock):
 class Whole:
     """A workspace with a bridge behind it that can be stopped and started."""
 
-    def __init__(self, slack: Workspace, clock: Ahead, config: Path) -> None:
+    def __init__(self, slack: Workspace, sockets: Sockets, clock: Ahead, config: Path) -> None:
         self.slack = slack
+        self.sockets = sockets
         self.clock = clock
         self.config = config
         self.http: httpx2.AsyncClient | None = None
@@ -89,11 +92,12 @@ class Whole:
 async def whole(tmp_path: Path) -> AsyncIterator[Whole]:
     clock = Ahead()
     slack = Workspace(clock)
-    async with served(Api(slack, Sockets(slack)).app()) as url:
+    sockets = Sockets(slack)
+    async with served(Api(slack, sockets).app()) as url:
         slack.url = url
         config = tmp_path / "bridge.toml"
         config.write_text(CONFIG.format(folder=tmp_path, secret=SECRET, url=url), encoding="utf-8")
-        yield Whole(slack, clock, config)
+        yield Whole(slack, sockets, clock, config)
 
 
 @pytest.mark.parametrize("order", ["message_first", "mention_first"])
@@ -164,3 +168,101 @@ async def test_a_restart_in_between_loses_and_doubles_nothing(whole: Whole) -> N
     async with whole.up():
         for ts in asked:
             assert len(await whole.answers("C1", ts)) == 1
+
+
+async def test_a_stream_in_a_direct_message_becomes_the_answer(whole: Whole) -> None:
+    async with whole.up():
+        ts = whole.people.say("long 3000", channel="D1")
+        await whole.deliveries.pump()
+        (answer,) = await whole.answers("D1", ts)
+
+    assert len(answer) >= 3000
+    assert whole.slack.calls["chat.startStream"] == 1
+    assert whole.slack.calls["chat.postMessage"] == 0
+
+
+async def test_a_very_long_answer_arrives_whole_and_in_order(whole: Whole) -> None:
+    async with whole.up():
+        ts = whole.people.say("long 30000", channel="D1")
+        await whole.deliveries.pump()
+        parts = await whole.answers("D1", ts, count=3)
+
+    assert all(len(part) <= 11_500 for part in parts)
+    assert 30_000 <= len("\n\n".join(parts)) < 31_000
+
+
+@pytest.mark.parametrize("method", ["chat.startStream", "chat.appendStream", "chat.stopStream"])
+async def test_a_stream_that_breaks_leaves_one_answer(whole: Whole, method: str) -> None:
+    whole.slack.faults.add(method, Fault("error", error="internal_error"), Fault("cut_after"))
+    async with whole.up():
+        ts = whole.people.say("long 3000", channel="D1")
+        await whole.deliveries.pump()
+        await until(lambda: any(len(text) >= 3000 for text in whole.slack.answers("D1", ts)))
+        await asyncio.sleep(0.5)
+
+    assert len(whole.slack.answers("D1", ts)) == 1
+
+
+async def test_a_stop_in_the_thread_ends_the_turn(whole: Whole) -> None:
+    async with whole.up():
+        ts = whole.people.say("<@UBOT> sleep 30")
+        await whole.deliveries.pump()
+        await asyncio.sleep(0.3)
+        whole.people.stop(ts)
+        await whole.deliveries.pump()
+
+        assert len(await whole.answers("C1", ts)) == 1
+
+
+async def test_an_edit_before_the_turn_is_what_the_agent_reads(whole: Whole) -> None:
+    async with whole.up():
+        root = whole.people.say("<@UBOT> sleep 1")
+        await whole.deliveries.pump()
+        ts = whole.people.say("<@UBOT> first words", thread_ts=root)
+        whole.people.edit(ts, "<@UBOT> better words")
+        await whole.deliveries.pump()
+        answers = await whole.answers("C1", root, count=2)
+
+    assert "better words" in answers[-1]
+    assert "first words" not in answers[-1]
+
+
+async def test_a_file_reaches_the_agent_and_a_person_is_named(whole: Whole) -> None:
+    async with whole.up():
+        file = whole.people.file("a.txt", b"abc", "text/plain")
+        ts = whole.people.say("<@UBOT> look at this", files=[file])
+        await whole.deliveries.pump()
+
+        assert len(await whole.answers("C1", ts)) == 1
+    assert whole.slack.calls["users.info"] == 1
+
+
+async def test_over_a_socket_the_same_holds(whole: Whole) -> None:
+    whole.config.write_text(whole.config.read_text() + 'app_token = "xapp-test"\n', encoding="utf-8")
+    async with whole.up():
+        await whole.sockets.connected(2)
+        ts = whole.people.say("<@UBOT> hello")
+        payloads = [json.loads(out.body) for out in whole.deliveries.waiting]
+        acks = [await whole.sockets.send("events_api", payload) for payload in payloads * 2]
+
+        assert None not in acks
+        assert len(await whole.answers("C1", ts)) == 1
+
+
+async def test_a_workspace_installs_the_app_and_is_answered(whole: Whole) -> None:
+    text = whole.config.read_text().replace(
+        'bot_token = "xoxb-test"', f'client_id = "{CLIENT_ID}"\nclient_secret = "{CLIENT_SECRET}"'
+    )
+    whole.config.write_text(text, encoding="utf-8")
+    async with whole.up():
+        assert whole.http is not None
+        off = await whole.http.get("/in/team/install")
+        async with httpx2.AsyncClient() as slack:
+            back = await slack.get(off.headers["location"])
+        whole.http.cookies.update(off.cookies)
+        page = await whole.http.get(back.headers["location"].replace("http://127.0.0.1:8080", ""))
+        ts = whole.people.say("<@UBOT> hello")
+        await whole.deliveries.pump()
+
+        assert "Acme" in page.text
+        assert len(await whole.answers("C1", ts)) == 1

@@ -1,0 +1,90 @@
+"""Talk to a bridge as if through Slack: `python -m adapters.slack.fake --bridge http://127.0.0.1:8080/in/team`.
+
+Serves the Web API (set the source's `api_url` to it, `bot_token = "xoxb-test"`). Each line typed is said by Ada in
+#general with a mention of the bot; a line that begins with `.` goes on in the thread of the last one.
+"""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Mapping
+
+import aiohttp
+import uvicorn
+
+from adapters.slack.fake.api import Api
+from adapters.slack.fake.delivery import SECRET, Deliveries
+from adapters.slack.fake.people import People
+from adapters.slack.fake.sockets import Sockets
+from adapters.slack.fake.workspace import APP, BOT, Workspace, said_in
+from bridge.clock import SystemClock
+
+_BEAT_SECONDS = 0.1
+_ACK_SECONDS = aiohttp.ClientTimeout(total=3)
+
+
+class Console:
+    """A workspace, a bridge that is told of what happens there, and a terminal."""
+
+    def __init__(self, slack: Workspace, bridge: str, secret: str, http: aiohttp.ClientSession) -> None:
+        self._slack = slack
+        self._bridge = bridge
+        self._http = http
+        self._deliveries = Deliveries(slack, self._post, secret=secret)
+        self._people = People(slack, self._deliveries)
+        self._root: str | None = None
+        self._shown: dict[tuple[str, str], str] = {}
+
+    async def typed(self) -> None:
+        """Say each line, until there are no more."""
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            text = line.strip()
+            if text.startswith(".") and self._root is not None:
+                self._people.say(text[1:].strip(), thread_ts=self._root)
+            elif text:
+                self._root = self._people.say(f"<@{BOT}> {text}")
+
+    async def beat(self) -> None:
+        """Deliver what is due, show what is new."""
+        while True:
+            await self._deliveries.pump()
+            for place, message in list(self._slack.messages.items()):
+                text = said_in(message)
+                if message.get("app_id") == APP and self._shown.get(place) != text:
+                    self._shown[place] = text
+                    sys.stdout.write(f"bot> {text}\n")
+                    sys.stdout.flush()
+            await asyncio.sleep(_BEAT_SECONDS)
+
+    async def _post(self, headers: Mapping[str, str], body: bytes) -> int:
+        try:
+            async with self._http.post(self._bridge, data=body, headers=headers, timeout=_ACK_SECONDS) as answer:
+                return answer.status
+        except (aiohttp.ClientError, TimeoutError):
+            return 0
+
+
+async def main() -> None:
+    """Serve and talk until the end of the input, then until interrupted."""
+    cli = argparse.ArgumentParser(description="a Slack to try a bridge with")
+    cli.add_argument("--bridge", required=True, help="where the bridge's Slack source receives")
+    cli.add_argument("--port", type=int, default=9001)
+    cli.add_argument("--secret", default=SECRET, help="the source's signing_secret")
+    given = cli.parse_args()
+    slack = Workspace(SystemClock(), f"http://127.0.0.1:{given.port}/")
+    app = Api(slack, Sockets(slack)).app()
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=given.port, log_level="warning", date_header=False, ws="websockets-sansio")
+    )
+    async with aiohttp.ClientSession() as http, asyncio.TaskGroup() as group:
+        console = Console(slack, given.bridge, given.secret, http)
+        sys.stdout.write(f'api_url = "{slack.url}api/"   signing_secret = "{given.secret}"   bot_token = "xoxb-test"\n')
+        sys.stdout.flush()
+        talking = [group.create_task(console.typed()), group.create_task(console.beat())]
+        await server.serve()
+        for task in talking:
+            task.cancel()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
