@@ -49,9 +49,10 @@ demo: setup
 run: setup
 	$(BIN)/agent-bridge serve
 
-# Kills real processes at every step boundary, on SQLite and on PostgreSQL with a second node: two or three minutes.
+# Kills real processes at every step boundary, on SQLite and on PostgreSQL with a second node: some four minutes.
 crash-matrix: setup
 	$(BIN)/python -m tests.crash.matrix
+	$(BIN)/python -m tests.crash.order
 
 format: setup
 	$(BIN)/ruff format .

@@ -13,16 +13,20 @@ from bridge.adapter import Connects, Serves
 from bridge.captures import Captures
 from bridge.clock import Clock, SystemClock
 from bridge.connections import Connection
+from bridge.counting import Counting
 from bridge.errors import StoreUnavailable
 from bridge.inbox import Inbox
+from bridge.metrics import Metrics
 from bridge.model import Lease
 from bridge.operations import Operations
 from bridge.outbox import Outbox
 from bridge.patience import Patience
 from bridge.reading import Readings
+from bridge.retention import Retention
 from bridge.settings import Settings
 from bridge.store.database import Store
 from bridge.store.migrations import migrate
+from bridge.store.retention import Ages
 from bridge.sweeper import Sweeper
 from bridge.turns import Turns
 from bridge.watching import Watchers
@@ -30,6 +34,7 @@ from bridge.web.access import Access
 from bridge.web.captures import CapturedRequests
 from bridge.web.files import Downloads
 from bridge.web.incoming import Incoming
+from bridge.web.metrics import Measured, Scrape
 from bridge.web.reading import Reading
 from bridge.web.results import Results
 from bridge.web.routes import create_asgi
@@ -58,6 +63,9 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
 
         limits = options.limits
         patience = Patience(attempts=limits.attempts, age=limits.answer_age, stuck=limits.stuck, pause=limits.pause)
+        metrics = Metrics()
+        counting = Counting(store, metrics)
+        store.observe(counting)
         outbox = Outbox(store, clock, adapters=world.adapters, age=limits.answer_age)
         watchers = Watchers(store, clock)
         turns = Turns(
@@ -70,6 +78,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             deliver=outbox.lanes.wake,
             watchers=watchers,
             routes=world.routes,
+            failed=counting.agent_failed,
             concurrency=options.concurrency,
         )
 
@@ -85,10 +94,16 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             for name, adapter in world.adapters.items()
             if isinstance(adapter, Connects)
         ]
-        sweeper = Sweeper(store, clock, wake)
-        asgi = _asgi(world, inbox, watchers, Operations(store, agents=agents_of(settings), wake=wake))
+        sweeper = Sweeper(store, clock, wake, lanes=(turns.lanes, outbox.lanes))
+        operations = Operations(store, clock, agents=agents_of(settings), wake=wake, interrupt=turns.stop)
+        sizes = {"turns": turns.lanes.__len__, "outbox": outbox.lanes.__len__}
+        scrape = Scrape(metrics, store, stuck=limits.stuck, lanes=sizes)
+        asgi = _asgi(world, inbox=inbox, watchers=watchers, operations=operations, scrape=scrape, metrics=metrics)
+        ages = Ages(payloads=limits.payloads, rows=limits.rows, dedupe=limits.dedupe)
+        retention = Retention(store, clock, ages, forget_bytes=world.files.forget)
         running_on = (
             sweeper.run(),
+            retention.run(),
             reading.run(),
             turns.watch(),
             watchers.run(),
@@ -105,16 +120,21 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
                 await sweeper.leave()
 
 
-def _asgi(world: World, inbox: Inbox, watchers: Watchers, operations: Operations) -> ASGIApp:
+def _asgi(
+    world: World, *, inbox: Inbox, watchers: Watchers, operations: Operations, scrape: Scrape, metrics: Metrics
+) -> ASGIApp:
     """Everything that is served."""
     settings, store, clock = world.settings, world.store, world.clock
     options = settings.bridge
     access = Access(world.tokens, world.admin_token)
     results = Results(store, clock, watchers, link=world.link, status_url=world.status_url, most=options.max_wait)
     captures = Captures(store, world.sealer)
+    entrances = world.entrances
+    incoming = Incoming(inbox, entrances, clock, results, captures, status_url=world.status_url)
     return create_asgi(
-        Incoming(inbox, world.entrances, clock, results, captures, status_url=world.status_url),
+        Measured(incoming, metrics, entrances),
         [
+            *scrape.routes(),
             *Reading(store, access, stuck=options.limits.stuck).routes(),
             *Writing(operations, access).routes(),
             *results.routes(access),

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 
 from bridge.adapter import Adapter, Handshakes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: they leave cached_property no place
 class Entrance:
     """Where one source comes in."""
 
@@ -21,7 +22,7 @@ class Entrance:
     capture: bool = False
     """Keep the raw requests for the operator to look at."""
 
-    @property
+    @cached_property
     def methods(self) -> frozenset[str]:
         """The HTTP methods it takes."""
         return self.adapter.methods if isinstance(self.adapter, Handshakes) else _POST

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 
 import structlog
+from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from bridge.clock import Clock
 from bridge.errors import Replaced, StoreUnavailable
@@ -41,14 +42,14 @@ class Lanes:
         self._name = name
         self._near = near
         self._lanes: dict[str, _Lane] = {}
-        self._closed = False
+        self._still = False
 
     def __len__(self) -> int:
         return len(self._lanes)
 
     def wake(self, lease: Lease) -> None:
         """There is something to do. May be said any number of times; a newer epoch replaces an older lane."""
-        if self._closed:
+        if self._still:
             return
         lane = self._lanes.get(lease.conversation_id)
         if lane is not None and lane.lease.epoch >= lease.epoch:
@@ -64,15 +65,26 @@ class Lanes:
         """Whether a lane is at work on this conversation."""
         return conversation_id in self._lanes
 
+    def suspend(self) -> None:
+        """Stop every lane where it is, and take no wake-up, until `resume`: another node may be at it soon."""
+        self._still = True
+        for lane in self._lanes.values():
+            if lane.task:
+                lane.task.cancel()
+
+    def resume(self) -> None:
+        """Take wake-ups again; what was stopped is woken by whoever claims it anew."""
+        self._still = False
+
     async def close(self) -> None:
         """Stop every lane where it is; what it was doing is resumed from its rows."""
-        self._closed = True
+        self.suspend()
         tasks = [lane.task for lane in self._lanes.values() if lane.task]
-        for task in tasks:
-            task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self, lane: _Lane) -> None:
+        clear_contextvars()  # those of whoever woke it
+        bind_contextvars(conversation=lane.lease.conversation_id)
         try:
             while lane.nudge.is_set():
                 # cleared before the step: what is committed from here on is either seen by it or nudges again

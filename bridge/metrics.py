@@ -24,11 +24,11 @@ class Metric:
 ARRIVALS: Final = Metric(
     name="bridge_arrivals_total",
     kind="counter",
-    what="Requests of platforms: stored, duplicate, ignored, unavailable, or the status they were refused with.",
+    what="Arrivals: stored, duplicate, unavailable, or the status they were refused with.",
     labels=("source", "outcome"),
 )
 ACKNOWLEDGED: Final = Metric(
-    name="bridge_arrival_seconds",
+    name="bridge_ack_seconds",
     kind="histogram",
     what="From the arrival of a request to its answer, the commit included.",
     labels=("source",),
@@ -43,13 +43,13 @@ MESSAGES: Final = Metric(
 TURNS: Final = Metric(
     name="bridge_turns_total",
     kind="counter",
-    what="Turns by the state they ended in.",
+    what="Turns by the state they ended in; stopped: as a person wished, to end or to begin anew.",
     labels=("agent", "state"),
 )
 TURN_SECONDS: Final = Metric(
     name="bridge_turn_seconds",
     kind="histogram",
-    what="From the start of a turn to its end.",
+    what="From a turn's place in line to its end.",
     labels=("agent",),
 )
 DELIVERIES: Final = Metric(
@@ -64,6 +64,32 @@ DELIVERY_SECONDS: Final = Metric(
     what="One call to a platform.",
     labels=("source",),
     buckets=(*FAST, 5.0, 10.0, 30.0),
+)
+AGENT_ERRORS: Final = Metric(
+    name="bridge_agent_errors_total",
+    kind="counter",
+    what="Calls to agents that brought no result: unreachable, interrupted, busy, refused.",
+    labels=("agent", "kind"),
+)
+LEDGER: Final = Metric(
+    name="bridge_ledger_messages",
+    kind="gauge",
+    what="What became of every message, in the whole installation; accepted is counted on its own.",
+    labels=("state",),
+)
+BALANCED: Final = Metric(
+    name="bridge_ledger_balanced", kind="gauge", what="1 if every accepted message is accounted for, else 0."
+)
+STUCK: Final = Metric(
+    name="bridge_stuck",
+    kind="gauge",
+    what="Heads of conversations and deliveries that have not moved for limits.stuck.",
+)
+LANES: Final = Metric(
+    name="bridge_lanes", kind="gauge", what="Conversations this node is at work on.", labels=("stage",)
+)
+WRITES_WAITING: Final = Metric(
+    name="bridge_writes_waiting", kind="gauge", what="Writes of this node that wait for a commit.", labels=("lane",)
 )
 OPEN_TURNS: Final = Metric(
     name="bridge_turns_open",
@@ -89,6 +115,12 @@ METRICS: Final = (
     TURN_SECONDS,
     DELIVERIES,
     DELIVERY_SECONDS,
+    AGENT_ERRORS,
+    LEDGER,
+    BALANCED,
+    STUCK,
+    LANES,
+    WRITES_WAITING,
     OPEN_TURNS,
     OPEN_DELIVERIES,
     OLDEST_SECONDS,

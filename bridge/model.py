@@ -21,6 +21,7 @@ REF: Final = "file:"
 """How the address of a file that is stored here begins."""
 
 _BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = tuple(one + other for one in _BASE32 for other in _BASE32)  # ten bits at a time: every message needs five ids
 
 
 def new_id(prefix: str) -> str:
@@ -29,7 +30,7 @@ def new_id(prefix: str) -> str:
     Two ids made in different milliseconds sort by time as plain strings.
     """
     number = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
-    return f"{prefix}_" + "".join(_BASE32[number >> shift & 31] for shift in range(125, -1, -5))
+    return f"{prefix}_" + "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

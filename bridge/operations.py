@@ -1,14 +1,23 @@
-"""What an operator may do to what is stored: replay, retry. Each waits for its commit, then wakes what it set going."""
+"""What an operator may do to what is stored. Each waits for its commit, then wakes what it set going."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final
 
+from bridge.clock import Clock
 from bridge.model import Lease
-from bridge.store import replay, reposting
+from bridge.store import erasure, replay, reposting, stopping
+from bridge.store.admitting import ADMIT, is_held_back
 from bridge.store.database import Store
+from bridge.store.erasure import ERASE, Erase, Erased
 from bridge.store.replay import REPLAY, How, Replay, Replayed
 from bridge.store.reposting import RETRY, Retried, Retry
+from bridge.store.stopping import STOP_CONVERSATION, Stop, Stopped
+
+STOPPED_WITHIN: Final = timedelta(seconds=15)
+"""How long an erasure waits for the running task to be stopped at the agent, before it goes on without."""
+_LOOK_EVERY: Final = timedelta(milliseconds=100)
 
 
 class Operations:
@@ -18,25 +27,37 @@ class Operations:
     going waits in its row for a server, which finds it within a beat.
     """
 
-    def __init__(self, store: Store, *, agents: Mapping[str, str], wake: Callable[[Lease], None] | None = None) -> None:
-        """`agents` names the agent of each source by the present configuration."""
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        agents: Mapping[str, str],
+        wake: Callable[[Lease], None] | None = None,
+        interrupt: Callable[[str], None] | None = None,
+    ) -> None:
+        """`agents` names the agent of each source by the present configuration.
+
+        `interrupt` tells this node that the running turn of a conversation is to be stopped now.
+        """
         self._store = store
+        self._clock = clock
         self._agents = agents
         self._wake = wake
+        self._interrupt = interrupt
 
     async def replay(self, message_id: str, how: How, *, dry_run: bool = False) -> Replayed:
-        """Set a message going again. Raises Missing, or Conflict where it cannot be done as things are."""
-        done = await self._store.write(
-            REPLAY,
-            Replay(
-                message_id=message_id,
-                conversation_id=await self._store.read(replay.place_of, message_id),
-                how=how,
-                dry_run=dry_run,
-                claim=self._wake is not None,
-                agents=self._agents,
-            ),
-        )
+        """Set a message going again. Raises Missing, or Conflict where it cannot be done as things are.
+
+        Invoking lets in what was parked or declined.
+        """
+        claim = self._wake is not None
+        wish = Replay(message_id=message_id, how=how, dry_run=dry_run, claim=claim, agents=self._agents)
+        if how == "invoke" and await self._store.read(is_held_back, message_id):
+            done = await self._store.accept(ADMIT, wish)
+        else:
+            place = await self._store.read(replay.place_of, message_id)
+            done = await self._store.write(REPLAY, dataclasses.replace(wish, conversation_id=place))
         self._rouse(done.wake)
         return done
 
@@ -53,6 +74,34 @@ class Operations:
         )
         self._rouse(done.wake)
         return done
+
+    async def stop(self, conversation_id: str, *, dry_run: bool = False) -> Stopped:
+        """Cancel what waits and stop what runs, at whichever node. Raises Missing."""
+        await self._store.read(stopping.check_exists, conversation_id)
+        wish = Stop(conversation_id=conversation_id, dry_run=dry_run, claim=self._wake is not None)
+        done = await self._store.write(STOP_CONVERSATION, wish)
+        if done.stopping and not dry_run and self._interrupt is not None:
+            self._interrupt(conversation_id)
+        self._rouse(done.wake)
+        return done
+
+    async def erase(self, conversation_id: str, *, dry_run: bool = False) -> Erased:
+        """Forget what was said and answered; the running task is stopped at the agent before. Raises Missing.
+
+        Where that cannot be done in time (the agent is away, no server runs) it is erased all the same.
+        """
+        stopped = await self.stop(conversation_id, dry_run=dry_run)
+        if stopped.stopping and not dry_run and self._wake is not None:
+            await self._until_stopped(conversation_id)
+        file_ids = await self._store.read(erasure.files_of, conversation_id)
+        wish = Erase(conversation_id=conversation_id, file_ids=file_ids, dry_run=dry_run)
+        return await self._store.write(ERASE, wish)
+
+    async def _until_stopped(self, conversation_id: str) -> None:
+        for _ in range(STOPPED_WITHIN // _LOOK_EVERY):
+            if not await self._store.read(stopping.has_live_turns, conversation_id):
+                return
+            await self._clock.sleep(_LOOK_EVERY.total_seconds())
 
     def _rouse(self, lease: Lease | None) -> None:
         if lease is not None and self._wake is not None:

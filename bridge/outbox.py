@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
+from structlog.contextvars import bind_contextvars
 
 from bridge.adapter import Adapter, Budgets, Finds, Revises, Scheduled, Withdraws
 from bridge.backoff import delay, scheduled
@@ -43,6 +44,8 @@ class Outbox:
             return None
         if isinstance(delivery, NotYet):
             return delivery.until
+        message = delivery.message
+        bind_contextvars(delivery=delivery.id, turn=message.turn_id, messages=list(message.message_ids))
         more = await self._store.write(rows.END, await self._try(delivery))
         return AGAIN if more else None
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
+from structlog.contextvars import bind_contextvars
 
 from bridge import answers
 from bridge.adapter import Adapter, Enriches
@@ -49,6 +50,7 @@ class Turns:
         deliver: Callable[[Lease], None],
         watchers: Watchers,
         routes: Mapping[str, Route],
+        failed: Callable[[str, AgentError], None],
         concurrency: int = CONCURRENCY,
     ) -> None:
         self._store = store
@@ -60,6 +62,7 @@ class Turns:
         self._deliver = deliver
         self._watchers = watchers
         self._routes = routes
+        self._failed = failed
         self._calls: dict[str, Call] = {}
         self._slots = asyncio.Semaphore(concurrency)
         self.lanes = Lanes(self.step, clock, now=store.now, name="turns", near=NEAR)
@@ -94,6 +97,7 @@ class Turns:
                 self._watchers.poke(head.id)
 
     async def _run(self, turn: Turn) -> timedelta | datetime | None:
+        bind_contextvars(turn=turn.id, messages=[said.id for said in turn.said])
         agent = self._agents.get(turn.agent)
         if agent is None:
             return await self._give_up(turn, f"No agent named {turn.agent!r} is configured.", answers.UNAVAILABLE)
@@ -145,6 +149,7 @@ class Turns:
 
     async def _fail(self, turn: Turn, agent: Agent, error: AgentError) -> timedelta | datetime | None:
         """Nothing came of the call: what is spent, and when to come back, depends on what surely happened."""
+        self._failed(turn.agent, error)
         if isinstance(error, Refused):
             return await self._give_up(turn, str(error), answers.REFUSED)
         if isinstance(error, Busy):
@@ -190,6 +195,7 @@ class Turns:
         """One path for every way of stopping: the agent stops, late output is nobody's, the person is told."""
         await call.stop()
         await view.close(None)
+        turn = replace(turn, task_id=call.task_id)  # known since it was asked
         out = answers.apology(turn, answers.STOPPED, status="stopped", now=self._store.now(), kind="notice")
         more = await self._store.write(halts.HALT, halts.Halt(turn=turn, confirmation=out))
         self._deliver(turn.lease)

@@ -20,7 +20,7 @@ DRAWING = {
     " egress transport gate addresses",
     "world": "store agent files",
     "ground": "lanes answers pauses views calls results recording watching captures routing",
-    "stages": "inbox reading connections turns outbox sweeper operations",
+    "stages": "inbox reading connections turns outbox sweeper operations retention counting",
     "edge": "web app world embedded server serving standalone cli console trial demo __main__",
 }
 APART = {"world", "stages"}  # the rooms of these rows never import each other

@@ -16,9 +16,11 @@ from bridge.cli.reading import FAILED, MISUSED, AsJson, Config, read, settings_f
 from bridge.clock import SystemClock
 from bridge.errors import BridgeError, ConfigError
 from bridge.options import EmbeddedAgent
+from bridge.settings import secret_values
 from bridge.store import ledger as counts
 from bridge.store.database import Store
 from bridge.store.migrations import migrate
+from bridge.telemetry import write_down
 from bridge.units import duration_from_text
 
 cli = typer.Typer(
@@ -34,6 +36,7 @@ for noun in (conversations, messages, deliveries):
 
 def main() -> None:
     """The entry point of `agent-bridge`: every expected error becomes a sentence and an exit code."""
+    write_down("console", "warning")  # on stderr: stdout belongs to what was asked for
     if sys.argv[1:2] == [relaying.NAME]:
         relaying.run(sys.argv[2:])
     try:
@@ -54,7 +57,11 @@ cli.command(relaying.NAME)(relaying.relay_command)
 @cli.command("serve")
 def serve_command(config: Config = None) -> None:
     """Run the bridge until SIGTERM."""
-    uvloop.run(server.serve(settings_from(config)))
+    settings = settings_from(config)
+    options = settings.bridge
+    chosen = options.log if "log" in options.model_fields_set or not sys.stderr.isatty() else "console"
+    write_down(chosen, options.log_level, secrets=secret_values(settings))
+    uvloop.run(server.serve(settings))
 
 
 @cli.command("demo")
@@ -114,6 +121,7 @@ def agent(
     function: Annotated[str | None, typer.Option(help="package.module:function that answers.")] = None,
 ) -> None:
     """Serve the embedded agent alone, for anything that speaks the contract. Needs no configuration."""
+    write_down("json", "info", secrets=api_key)
     options = EmbeddedAgent(kind="embedded", brain="python" if function else "demo", function=function)
     uvloop.run(standalone.serve(listen, api_key, database, agent_id, options))
 

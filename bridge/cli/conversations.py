@@ -1,9 +1,13 @@
 """`agent-bridge conversations`."""
 
+from typing import Annotated
+
 import typer
 
 from bridge import console
+from bridge.cli.operating import Wish, fulfil
 from bridge.cli.reading import AsJson, Config, Limit, SourceName, read, show
+from bridge.operations import Operations
 from bridge.store import reader
 
 cli = typer.Typer(no_args_is_help=True, help="The map from conversations to agent threads.")
@@ -32,3 +36,40 @@ def conversations_show(conversation_id: str, config: Config = None, as_json: AsJ
         f"There is no conversation {conversation_id}.",
         as_json=as_json,
     )
+
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what it would do.")]
+
+
+@cli.command("stop")
+def conversations_stop(
+    conversation_id: str, config: Config = None, dry_run: DryRun = False, as_json: AsJson = False
+) -> None:
+    """Cancel what waits and stop what runs."""
+
+    async def alone(operations: Operations) -> object:
+        return await operations.stop(conversation_id, dry_run=dry_run)
+
+    path, body = f"conversations/{conversation_id}/stop", {"dry_run": dry_run}
+    wish = Wish(id=conversation_id, method="POST", path=path, body=body, alone=alone)
+    fulfil(config, [wish], noun="conversation", as_json=as_json)
+
+
+@cli.command("erase")
+def conversations_erase(
+    conversation_id: str,
+    config: Config = None,
+    dry_run: DryRun = False,
+    sure: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Forget what was said and answered, files included; the counts stay. There is no way back."""
+    if not (sure or dry_run):
+        typer.confirm(f"Erase {conversation_id} for good?", abort=True, err=True)
+
+    async def alone(operations: Operations) -> object:
+        return await operations.erase(conversation_id, dry_run=dry_run)
+
+    path, body = f"conversations/{conversation_id}", {"dry_run": dry_run}
+    wish = Wish(id=conversation_id, method="DELETE", path=path, body=body, alone=alone)
+    fulfil(config, [wish], noun="conversation", as_json=as_json)

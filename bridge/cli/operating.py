@@ -82,13 +82,14 @@ async def _way(
     try:
         await http.get(f"{base}/healthz")
     except httpx2.ConnectError:
-        store = Store.open(settings.bridge.database_url, SystemClock())  # takes the lock, or says who has it
+        clock = SystemClock()
+        store = Store.open(settings.bridge.database_url, clock)  # takes the lock, or says who has it
         stack.push_async_callback(store.close)
         if await asyncio.to_thread(is_behind, store.engine):
             raise BridgeError(
                 "The database is not there yet, or older than this program: run `agent-bridge migrate`."
             ) from None
-        operations = Operations(store, agents=world.agents_of(settings))
+        operations = Operations(store, clock, agents=world.agents_of(settings))
         return lambda wish: _alone(operations, wish)
     except httpx2.TransportError as error:
         raise BridgeError(f"The server at {base} does not answer: {error}") from error

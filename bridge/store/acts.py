@@ -74,15 +74,15 @@ def _delete(batch: Batch, conversation: Conversation, row: AnyRow) -> None:
 
 def _stop(batch: Batch, conversation: Conversation) -> None:
     """Everything that waits is cancelled, and what runs is stopped by whoever runs it."""
-    _cancel(batch, conversation, batch.tx.connection.execute(_LIVE, {"conversation": conversation.id}).all())
+    _cancel(batch, conversation, batch.tx.connection.execute(LIVE_TURNS, {"conversation": conversation.id}).all())
 
 
 def _cancel(batch: Batch, conversation: Conversation, live: Iterable[AnyRow]) -> None:
     for row in live:
         if row.state == "queued":
-            batch.tx.connection.execute(_CANCEL, {"at": row.turn_id, "now": batch.tx.now})
+            batch.tx.connection.execute(CANCEL, {"at": row.turn_id, "now": batch.tx.now})
         else:
-            batch.tx.connection.execute(_STOP, {"at": row.turn_id, "now": batch.tx.now})
+            batch.tx.connection.execute(STOP, {"at": row.turn_id, "now": batch.tx.now})
             batch.stops.add(conversation.id)
 
 
@@ -137,7 +137,7 @@ _TARGET = (
     .outerjoin(turns, turns.c.id == messages.c.turn_id)
     .where(messages.c.source == bindparam("of_source"), messages.c.message_key == bindparam("key"))
 )
-_LIVE = select(turns.c.id.label("turn_id"), turns.c.state).where(
+LIVE_TURNS = select(turns.c.id.label("turn_id"), turns.c.state).where(
     turns.c.conversation_id == bindparam("conversation"), turns.c.state.in_(LIVE_TURN_STATES)
 )
 _OTHERS = select(messages.c.id).where(
@@ -149,8 +149,8 @@ _REWRITE = (
     .where(messages.c.id == bindparam("at"))
     .values(text=bindparam("to_text"), body=bindparam("to_body"))
 )
-_CANCEL = update(turns).where(turns.c.id == bindparam("at")).values(state="cancelled", finished_at=bindparam("now"))
-_STOP = (
+CANCEL = update(turns).where(turns.c.id == bindparam("at")).values(state="cancelled", finished_at=bindparam("now"))
+STOP = (
     update(turns).where(turns.c.id == bindparam("at")).values(stop_at=bindparam("now"), restart=False, not_before=None)
 )
 _RESTART = update(turns).where(turns.c.id == bindparam("at")).values(stop_at=bindparam("now"), restart=True)

@@ -9,6 +9,7 @@ from sqlalchemy import bindparam, select, update
 from bridge.model import Lease, new_id
 from bridge.store.arrivals import Arrival
 from bridge.store.lookup import Conversation, Lookup
+from bridge.store.notices import notify
 from bridge.store.said import ADMITTED, Said
 from bridge.store.statements import insert_new
 from bridge.store.tables import conversations, messages, turns
@@ -72,12 +73,15 @@ class Batch:
                 conversation.owner, conversation.epoch = self.tx.node, conversation.epoch + 1
             if conversation.owner == self.tx.node:
                 self.leases[conversation.id] = Lease(conversation.id, conversation.epoch)
+        me = self.tx.node
         values = [
             {"at": c.id, "to_seq": c.seq, "to_owner": c.owner, "to_epoch": c.epoch, "to_last": self.tx.now}
+            | {"foreign": c.owner != me}
             for c in changed
         ]
         if values:
             self.tx.connection.execute(_CLAIM, values)
+        notify(self.tx, {str(c.owner) for c in changed if c.owner != me})
 
     def learn(self, keys: Iterable[tuple[str, str]]) -> None:
         """Look up those of these messages that are not known yet."""
@@ -180,6 +184,7 @@ _CLAIM = (
         owner=bindparam("to_owner"),
         epoch=bindparam("to_epoch"),
         last_at=bindparam("to_last"),
+        nudged=bindparam("foreign"),
         open=True,
         wake_at=None,
     )

@@ -4,20 +4,21 @@ import asyncio
 import contextlib
 import fcntl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import IO, Any, Concatenate, ParamSpec, TypeVar
+from typing import IO, Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
 from bridge.clock import Clock
-from bridge.errors import StoreUnavailable
+from bridge.errors import Replaced, StoreUnavailable
 from bridge.model import new_id
 from bridge.store.engine import is_sqlite, open_engine
+from bridge.store.pulse import Pulse
 from bridge.store.writer import A, R, Write, Writer
 
 P = ParamSpec("P")
@@ -29,6 +30,13 @@ _UNSURE = timedelta(milliseconds=20)
 """A difference below this may as well be the time the question took."""
 
 
+Observer: TypeAlias = Callable[[Write[Any, Any], Any, Any], None]
+
+
+def _nobody(_write: Write[Any, Any], _args: Any, _outcome: Any) -> None:
+    """Whom a store tells of its writes where nobody asked."""
+
+
 class Locked(StoreUnavailable):
     """Another process has this SQLite database open for writing."""
 
@@ -36,14 +44,18 @@ class Locked(StoreUnavailable):
 class Store:
     """One node's view of the database. Open inside a running event loop, close when done."""
 
-    def __init__(self, engine: Engine, clock: Clock, *, node: str, lock: IO[str] | None) -> None:
+    def __init__(
+        self, engine: Engine, clock: Clock, *, node: str, lock: IO[str] | None, pulse: Pulse | None = None
+    ) -> None:
         self.node = node
         self.engine = engine
+        self.pulse = pulse or Pulse()
         self._clock = clock
         self._lock = lock
         self._skew = timedelta(0)
         self._accepting = 0
         self._quiet = asyncio.Event()
+        self._observer: Observer = _nobody
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-read")
         self._engine_lane = Writer(engine, node=node, now=self.now, name="store-write")
         self._ingest_lane = (
@@ -53,11 +65,11 @@ class Store:
         )
 
     @classmethod
-    def open(cls, database_url: str, clock: Clock, *, node: str | None = None) -> "Store":
+    def open(cls, database_url: str, clock: Clock, *, node: str | None = None, pulse: Pulse | None = None) -> "Store":
         """Open for reading and writing. Raises Locked where another process owns the SQLite file."""
         engine = open_engine(database_url)
         lock = _lock_file(database_url) if is_sqlite(engine) else None
-        return cls(engine, clock, node=node or new_id("nod"), lock=lock)
+        return cls(engine, clock, node=node or new_id("nod"), lock=lock, pulse=pulse)
 
     @property
     def exclusive(self) -> bool:
@@ -68,16 +80,27 @@ class Store:
         """The present by the database's clock, so that nodes agree on what is due and what has expired."""
         return self._clock.now() + self._skew
 
+    def observe(self, observer: Observer) -> None:
+        """Tell `observer` of each write of this node that is committed from now on; it must not raise."""
+        self._observer = observer
+
+    @property
+    def waiting(self) -> Mapping[str, int]:
+        """How many writes wait for a commit, by lane."""
+        return {"ingest": self._ingest_lane.waiting(), "engine": self._engine_lane.waiting()}
+
     async def accept(self, write: Write[A, R], args: A) -> R:
         """Write in the lane that acknowledgements wait for."""
         self._accepting += 1
         self._quiet.clear()
         try:
-            return await self._ingest_lane(write, args)
+            outcome = await self._ingest_lane(write, args)
         finally:
             self._accepting -= 1
             if not self._accepting:
                 self._quiet.set()
+        self._observer(write, args, outcome)
+        return outcome
 
     async def quiet(self) -> None:
         """Wait while arrivals are being stored, a second at most: what is acknowledged goes before what can wait."""
@@ -87,8 +110,16 @@ class Store:
                     await self._quiet.wait()
 
     async def write(self, write: Write[A, R], args: A) -> R:
-        """Write in the lane of all other work."""
-        return await self._engine_lane(write, args)
+        """Write in the lane of all other work.
+
+        Raises Replaced after a write under a lease, although it is committed, where this node is late for
+        its own: whatever was to follow from it (a call to a platform, say) may be another node's by now.
+        """
+        outcome = await self._engine_lane(write, args)
+        self._observer(write, args, outcome)
+        if write.lease is not None and self.pulse.is_late:
+            raise Replaced
+        return outcome
 
     async def read(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `function(connection, …)` on a connection apart from the writers'. Raises StoreUnavailable."""

@@ -117,6 +117,7 @@ _LIVE = (
         deliveries.c.conversation_id.in_(bindparam("ids", expanding=True)),
         deliveries.c.state.in_(LIVE_DELIVERY_STATES),
     )
+    # not by id alone: ids made in the same millisecond, as those of an answer's parts are, come in any order
     .order_by(
         deliveries.c.conversation_id, deliveries.c.seq, deliveries.c.created_at, deliveries.c.part, deliveries.c.id
     )

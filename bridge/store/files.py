@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import ColumnElement, Connection, bindparam, select, update
 
 from bridge.model import StoredFile
 from bridge.store.database import Store
@@ -15,6 +15,7 @@ def _add(tx: Tx, rows: Sequence[StoredFile]) -> list[StoredFile]:
     """Store the rows, or find those that have the same digest and name already."""
     values = {(row.digest, row.name): _values(row) for row in rows}
     insert_new(tx.connection, files, [values[key] for key in sorted(values)], "id")
+    tx.connection.execute(_WANTED, [{"of": digest, "called": name, "now": tx.now} for digest, name in sorted(values)])
     known = {}
     for digest, name in values:
         row = tx.connection.execute(select(files).where(files.c.digest == digest, files.c.name == name)).one()
@@ -22,6 +23,12 @@ def _add(tx: Tx, rows: Sequence[StoredFile]) -> list[StoredFile]:
     return [known[row.digest, row.name] for row in rows]
 
 
+# As new again: retention goes by this age, so that what names a file is never younger than its row.
+_WANTED = (
+    update(files)
+    .where(files.c.digest == bindparam("of"), files.c.name == bindparam("called"))
+    .values(created_at=bindparam("now"))
+)
 ADD: Write[StoredFile, StoredFile] = Write(_add)
 
 

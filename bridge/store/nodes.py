@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.metadata import version
 
-from sqlalchemy import and_, bindparam, delete, not_, or_, select, true, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, not_, or_, select, text, true, update
 
 from bridge.model import Lease
+from bridge.store.notices import ANYBODY, notify
 from bridge.store.statements import insert_new
-from bridge.store.tables import conversations, nodes
+from bridge.store.tables import LIVE_DELIVERY, LIVE_TURN, Instant, conversations, deliveries, nodes, turns
 from bridge.store.writer import Tx, Write
 
 
@@ -29,7 +30,7 @@ def _beat(tx: Tx, rows: Sequence[Beat]) -> list[list[Lease]]:
     values = {"id": tx.node, "until": until, "started_at": tx.now, "version": version("agent-bridge")}
     if not insert_new(tx.connection, nodes, [values], "id"):
         tx.connection.execute(update(nodes).where(nodes.c.id == tx.node).values(until=until))
-    return [_claim(tx, row) for row in rows]
+    return [[*_claim(tx, row), *_nudged(tx, row.limit)] for row in rows]
 
 
 def _claim(tx: Tx, row: Beat) -> list[Lease]:
@@ -58,16 +59,83 @@ def _claim(tx: Tx, row: Beat) -> list[Lease]:
 _TAKE = (
     update(conversations)
     .where(conversations.c.id == bindparam("at"))
-    .values(owner=bindparam("me"), epoch=conversations.c.epoch + 1, wake_at=None)
+    .values(owner=bindparam("me"), epoch=conversations.c.epoch + 1, wake_at=None, nudged=False)
 )
 
 BEAT: Write[Beat, list[Lease]] = Write(_beat)
+
+
+def _nudged(tx: Tx, limit: int) -> list[Lease]:
+    """Conversations of this node that another one left work in. What is locked right now is found the next time."""
+    query = (
+        select(conversations.c.id, conversations.c.epoch)
+        .where(conversations.c.nudged, conversations.c.owner == tx.node)
+        .order_by(conversations.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    found = [Lease(row.id, row.epoch) for row in tx.connection.execute(query)]
+    if found:
+        tx.connection.execute(_NOTICED, [{"at": lease.conversation_id} for lease in found])
+    return found
+
+
+_NOTICED = update(conversations).where(conversations.c.id == bindparam("at")).values(nudged=False)
+
+NUDGED: Write[int, list[Lease]] = Write(lambda tx, rows: [_nudged(tx, limit) for limit in rows])
+"""Takes up to so many of them."""
+
+
+def _reclaim(tx: Tx, rows: Sequence[datetime]) -> list[list[Lease]]:
+    """Everything that is still this node's, under new epochs: whatever it was doing there is void."""
+    held = select(conversations.c.id, conversations.c.epoch).where(
+        conversations.c.open, conversations.c.owner == tx.node
+    )
+    found = tx.connection.execute(held.order_by(conversations.c.id).with_for_update()).all()
+    leases = [Lease(row.id, row.epoch + 1) for row in found]
+    if leases:
+        tx.connection.execute(_TAKE, [{"at": lease.conversation_id, "me": tx.node} for lease in leases])
+    return [leases, *([] for _ in rows[1:])]
+
+
+RECLAIM: Write[datetime, list[Lease]] = Write(_reclaim)
+
+
+def overlooked(connection: Connection, node: str, before: datetime) -> list[Lease]:
+    """Conversations of this node with something that was due before and that nobody has begun.
+
+    None, as long as every wake-up arrives. One that does not (whoever was to pass it on was cancelled
+    after the commit) costs a delay so, and not a message.
+    """
+    earlier = turns.alias("earlier")
+    behind = select(earlier.c.id).where(
+        earlier.c.conversation_id == turns.c.conversation_id,
+        earlier.c.seq < turns.c.seq,
+        earlier.c.state.in_(("queued", "running", "paused")),
+    )
+    # Spelt like the conditions of the partial indexes, so that only what is open is looked at.
+    heads = select(turns.c.conversation_id).where(
+        text(LIVE_TURN),
+        turns.c.state == "queued",
+        func.coalesce(turns.c.not_before, turns.c.created_at, type_=Instant) < before,
+        ~behind.exists(),
+    )
+    owed = select(deliveries.c.conversation_id).where(
+        text(LIVE_DELIVERY),
+        deliveries.c.state.in_(("pending", "unknown")),
+        func.coalesce(deliveries.c.not_before, deliveries.c.created_at, type_=Instant) < before,
+    )
+    query = select(conversations.c.id, conversations.c.epoch).where(
+        conversations.c.id.in_(heads.union(owed)), conversations.c.open, conversations.c.owner == node
+    )
+    return [Lease(row.id, row.epoch) for row in connection.execute(query)]
 
 
 def _leave(tx: Tx, rows: Sequence[datetime]) -> list[None]:
     """Let go of everything at once, so that others need not wait for this node's lease to run out."""
     tx.connection.execute(update(conversations).where(conversations.c.owner == tx.node).values(owner=None))
     tx.connection.execute(delete(nodes).where(nodes.c.id == tx.node))
+    notify(tx, {ANYBODY})
     return [None] * len(rows)
 
 

@@ -24,8 +24,9 @@ class Replay:
     """What an operator wants done about a message."""
 
     message_id: str
-    conversation_id: str
     how: How
+    conversation_id: str = ""
+    """Where its turn is."""
     dry_run: bool = False
     claim: bool = True
     """Whether this node works on conversations; otherwise whoever does takes it up."""
@@ -104,6 +105,8 @@ def _replay_one(tx: Tx, row: Replay) -> Replayed | Conflict:
 
 
 def _check_over(connection: Connection, turn: AnyRow) -> None:
+    if turn.blanked:
+        raise Conflict("What was said is forgotten, by its age or by an operator's wish: there is nothing to replay.")
     if turn.finished_at is None:
         raise Conflict(f"Its turn {turn.id} is {turn.state}: stop the conversation first, or wait for its end.")
     reposting.check_idle(connection, turn.id)
@@ -201,7 +204,11 @@ def _next_seq(tx: Tx, conversation_id: str) -> int:
     return seq
 
 
-_TURN = select(turns).join(messages, messages.c.turn_id == turns.c.id).where(messages.c.id == bindparam("message"))
+_TURN = (
+    select(turns, messages.c.blanked)
+    .join(messages, messages.c.turn_id == turns.c.id)
+    .where(messages.c.id == bindparam("message"))
+)
 _SAID = select(func.count()).select_from(messages).where(messages.c.turn_id == bindparam("turn"))
 _FIRST = (
     select(messages.c.source, messages.c.body, messages.c.text)

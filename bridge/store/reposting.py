@@ -7,6 +7,7 @@ from sqlalchemy import Connection, bindparam, case, exists, func, select, update
 
 from bridge.errors import Conflict, Missing
 from bridge.model import DeliveryState, Lease, new_id
+from bridge.store.blanks import BLANK_DELIVERY
 from bridge.store.bodies import dump_outbound, load_outbound
 from bridge.store.rousing import rouse
 from bridge.store.statements import AnyRow
@@ -60,6 +61,8 @@ def _retry_one(tx: Tx, row: Retry) -> Retried | Conflict:
     found = tx.connection.execute(select(deliveries).where(deliveries.c.id == row.delivery_id)).one_or_none()
     if found is None or found.conversation_id not in tx.held:
         return Conflict(f"{row.delivery_id} is not there any more.")
+    if found.body == BLANK_DELIVERY:
+        return Conflict(f"The words of delivery {found.id} are forgotten: there is nothing to send.")
     if found.state == DeliveryState.DEAD.value and found.copy == 0:
         does = f"Try delivery {found.id} again under the same id; it died of: {found.error}"
         statement = _OWED_AGAIN

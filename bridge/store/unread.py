@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, or_, select, update
 from bridge.model import InboundMessage, Lease
 from bridge.store.arrivals import Arrival
 from bridge.store.batch import Batch
-from bridge.store.ingest import roused, take_in
+from bridge.store.ingest import Known, roused, take_in
 from bridge.store.lookup import Lookup
 from bridge.store.tables import UNREAD, arrivals, envelopes, nodes
 from bridge.store.writer import Tx, Write
@@ -102,6 +102,7 @@ class Placed:
 
     wake: tuple[Lease, ...] = ()
     stop: tuple[str, ...] = ()
+    messages: tuple[Known, ...] = ()
 
 
 def _read(tx: Tx, rows: Sequence[Read]) -> list[Placed]:
@@ -153,7 +154,7 @@ def _placed(batch: Batch, arrival: Arrival | None) -> Placed:
     known = [
         batch.known[key] for m in arrival.messages or () if (key := (arrival.source, m.message_key)) in batch.known
     ]
-    return Placed(*roused(batch, arrival, known))
+    return Placed(*roused(batch, arrival, known), tuple(known))
 
 
 _IS_READ = update(arrivals).where(arrivals.c.envelope_id == bindparam("at")).values(state="read", error=None)

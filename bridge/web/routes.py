@@ -8,14 +8,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp
 
 from bridge.errors import StoreUnavailable
-from bridge.web.incoming import Incoming
 from bridge.web.problem import on_store_unavailable, problem
 
 
 def create_asgi(
-    incoming: Incoming,
+    incoming: ASGIApp,
     v1: Sequence[BaseRoute],
     ready: Callable[[], Awaitable[bool]],
     *,

@@ -46,6 +46,8 @@ class Writing:
         return [
             self._route("/v1/messages/{id}/replay", _ReplayWish, self._replay),
             self._route("/v1/deliveries/{id}/retry", _Wish, self._retry),
+            self._route("/v1/conversations/{id}/stop", _Wish, self._stop),
+            self._route("/v1/conversations/{id}", _Wish, self._erase, "DELETE"),
         ]
 
     async def _replay(self, message_id: str, wish: _ReplayWish) -> object:
@@ -53,6 +55,12 @@ class Writing:
 
     async def _retry(self, delivery_id: str, wish: _Wish) -> object:
         return await self._operations.retry(delivery_id, dry_run=wish.dry_run)
+
+    async def _stop(self, conversation_id: str, wish: _Wish) -> object:
+        return await self._operations.stop(conversation_id, dry_run=wish.dry_run)
+
+    async def _erase(self, conversation_id: str, wish: _Wish) -> object:
+        return await self._operations.erase(conversation_id, dry_run=wish.dry_run)
 
     def _route(self, path: str, model: type[T], act: Act[T], method: Literal["POST", "DELETE"] = "POST") -> BaseRoute:
         async def endpoint(request: Request) -> Response:

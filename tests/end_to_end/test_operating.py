@@ -1,12 +1,13 @@
 """An operator over HTTP: what he may set going again, and what he is told where he may not."""
 
+import asyncio
 from typing import Any
 
 import httpx2
 import pytest
 
 from tests.end_to_end.conftest import Opened
-from tests.end_to_end.parties import ADMIN, Sink, post, request
+from tests.end_to_end.parties import ADMIN, PATIENCE_SECONDS, Sink, post, request
 
 
 async def accepted(opened: Opened, text: str, conversation: str = "order-7") -> str:
@@ -114,3 +115,46 @@ async def test_a_sender_may_not_replay_with_the_token_of_his_message(opened: Ope
     path, _, token = status_url.partition("/v1/")[2].partition("?")
     assert (await opened.http.get(f"/v1/{path}?{token}")).status_code == 200
     assert (await opened.http.post(f"/v1/{path}/replay?{token}", json={"how": "invoke"})).status_code == 401
+
+
+async def test_a_running_turn_is_stopped_at_the_agent(opened: Opened, sink: Sink) -> None:
+    message_id = await accepted(opened, "sleep 600")
+    task_id = await _running(opened, message_id)
+    conversation_id = (await _journey(opened, message_id))["conversation_id"]
+    response = await operate(opened.http, f"conversations/{conversation_id}/stop")
+    assert (response.status_code, response.json()["stopping"]) == (200, 1), response.text
+    (callback,) = await sink.callbacks(1)
+    assert (callback.data["task_id"], callback.data["status"]) == (task_id, "stopped")
+    assert (await opened.settled()).cancelled == 1
+
+
+async def test_an_erased_conversation_is_stopped_first_and_begins_anew(opened: Opened, sink: Sink) -> None:
+    await accepted(opened, "My name is Ada.")
+    await sink.callbacks(1)
+    message_id = await accepted(opened, "sleep 600")
+    task_id = await _running(opened, message_id)
+    conversation_id = (await _journey(opened, message_id))["conversation_id"]
+    response = await opened.http.delete(f"/v1/conversations/{conversation_id}", headers=ADMIN)
+    assert (response.status_code, response.json()["messages"]) == (200, 2), response.text
+    counts = await opened.settled()
+    assert (counts.answered, counts.cancelled, counts.balanced) == (1, 1, True)
+    known = len(sink.received)
+    await accepted(opened, "What is my name?")
+    again = (await sink.callbacks(known + 1))[-1].data
+    assert again["task_id"] != task_id
+    assert "Ada" not in again["result"]
+    assert (await opened.http.delete("/v1/conversations/cnv_unknown", headers=ADMIN)).status_code == 404
+    assert (await opened.http.delete(f"/v1/conversations/{conversation_id}")).status_code == 401
+
+
+async def _journey(opened: Opened, message_id: str) -> dict[str, Any]:
+    journey: dict[str, Any] = (await opened.http.get(f"/v1/messages/{message_id}", headers=ADMIN)).json()
+    return journey
+
+
+async def _running(opened: Opened, message_id: str) -> str:
+    """The task id, once the turn runs."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while (task_id := (await _journey(opened, message_id))["task_id"]) is None:  # noqa: ASYNC110 - rows do not tell when they change
+            await asyncio.sleep(0.01)
+    return str(task_id)

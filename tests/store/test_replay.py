@@ -17,7 +17,7 @@ class Woken(list[Lease]):
 
 
 def operations(store: Store, woken: Woken | None = None, agents: dict[str, str] | None = None) -> Operations:
-    return Operations(store, agents=agents or {}, wake=(woken if woken is not None else Woken()).append)
+    return Operations(store, store._clock, agents=agents or {}, wake=(woken if woken is not None else Woken()).append)
 
 
 async def test_invoking_again_is_a_new_turn_with_a_new_key_and_the_old_one_keeps_its_cause(store: Store) -> None:
@@ -166,7 +166,7 @@ async def test_what_never_had_a_turn_or_a_task_is_refused(store: Store) -> None:
         await operations(store).replay("msg_unknown", "invoke")
     parked = await say(store, "m0", parked="unverified")
     with pytest.raises(Conflict, match="parked:unverified"):
-        await operations(store).replay(parked.messages[0].message_id, "invoke")
+        await operations(store).replay(parked.messages[0].message_id, "repost")
     stored = await say(store, "m1")
     turn = await take(store, stored.wake[0])
     await store.write(turns.END, turns.End(turn=turn, state=TurnState.DEAD))
@@ -195,7 +195,7 @@ async def test_a_delivery_is_retried_when_it_is_dead_or_waits(store: Store) -> N
 
 async def test_a_command_beside_the_servers_claims_nothing(store: Store) -> None:
     message_id = await dead_message(store)
-    await Operations(store, agents={}).replay(message_id, "invoke")
+    await Operations(store, store._clock, agents={}).replay(message_id, "invoke")
     (row,) = await rows_of(store, tables.conversations)
     assert (row.owner, row.open, row.wake_at) == (None, True, None)
 
@@ -224,3 +224,29 @@ async def test_messages_are_listed_by_what_the_ledger_counts(store: Store) -> No
     assert {view.message_id for view in found} == {dead, stored.messages[0].message_id}
     assert not await store.read(reader.message_list, state="answered")
     assert not await store.read(reader.message_list, state="dead", since=store.now().replace(year=2027))
+
+
+async def test_what_was_parked_is_let_in_by_a_person(store: Store) -> None:
+    parked, woken = await say(store, "m1", parked="unverified"), Woken()
+    message_id = parked.messages[0].message_id
+    one = operations(store, woken, {"team": "local"})
+    assert "parked:unverified" in (await one.replay(message_id, "invoke", dry_run=True)).does
+    assert (await store.read(ledger)).parked == 1
+    await one.replay(message_id, "invoke")
+    turn = await take(store, woken[0])
+    assert [(said.id, said.message.text, said.message.parked) for said in turn.said] == [(message_id, "hello", None)]
+    counts = await store.read(ledger)
+    assert (counts.parked, counts.in_flight, counts.balanced) == (0, 1, True)
+    with pytest.raises(Conflict):
+        await one.replay(message_id, "invoke")
+    await end(store, turn, TurnState.ANSWERED)
+    assert (await say(store, "m1")).messages[0].message_id == message_id
+
+
+async def test_what_was_parked_joins_the_conversation_it_belongs_to(store: Store) -> None:
+    known, woken = await say(store, "m1"), Woken()
+    parked = await say(store, "m2", parked="unverified")
+    one = operations(store, woken, {"team": "local"})
+    await one.replay(parked.messages[0].message_id, "invoke")
+    assert woken == [known.wake[0]]
+    assert {row.seq for row in await rows_of(store, tables.turns)} == {1, 2}

@@ -139,6 +139,11 @@ def upgrade() -> None:
         sa.CheckConstraint("owner IS NULL OR open", name=op.f("ck_conversations_owned_is_open")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_conversations")),
         sa.UniqueConstraint("source", "key", name=op.f("uq_conversations_source_key")),
+        postgresql_with={
+            "autovacuum_vacuum_scale_factor": 0.02,
+            "autovacuum_analyze_scale_factor": 0.05,
+            "fillfactor": 80,
+        },
     )
     with op.batch_alter_table("conversations", schema=None) as batch_op:
         batch_op.create_index(
@@ -200,6 +205,11 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_deliveries")),
         sa.UniqueConstraint("turn_id", "kind", "copy", "part", name=op.f("uq_deliveries_turn_id_kind_copy_part")),
+        postgresql_with={
+            "autovacuum_vacuum_scale_factor": 0.02,
+            "autovacuum_analyze_scale_factor": 0.05,
+            "fillfactor": 80,
+        },
     )
     with op.batch_alter_table("deliveries", schema=None) as batch_op:
         batch_op.create_index(
@@ -217,6 +227,12 @@ def upgrade() -> None:
             postgresql_where=sa.text("state IN ('pending', 'sending', 'unknown')"),
         )
 
+    op.create_table(
+        "discards",
+        sa.Column("digest", sa.String(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("digest", name=op.f("pk_discards")),
+    )
     op.create_table(
         "envelopes",
         sa.Column("id", sa.String(), nullable=False),
@@ -276,6 +292,7 @@ def upgrade() -> None:
         sa.Column("return_address", sa.Text(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("blanked", sa.Boolean(), server_default=sa.text("(false)"), nullable=False),
         sa.Column("received_at", sa.BigInteger(), nullable=False),
         sa.CheckConstraint(
             "admission = 'admitted' OR turn_id IS NULL", name=op.f("ck_messages_only_admitted_have_turns")
@@ -333,6 +350,11 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_turns")),
         sa.UniqueConstraint("conversation_id", "seq", name=op.f("uq_turns_conversation_id_seq")),
+        postgresql_with={
+            "autovacuum_vacuum_scale_factor": 0.02,
+            "autovacuum_analyze_scale_factor": 0.05,
+            "fillfactor": 80,
+        },
     )
     with op.batch_alter_table("turns", schema=None) as batch_op:
         batch_op.create_index(

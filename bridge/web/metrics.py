@@ -1,0 +1,120 @@
+"""`GET /metrics`, and the time every arrival takes until it is acknowledged."""
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Mapping
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from bridge.errors import StoreUnavailable
+from bridge.metrics import (
+    ACKNOWLEDGED,
+    ARRIVALS,
+    BALANCED,
+    LANES,
+    LEDGER,
+    OLDEST_SECONDS,
+    OPEN_DELIVERIES,
+    OPEN_TURNS,
+    STUCK,
+    WRITES_WAITING,
+    Metrics,
+)
+from bridge.store.database import Store
+from bridge.store.gauges import Gauges, gauges
+from bridge.store.ledger import VERDICTS
+
+SCARCELY: Final = 5.0
+"""Seconds for which what was counted from the rows is shown again, at least."""
+SHARE: Final = 50
+"""… and so many times what the counting took, so that it costs the database 2 % at most."""
+
+
+class Scrape:
+    """The endpoint of Prometheus. The rows are counted rarely; without a database the rest is shown."""
+
+    def __init__(
+        self, metrics: Metrics, store: Store, *, stuck: timedelta, lanes: Mapping[str, Callable[[], int]]
+    ) -> None:
+        self._metrics = metrics
+        self._store = store
+        self._stuck = stuck
+        self._lanes = lanes
+        self._stale_at = 0.0
+        self._counting = asyncio.Lock()
+
+    def routes(self) -> list[BaseRoute]:
+        """The one route."""
+        return [Route("/metrics", self.show)]
+
+    async def show(self, _: Request) -> Response:
+        """All numbers of this process, and of the installation what the rows tell."""
+        async with self._counting:
+            if time.monotonic() >= self._stale_at:
+                await self._count()
+        for stage, size in self._lanes.items():
+            self._metrics.show(LANES, size(), stage)
+        for lane, waiting in self._store.waiting.items():
+            self._metrics.show(WRITES_WAITING, waiting, lane)
+        body, media_type = self._metrics.exposition()
+        return Response(body, headers={"content-type": media_type})
+
+    async def _count(self) -> None:
+        begun = time.monotonic()
+        try:
+            found = await self._store.read(gauges, stuck_before=self._store.now() - self._stuck)
+        except StoreUnavailable:
+            return
+        took = time.monotonic() - begun
+        self._stale_at = time.monotonic() + max(SCARCELY, SHARE * took)
+        self._show(found)
+
+    def _show(self, found: Gauges) -> None:
+        show = self._metrics.show
+        for state, count in found.turns.items():
+            show(OPEN_TURNS, count, state)
+        for state, count in found.deliveries.items():
+            show(OPEN_DELIVERIES, count, state)
+        for state in ("accepted", *VERDICTS):
+            show(LEDGER, getattr(found.counts, state), state)
+        show(BALANCED, int(found.counts.balanced))
+        show(STUCK, found.stuck)
+        oldest = found.oldest_turn_at
+        show(OLDEST_SECONDS, 0 if oldest is None else max((self._store.now() - oldest).total_seconds(), 0))
+
+
+class Measured:
+    """The way in, with a clock beside it: from the request to the first byte of its answer."""
+
+    def __init__(self, way_in: ASGIApp, metrics: Metrics, sources: Collection[str]) -> None:
+        self._way_in = way_in
+        self._metrics = metrics
+        self._sources = frozenset(sources)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        source = scope["path_params"]["source"]
+        if source not in self._sources:  # a label of its own for whatever strangers try would have no end
+            await self._way_in(scope, receive, send)
+            return
+        begun = time.perf_counter()
+
+        async def measured(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._note(source, message["status"], time.perf_counter() - begun)
+            await send(message)
+
+        await self._way_in(scope, receive, measured)
+
+    def _note(self, source: str, status: int, seconds: float) -> None:
+        self._metrics.observe(ACKNOWLEDGED, seconds, source)
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            self._metrics.count(ARRIVALS, source, "unavailable")
+        elif status >= HTTPStatus.BAD_REQUEST:
+            self._metrics.count(ARRIVALS, source, str(status))

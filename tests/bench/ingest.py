@@ -1,0 +1,132 @@
+"""Acknowledgements a second, and how long one takes, beside a bare Starlette route that only verifies the signature.
+
+Both servers are real processes. Rounds alternate, so that both meet the same noise; medians of the rounds are told.
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import sys
+import tempfile
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench.load import SECRET
+from tests.conftest import postgres_server
+from tests.end_to_end.serving import ROOT, free_port, serving
+
+CONFIG = """
+[bridge]
+listen = "127.0.0.1:{port}"
+database_url = "{database_url}"
+files_url = "{folder}/files"
+secret_keys = ["a key of this benchmark alone"]
+admin_token = "an-admin-token-of-these-tests"
+log_level = "error"
+
+{agent}
+
+[sources.orders]
+adapter = "webhook"
+agent = "local"
+secrets = ["{secret}"]
+"""
+AGENTS = {
+    "away": '[agents.local]\nkind = "xpander"\nbase_url = "http://127.0.0.1:9"\napi_key = "k"\nagent_id = "a"',
+    "embedded": '[agents.local]\nkind = "embedded"\nbrain = "demo"',
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One measurement."""
+
+    per_second: float
+    p50: float
+    p99: float
+    failures: int
+
+
+async def measure(port: int, *, connections: int, seconds: float, most: int) -> Round:
+    """Let the load generator, a process of its own, do its work."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.bench.load", str(port), "/in/orders", "--connections", str(connections),
+        "--seconds", str(seconds), "--most", str(most), "--conversations", str(most),
+        cwd=ROOT, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    output, _ = await process.communicate()
+    found = json.loads(output)
+    times = sorted(found["milliseconds"])
+    return Round(
+        len(times) / found["seconds"], times[len(times) // 2], times[int(len(times) * 0.99)], found["failures"]
+    )
+
+
+async def main(given: argparse.Namespace) -> int:
+    """Measure in rounds and tell the medians; 1 if a goal is missed."""
+    bare, ours = [], []
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        url = f"sqlite:///{folder}/bridge.db"
+        if given.postgres:
+            url = stack.enter_context(postgres_server()).get_uri()
+        port, bare_port = free_port(), free_port()
+        config = folder / "bridge.toml"
+        config.write_text(
+            CONFIG.format(port=port, database_url=url, folder=folder, secret=SECRET, agent=AGENTS[given.agent]), "utf-8"
+        )
+        await stack.enter_async_context(serving(config, port))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.bench.bare", str(bare_port), cwd=ROOT
+        )
+        stack.callback(process.terminate)
+        await asyncio.sleep(2)
+        for number in range(given.rounds + 1):
+            load = {
+                "connections": given.connections,
+                "seconds": 1 if number == 0 else given.seconds,
+                "most": given.most,
+            }
+            pair = await measure(bare_port, **load), await measure(port, **load)
+            if number:  # the first one warms up
+                bare.append(pair[0])
+                ours.append(pair[1])
+            await asyncio.sleep(given.pause)
+    return _tell(bare, ours)
+
+
+def _tell(bare: list[Round], ours: list[Round]) -> int:
+    def medians(rounds: list[Round]) -> tuple[float, float, float]:
+        return (
+            statistics.median(one.per_second for one in rounds),
+            statistics.median(one.p50 for one in rounds),
+            statistics.median(one.p99 for one in rounds),
+        )
+
+    for name, rounds in (("bare route", bare), ("Agent Bridge", ours)):
+        per_second, p50, p99 = medians(rounds)
+        failures = sum(one.failures for one in rounds)
+        sys.stdout.write(
+            f"{name:<13}{per_second:8.0f} acks/s   p50 {p50:6.1f} ms   p99 {p99:6.1f} ms   failures {failures}\n"
+        )
+    share, longer = medians(ours)[0] / medians(bare)[0], medians(ours)[2] / medians(bare)[2]
+    sys.stdout.write(
+        f"{share:.2f} of the bare route (goal: at least 0.5), p99 {longer:.1f} times its (goal: at most 5)\n"
+    )
+    return 0 if share >= 0.5 and longer <= 5 and not any(one.failures for one in (*bare, *ours)) else 1
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--most", type=int, default=40_000, help="requests made ready for each round")
+    parser.add_argument("--pause", type=float, default=0, help="seconds between rounds, for turns to be finished in")
+    parser.add_argument(
+        "--agent", choices=AGENTS, default="away", help="away: ingest alone; embedded: turns run in the same process"
+    )
+    parser.add_argument("--postgres", action="store_true")
+    sys.exit(asyncio.run(main(parser.parse_args())))

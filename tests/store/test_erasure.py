@@ -1,0 +1,116 @@
+"""An erased conversation says nothing any more, and the books still balance."""
+
+import json
+
+import pytest
+from sqlalchemy import String, Text, select
+
+from bridge.errors import Conflict, Missing, Replaced
+from bridge.model import DeliveryState, Lease, TurnState
+from bridge.operations import Operations
+from bridge.store import reader, tables, turns
+from bridge.store.database import Store
+from bridge.store.ledger import ledger
+from tests.store.journeys import deliver, end, rows_of, say, take
+
+
+def operations(store: Store) -> Operations:
+    return Operations(store, store._clock, agents={}, wake=lambda _: None)
+
+
+async def everything(store: Store) -> str:
+    """Every text of every table."""
+    found = []
+    for table in tables.metadata.tables.values():
+        columns = [column for column in table.c if isinstance(column.type, String | Text)]
+        if columns:
+            found += await store.read(lambda c, columns=columns: [tuple(row) for row in c.execute(select(*columns))])  # type: ignore[misc]
+    return json.dumps(found)
+
+
+async def answered(store: Store, key: str, conversation: str, text: str) -> tuple[str, Lease]:
+    stored = await say(store, key, conversation, text=text)
+    turn = await take(store, stored.wake[0])
+    await end(store, turn, TurnState.ANSWERED)
+    await deliver(store, turn.lease, DeliveryState.SENT)
+    return str(stored.messages[0].conversation_id), turn.lease
+
+
+async def test_nothing_that_was_said_or_answered_is_left(store: Store) -> None:
+    erased, _ = await answered(store, "m1", "secret-room", "the secret")
+    await answered(store, "m2", "other-room", "something else")
+    done = await operations(store).erase(erased)
+    assert (done.messages, done.deliveries) == (1, 1)
+    left = await everything(store)
+    assert "secret" not in left
+    assert "something else" in left
+    assert len(await rows_of(store, tables.envelopes)) == 1
+    counts = await store.read(ledger)
+    assert (counts.accepted, counts.answered, counts.balanced) == (2, 2, True)
+    (view,) = await store.read(reader.message_list, conversation_id=erased)
+    assert (view.text, view.author, view.result, view.task_id) == ("", "", None, None)
+
+
+async def test_a_later_message_begins_anew_and_a_late_copy_is_still_a_copy(store: Store) -> None:
+    erased, _ = await answered(store, "m1", "room", "the secret")
+    await operations(store).erase(erased)
+    assert (await say(store, "m1", "room")).wake == ()
+    again = await say(store, "m2", "room")
+    assert again.messages[0].conversation_id != erased
+    assert (await take(store, again.wake[0])).thread_id is None
+
+
+async def test_whoever_works_on_it_finds_the_lease_lost(store: Store) -> None:
+    stored = await say(store, "m1")
+    turn = await take(store, stored.wake[0])
+    waiting = await say(store, "m2")
+    erased = str(stored.messages[0].conversation_id)
+    await Operations(store, store._clock, agents={}).erase(erased)
+    with pytest.raises(Replaced):
+        await store.write(turns.END, turns.End(turn=turn, state=TurnState.ANSWERED, result="late"))
+    counts = await store.read(ledger)
+    assert (counts.cancelled, counts.in_flight, counts.balanced) == (2, 0, True)
+    for said in (stored, waiting):
+        with pytest.raises(Conflict, match="forgotten"):
+            await operations(store).replay(said.messages[0].message_id, "invoke")
+
+
+async def test_an_answer_that_was_not_sent_yet_is_not_sent(store: Store) -> None:
+    stored = await say(store, "m1")
+    turn = await take(store, stored.wake[0])
+    (delivery_id,) = await end(store, turn, TurnState.ANSWERED)
+    await operations(store).erase(str(stored.messages[0].conversation_id))
+    (row,) = await rows_of(store, tables.deliveries)
+    assert row.state == "withdrawn"
+    with pytest.raises(Conflict):
+        await operations(store).retry(delivery_id)
+
+
+async def test_twice_is_once_and_a_dry_run_is_none(store: Store) -> None:
+    erased, _ = await answered(store, "m1", "room", "the secret")
+    would = await operations(store).erase(erased, dry_run=True)
+    assert would.messages == 1
+    assert "the secret" in await everything(store)
+    await operations(store).erase(erased)
+    left = await everything(store)
+    await operations(store).erase(erased)
+    assert await everything(store) == left
+    with pytest.raises(Missing):
+        await operations(store).erase("cnv_unknown")
+
+
+async def test_stopping_cancels_what_waits_and_marks_what_runs(store: Store) -> None:
+    stored = await say(store, "m1")
+    await take(store, stored.wake[0])
+    await say(store, "m2")
+    interrupted: list[str] = []
+    one = Operations(store, store._clock, agents={}, wake=lambda _: None, interrupt=interrupted.append)
+    conversation_id = str(stored.messages[0].conversation_id)
+    would = await one.stop(conversation_id, dry_run=True)
+    assert (would.cancelled, would.stopping, interrupted) == (1, 1, [])
+    await one.stop(conversation_id)
+    assert interrupted == [conversation_id]
+    running, waiting = sorted(await rows_of(store, tables.turns), key=lambda row: row.seq)
+    assert (running.state, running.stop_at is not None, waiting.state) == ("running", True, "cancelled")
+    with pytest.raises(Missing):
+        await one.stop("cnv_unknown")
