@@ -9,6 +9,7 @@ store and never decides whether to answer.
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import httpx2
@@ -134,6 +135,15 @@ class Withdraws(Protocol):
 
 
 @runtime_checkable
+class Addresses(Protocol):
+    """Can say something where nobody has spoken yet, because the operator named a place (`reply_via`)."""
+
+    def return_address(self, address: str) -> str:
+        """The return address of a place as an operator writes it. No network. Raises ValueError with a sentence."""
+        ...
+
+
+@runtime_checkable
 class Serves(Protocol):
     """Has pages of its own under `/in/{source}/`."""
 
@@ -227,6 +237,25 @@ class Cpu(Protocol):
     async def run(self, function: Callable[..., R], *args: object, seconds: float) -> R:
         """Run a module-level function in another process. Raises TimeoutError after `seconds`."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configured:
+    """One source as it is configured, for commands about it. Nothing is open."""
+
+    source: str
+    settings: Any
+    """Its adapter's own `Settings`."""
+    public_url: str
+    """Where it receives, as the world sees it."""
+
+
+FindSource: TypeAlias = Callable[[Path | None, str | None], Configured]
+"""Reads a configuration (None: the usual one) and gives the adapter's source of this name, or its only one.
+
+Raises ConfigError. An adapter that is a package may have a module `commands` with `commands(find) -> typer.Typer`:
+its own part of the command line, `agent-bridge {adapter} …`.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +10,7 @@ from functools import partial
 from starlette.types import ASGIApp
 
 from bridge.adapter import Connects, Serves
+from bridge.captures import Captures
 from bridge.clock import Clock, SystemClock
 from bridge.connections import Connection
 from bridge.counting import Counting
@@ -28,10 +29,14 @@ from bridge.store.migrations import migrate
 from bridge.store.retention import Ages
 from bridge.sweeper import Sweeper
 from bridge.turns import Turns
+from bridge.watching import Watchers
 from bridge.web.access import Access
+from bridge.web.captures import CapturedRequests
+from bridge.web.files import Downloads
 from bridge.web.incoming import Incoming
 from bridge.web.metrics import Measured, Scrape
 from bridge.web.reading import Reading
+from bridge.web.results import Results
 from bridge.web.routes import create_asgi
 from bridge.web.writing import Writing
 from bridge.world import World, agents_of
@@ -62,6 +67,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         counting = Counting(store, metrics)
         store.observe(counting)
         outbox = Outbox(store, clock, adapters=world.adapters, age=limits.answer_age)
+        watchers = Watchers(store, clock)
         turns = Turns(
             store,
             clock,
@@ -70,6 +76,8 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             patience=patience,
             link=world.link,
             deliver=outbox.lanes.wake,
+            watchers=watchers,
+            routes=world.routes,
             failed=counting.agent_failed,
             concurrency=options.concurrency,
         )
@@ -85,7 +93,8 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         sweeper = Sweeper(store, clock, wake, lanes=(turns.lanes, outbox.lanes))
         operations = Operations(store, clock, agents=agents_of(settings), wake=wake, interrupt=turns.stop)
         sizes = {"turns": turns.lanes.__len__, "outbox": outbox.lanes.__len__}
-        asgi = _asgi(world, inbox, operations, metrics, sizes)
+        scrape = Scrape(metrics, store, stuck=limits.stuck, lanes=sizes)
+        asgi = _asgi(world, inbox=inbox, watchers=watchers, operations=operations, scrape=scrape, metrics=metrics)
         ages = Ages(payloads=limits.payloads, rows=limits.rows, dedupe=limits.dedupe)
         retention = Retention(store, clock, ages, forget_bytes=world.files.forget)
         running_on = (
@@ -93,6 +102,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             retention.run(),
             reading.run(),
             turns.watch(),
+            watchers.run(),
             *(connection.run() for connection in connections),
         )
         loops = [asyncio.create_task(loop) for loop in running_on]
@@ -116,17 +126,25 @@ def _connections(world: World, inbox: Inbox) -> list[Connection]:
 
 
 def _asgi(
-    world: World, inbox: Inbox, operations: Operations, metrics: Metrics, lanes: Mapping[str, Callable[[], int]]
+    world: World, *, inbox: Inbox, watchers: Watchers, operations: Operations, scrape: Scrape, metrics: Metrics
 ) -> ASGIApp:
     """Everything that is served."""
-    store, stuck = world.store, world.settings.bridge.limits.stuck
+    settings, store, clock = world.settings, world.store, world.clock
+    options = settings.bridge
     access = Access(world.tokens, world.admin_token)
+    results = Results(store, clock, watchers, link=world.link, status_url=world.status_url, most=options.max_wait)
+    captures = Captures(store, world.sealer)
+    entrances = world.entrances
+    incoming = Incoming(inbox, entrances, clock, results, captures, status_url=world.status_url)
     return create_asgi(
-        Measured(Incoming(inbox, world.entrances, world.clock, world.status_url), metrics, world.entrances),
+        Measured(incoming, metrics, entrances),
         [
-            *Reading(store, access, stuck=stuck).routes(),
+            *scrape.routes(),
+            *Reading(store, access, stuck=options.limits.stuck).routes(),
             *Writing(operations, access).routes(),
-            *Scrape(metrics, store, stuck=stuck, lanes=lanes).routes(),
+            *results.routes(access),
+            *CapturedRequests(store, world.sealer, settings).routes(access),
+            *Downloads(world.files).routes(),
             *world.pages,
         ],
         store.is_available,

@@ -19,6 +19,9 @@ class Entrance:
     keep: timedelta
     """How long a copy is recognised."""
 
+    capture: bool = False
+    """Keep the raw requests for the operator to look at."""
+
     @cached_property
     def methods(self) -> frozenset[str]:
         """The HTTP methods it takes."""

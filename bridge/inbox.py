@@ -1,6 +1,7 @@
 """Accept an Envelope: receive it, store it once, and only then acknowledge."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from bridge.entrance import Entrance
 from bridge.errors import Unprocessable
@@ -11,6 +12,17 @@ from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
 from bridge.store.envelopes import pack
 from bridge.store.ingest import INGEST, Ingested
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What is stored of an arrival, and how its platform wants to be answered."""
+
+    stored: Ingested
+    reply: Reply | None
+    """The acknowledgement, where the standard one will not do."""
+    wait_seconds: float | None
+    """How long the caller is to be kept for the answer, whatever it says itself."""
 
 
 class Inbox:
@@ -31,7 +43,7 @@ class Inbox:
         self._stop = stop
         self._read = read
 
-    async def accept(self, entrance: Entrance, envelope: Envelope) -> Ingested | Reply:
+    async def accept(self, entrance: Entrance, envelope: Envelope) -> Accepted | Reply:
         """Store what the adapter reads in the envelope; returns after the commit.
 
         A Reply alone means that nothing was stored (a handshake, something to ignore). Raises
@@ -46,7 +58,7 @@ class Inbox:
             raise Unprocessable(
                 "This Idempotency-Key was used before with another body. Use a new key for a new request."
             )
-        return received.reply or ingested
+        return Accepted(ingested, received.reply, received.wait_seconds)
 
     async def store(self, entrance: Entrance, received: Received, envelope: Envelope) -> Ingested:
         """Commit what was received, then wake the conversations that are now this node's."""

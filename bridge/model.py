@@ -241,6 +241,8 @@ class Said:
 
     id: str
     message: InboundMessage
+    source: str = ""
+    """Where it was said: a conversation may go on through another source than the one it began at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,6 +253,7 @@ class Turn:
     lease: Lease
     seq: int
     source: str
+    """Where its last message was said."""
     conversation: str
     """The conversation's key."""
     thread_id: str | None
@@ -274,6 +277,15 @@ class Turn:
     """How many notices it has led to."""
     shown: bool = False
     """A view of it stands on the platform already, from an earlier life."""
+    listened: bool = False
+    """A caller asked for its events."""
+    via: str = ""
+    """The source that its answers go out through, where that is not its own."""
+
+    @property
+    def answered_through(self) -> str:
+        """The source that carries what this turn has to say."""
+        return self.via or self.source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

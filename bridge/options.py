@@ -120,6 +120,8 @@ class BridgeOptions(Options):
     max_file: Size = Field(default=25 * 1024 * 1024, examples=["25 MiB"])
     concurrency: int = Field(default=1000, ge=1, examples=[1000])
     """Turns this process runs at the same time."""
+    max_wait: Duration = Field(default=timedelta(seconds=25), examples=["25s"])
+    """How long a caller may be kept waiting for an answer; proxies in between give up at 30 s, some of them."""
     log: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     limits: Limits = Limits()

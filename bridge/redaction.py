@@ -2,8 +2,10 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
+
+from pydantic import BaseModel, SecretStr
 
 MASK: Final = "[redacted]"
 
@@ -34,6 +36,21 @@ def redactor(secrets: Iterable[str] = ()) -> Callable[[str], str]:
         return pattern.sub(lambda match: (match["front"] or "") + MASK, line)
 
     return redact
+
+
+def secrets_in(value: object) -> Iterator[str]:
+    """Every secret value within a configured table, however deep."""
+    if isinstance(value, SecretStr):
+        yield value.get_secret_value()
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from secrets_in(getattr(value, name))
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from secrets_in(item)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            yield from secrets_in(item)
 
 
 def without_secrets(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,11 +20,13 @@ from bridge.lanes import AGAIN, Lanes
 from bridge.model import DeliveryState, FileRef, InboundMessage, Lease, OutboundMessage, Turn, TurnState, new_id
 from bridge.patience import Patience
 from bridge.pauses import Pause, pause_of
+from bridge.routing import Route, routed
 from bridge.store import deliveries, halts, opinions
 from bridge.store import turns as rows
 from bridge.store.database import Store
 from bridge.store.settling import NEAR
 from bridge.views import View, open_view
+from bridge.watching import Watchers
 
 log = structlog.get_logger()
 
@@ -47,6 +49,8 @@ class Turns:
         patience: Patience,
         link: Callable[[FileRef], str],
         deliver: Callable[[Lease], None],
+        watchers: Watchers,
+        routes: Mapping[str, Route],
         failed: Callable[[str, AgentError], None],
         concurrency: int = CONCURRENCY,
     ) -> None:
@@ -57,6 +61,8 @@ class Turns:
         self._patience = patience
         self._link = link
         self._deliver = deliver
+        self._watchers = watchers
+        self._routes = routes
         self._failed = failed
         self._calls: dict[str, Call] = {}
         self._slots = asyncio.Semaphore(concurrency)
@@ -84,7 +90,12 @@ class Turns:
             head = await self._store.write(rows.TAKE, lease)
             if head is None:
                 return None
-            return head.until if isinstance(head, rows.NotYet) else await self._run(head)
+            if isinstance(head, rows.NotYet):
+                return head.until
+            try:
+                return await self._run(routed(head, self._routes))
+            finally:
+                self._watchers.poke(head.id)
 
     async def _run(self, turn: Turn) -> timedelta | datetime | None:
         bind_contextvars(turn=turn.id, messages=[said.id for said in turn.said])
@@ -105,7 +116,9 @@ class Turns:
         if declined := next((said.message.declined for said in turn.said if said.message.declined), None):
             more = await self._store.write(halts.DECLINE, halts.Declined(turn, declined))
             return AGAIN if more else None
-        view = await open_view(self._store, turn, self._adapters.get(turn.source))
+        view = self._watchers.recorder(
+            turn, await open_view(self._store, turn, self._adapters.get(turn.answered_through))
+        )
         call = self._calls[turn.lease.conversation_id] = Call(self._store, turn, agent, view)
         try:
             if turn.stopping:
@@ -131,7 +144,7 @@ class Turns:
             decidable = pause.kind != "approval" or self._agents[turn.agent].decisions is not None
             return await self._pause(turn, task, pause if decidable else replace(pause, choices=()))
         if status == "completed":
-            limit = self._adapters[turn.source].max_chars
+            limit = self._adapters[turn.answered_through].max_chars
             out = answers.answer(turn, task.result or "", task_id=task.id, status=status, limit=limit, now=now)
             return await self._end(turn, TurnState.ANSWERED, out, task=task, view=view)
         if status == "stopped":
@@ -267,7 +280,7 @@ class Turns:
         delivery = deliveries.Delivery(
             id=final.delivery_id,
             lease=turn.lease,
-            source=turn.source,
+            source=turn.answered_through,
             message=final,
             attempt=1,
             uncertain=False,

@@ -15,7 +15,7 @@ import httpx2
 from pydantic import BaseModel
 
 from bridge import settings as configuration
-from bridge.adapter import Adapter, Closes, Kit
+from bridge.adapter import Adapter, Addresses, Closes, Kit
 from bridge.agent.backend import Backend
 from bridge.agent.server.attachments import Attachments as AgentFiles
 from bridge.calls import Agent
@@ -24,9 +24,11 @@ from bridge.cpu import Workers
 from bridge.egress import open_client
 from bridge.embedded import EmbeddedServer, embedded_server
 from bridge.entrance import Entrance
+from bridge.errors import ConfigError
 from bridge.files import Attachments
 from bridge.model import FileRef
 from bridge.options import EmbeddedAgent, RemoteAgent, guard_from, guard_of
+from bridge.routing import Route
 from bridge.sealing import Sealer
 from bridge.settings import Settings, Source
 from bridge.store.database import Store
@@ -138,6 +140,27 @@ class World:
         return {name: self._entrance(self.settings.sources[name], adapter) for name, adapter in self.adapters.items()}
 
     @property
+    def routes(self) -> dict[str, Route]:
+        """Where the answers of sources with `reply_via` go. Raises ConfigError."""
+        found, problems = {}, []
+        for name, source in self.settings.sources.items():
+            if (via := source.common.reply_via) is None:
+                continue
+            adapter = self.adapters[via.source]
+            if not isinstance(adapter, Addresses):
+                problems.append(
+                    f"sources.{name}.reply_via.source: {via.source!r} cannot begin a conversation by itself"
+                )
+                continue
+            try:
+                found[name] = Route(source=via.source, return_address=adapter.return_address(via.address))
+            except ValueError as error:
+                problems.append(f"sources.{name}.reply_via.address: {error}")
+        if problems:
+            raise ConfigError(problems)
+        return found
+
+    @property
     def admin_token(self) -> str:
         """What opens `/v1`."""
         token = self.settings.bridge.admin_token
@@ -182,6 +205,7 @@ class World:
             busy=source.common.busy or usual,
             max_body=_max_body(source),
             keep=self.settings.bridge.limits.dedupe,
+            capture=source.common.capture,
         )
 
     async def _add_agents(self, stack: AsyncExitStack) -> None:

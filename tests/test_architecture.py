@@ -19,7 +19,7 @@ DRAWING = {
     " settings options problems expansion units secrets_file"
     " egress transport gate addresses",
     "world": "store agent files",
-    "ground": "lanes answers pauses views calls",
+    "ground": "lanes answers pauses views calls results recording watching captures routing",
     "stages": "inbox reading connections turns outbox sweeper operations retention counting",
     "edge": "web app world embedded server serving standalone cli console trial demo __main__",
 }
@@ -38,7 +38,7 @@ ONLY_IN = {
     "puremagic": "bridge.sniffing",
     "markdown_it": "bridge.markdown adapters.email",  # the one platform that takes HTML as it is
     "prometheus_client": "bridge.metrics",
-    "typer": "bridge.cli",
+    "typer": "bridge.cli adapters.*.commands",
     "starlette": "bridge.web bridge.agent.server bridge.app bridge.serving adapters.*.pages adapters.*.fake",
     "uvicorn": "bridge.serving bridge.embedded adapters.*.fake",
     "slack_bolt": "adapters.slack",

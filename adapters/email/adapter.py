@@ -1,5 +1,6 @@
 """Speaks email: takes mail in by any ingress, sends answers by any sender, and keeps both in one thread."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -14,6 +15,7 @@ from adapters.email.memory import Limit, Memory
 from adapters.email.mime import Limits, read_headers_of
 from adapters.email.opened import Opened, Rules, open_mail
 from adapters.email.reading import Admission, Reading, admit, key_of, message_of
+from adapters.email.return_address import ReturnAddress
 from adapters.email.settings import Settings
 from adapters.email.threads import Clues, read_clues
 from adapters.email.tokens import token_in_id
@@ -23,6 +25,7 @@ from bridge.errors import Malformed, Retryable
 from bridge.model import Author, Candidate, Envelope, InboundMessage, OutboundMessage, Received
 
 OPEN_SECONDS = 5.0
+_MAILBOX = re.compile(r"[^@\s<>,;:]{1,64}@[^@\s<>,;:]{1,250}")
 CHECK_SECONDS = 12.0
 _MINUTES = timedelta(minutes=10)
 _DAY = timedelta(days=1)
@@ -58,6 +61,12 @@ class Email:
             answer_lists=parts.settings.answer_lists,
             open_winmail=parts.settings.open_winmail,
         )
+
+    def return_address(self, address: str) -> str:
+        """Of a mailbox to which this source writes first."""
+        if not _MAILBOX.fullmatch(address):
+            raise ValueError(f"{address!r} is no mail address; write it as alerts@example.com")
+        return ReturnAddress(to=address, subject=self._settings.name or self._kit.options.get("name", "")).dump()
 
     async def receive(self, envelope: Envelope) -> Received:
         """Verify only; the mail is opened after it was acknowledged."""

@@ -14,6 +14,7 @@ import httpx2
 
 from adapters.email.ingresses.arrived import FROM_HEADER, TO_HEADER
 from adapters.email.ingresses.raw import STANDARD
+from adapters.email.settings import Settings
 from bridge.model import Envelope
 from bridge.signing import secret_from_text, sign
 
@@ -56,6 +57,25 @@ async def relay(
     if answer.status_code in {401, 403}:
         return failure(server, "4.7.0", "the bridge refused the relay's credentials")
     return failure(server, "4.3.0", f"the bridge answered {answer.status_code}")
+
+
+async def relay_mail(
+    settings: Settings,
+    *,
+    raw: bytes,
+    mail_from: str | None,
+    recipients: Sequence[str],
+    url: str,
+    server: MailServer,
+    http: httpx2.AsyncClient,
+    now: datetime,
+) -> Outcome:
+    """Post the mail to a source with `ingress = "raw"`, signed with its newest secret."""
+    if settings.ingress != "raw":
+        return failure(server, "4.3.5", f'the source has ingress = "{settings.ingress}", a relay needs "raw"')
+    mail = Mail(raw=raw, mail_from=mail_from, recipients=recipients)
+    secret = settings.secrets[0].get_secret_value()
+    return await relay(mail, url=url, secret=secret, server=server, http=http, now=now)
 
 
 def failure(server: MailServer, status: str, text: str) -> Outcome:

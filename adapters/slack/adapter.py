@@ -14,6 +14,7 @@ from adapters.slack.installations import Installations
 from adapters.slack.minutes import PerMinute
 from adapters.slack.pages import Pages
 from adapters.slack.people import People
+from adapters.slack.places import Places, written
 from adapters.slack.plans import PlanView
 from adapters.slack.posts import Posts
 from adapters.slack.revocations import revoked
@@ -47,7 +48,12 @@ class Slack:
         self._enriching = Enriching(settings, self.calls, people, history, fetching)
         self._world = World(self.calls, settings, kit.clock, self._minutes)
         self._statuses = Statuses(self.calls, kit.clock)
+        self._places = Places(self.calls, kit.clock)
         self._pages = Pages(settings, kit, self.installations)
+
+    def return_address(self, address: str) -> str:
+        """Of a channel as the operator writes it."""
+        return written(address, self._settings)
 
     async def receive(self, envelope: Envelope) -> Received:
         body = self.ingress.opened(envelope)
@@ -61,10 +67,10 @@ class Slack:
                 await self.installations.remove(team, enterprise)
 
     async def send(self, message: OutboundMessage) -> str:
-        return await self._posts.send(message)
+        return await self._posts.send(await self._places.completed(message))
 
     async def find(self, message: OutboundMessage) -> str | None:
-        return await self._posts.find(message)
+        return await self._posts.find(await self._places.completed(message))
 
     async def revise(self, remote_id: str, message: OutboundMessage) -> None:
         await self._posts.revise(remote_id, message)
@@ -79,7 +85,7 @@ class Slack:
         """Nothing is shown, and nobody called, before the turn has taken `progress_after` seconds or spoken."""
         address = load(message.return_address)
         mode = self._mode(address)
-        if mode == "off":
+        if mode == "off" or not address.app:  # nobody there has asked, so nobody there waits
             return NoView()
         waiting = StatusView(self._world, self._statuses, address)
         if mode == "plan":

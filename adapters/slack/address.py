@@ -10,10 +10,11 @@ from bridge.errors import Permanent
 class Address:
     """Where to answer. The same for all messages of one person in one thread, so that they can be collected."""
 
-    app: str
-    tenant: str
+    app: str = ""
+    """Empty: a place the operator wrote, still to be completed."""
+    tenant: str = ""
     """Enterprise or team the conversation belongs to; `shared` in a channel shared between organisations."""
-    team: str
+    team: str = ""
     """Whose token posts."""
     enterprise: str = ""
     channel: str

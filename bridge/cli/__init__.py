@@ -10,7 +10,8 @@ import typer
 import uvloop
 
 from bridge import console, demo, server, standalone, trial, world
-from bridge.cli import conversations, deliveries, messages
+from bridge.cli import conversations, deliveries, messages, relaying
+from bridge.cli.adapters import WithAdapters
 from bridge.cli.reading import FAILED, MISUSED, AsJson, Config, read, settings_from
 from bridge.clock import SystemClock
 from bridge.errors import BridgeError, ConfigError
@@ -23,6 +24,7 @@ from bridge.telemetry import write_down
 from bridge.units import duration_from_text
 
 cli = typer.Typer(
+    cls=WithAdapters,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -35,6 +37,8 @@ for noun in (conversations, messages, deliveries):
 def main() -> None:
     """The entry point of `agent-bridge`: every expected error becomes a sentence and an exit code."""
     write_down("console", "warning")  # on stderr: stdout belongs to what was asked for
+    if sys.argv[1:2] == [relaying.NAME]:
+        relaying.run(sys.argv[2:])
     try:
         cli()
     except ConfigError as error:
@@ -45,6 +49,9 @@ def main() -> None:
     except BridgeError as error:
         console.print_error(str(error))
         sys.exit(FAILED)
+
+
+cli.command(relaying.NAME)(relaying.relay_command)
 
 
 @cli.command("serve")

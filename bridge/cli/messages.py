@@ -5,10 +5,14 @@ from typing import Annotated
 import typer
 
 from bridge import console
+from bridge.captures import shown
 from bridge.cli.operating import Wish, fulfil
-from bridge.cli.reading import AsJson, Config, Limit, Since, SourceName, read, show
+from bridge.cli.reading import AsJson, Config, Limit, Since, SourceName, read, settings_from, show
+from bridge.errors import ConfigError
 from bridge.operations import Operations
+from bridge.sealing import Sealer
 from bridge.store import reader
+from bridge.store.captures import captured
 from bridge.store.ledger import VERDICTS
 from bridge.store.replay import WAYS, How
 
@@ -59,6 +63,28 @@ def messages_list(
 def messages_show(message_id: str, config: Config = None, as_json: AsJson = False) -> None:
     """One message with its journey: turn, task, deliveries."""
     show(read(config, reader.message, message_id), f"There is no message {message_id}.", as_json=as_json)
+
+
+@cli.command("captured")
+def messages_captured(source: str, config: Config = None, as_json: AsJson = False) -> None:
+    """The last raw requests of a source with `capture = true`, newest first, and how each was answered."""
+    settings = settings_from(config)
+    if source not in settings.sources:
+        known = ", ".join(sorted(settings.sources))
+        raise ConfigError([f"sources.{source}: there is no such source; configured are {known}."])
+    sealer = Sealer([key.get_secret_value() for key in settings.bridge.secret_keys])
+    found = shown(read(config, captured, source), sealer, settings, settings.sources[source])
+    if as_json:
+        console.print_json(found)
+        return
+    for request in found:
+        target = f"{request.path}?{request.query}" if request.query else request.path
+        console.print_line(f"{request.received_at:%Y-%m-%d %H:%M:%S}  {request.method} {target} -> {request.status}")
+        for name, value in request.headers:
+            console.print_line(f"  {name}: {value}")
+        console.print_line(f"\n  {request.body or '(no body)'}\n\n  {request.answer}\n")
+    if not found:
+        console.print_error("Nothing was captured yet. The source needs `capture = true`.")
 
 
 @cli.command("replay")

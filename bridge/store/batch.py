@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import bindparam, select, update
 
@@ -115,10 +116,10 @@ class Batch:
         for each in admitted:
             each.turn_id = self._joined(each, tails)
             if each.turn_id is None and each.arrival.busy in FOLDING:
-                each.turn_id = tails.fold(each.conversation_id, each.message)
+                each.turn_id = tails.fold(each.conversation_id, each.arrival.source, each.message)
             if each.turn_id is None:
                 each.turn_id = new_id("trn")
-                tails.append(each.conversation_id, each.turn_id, each.message)
+                tails.append(each.conversation_id, each.turn_id, each.arrival.source, each.message)
                 opening.append(each)
             elif each.match:
                 each.match.conversation.changed = True
@@ -129,8 +130,10 @@ class Batch:
         head = tails.head(each.conversation_id)
         if head is None:
             return None
-        if head.state == "paused" and head.asks and head.author_id == each.message.author.id:
-            self._answer_question(head.turn_id)
+        # At another source than the question came from, it is for the people there to answer it.
+        is_asked = head.author_id == each.message.author.id or head.source != each.arrival.source
+        if head.state == "paused" and head.asks and is_asked:
+            self._answer_question(head.turn_id, each.arrival.received_at)
             return head.turn_id
         if head.state == "running" and each.arrival.busy == "interrupt":
             self.tx.connection.execute(_RESTART, {"at": head.turn_id, "now": self.tx.now})
@@ -138,8 +141,8 @@ class Batch:
             return head.turn_id
         return None
 
-    def _answer_question(self, turn_id: str) -> None:
-        values = {"at": turn_id, "now": self.tx.now, "key": new_id("idk")}
+    def _answer_question(self, turn_id: str, received_at: datetime) -> None:
+        values = {"at": turn_id, "received_at": received_at, "key": new_id("idk")}
         self.tx.connection.execute(_ANSWERED_QUESTION, values)
 
     def _insert_messages(self, said: Sequence[Said]) -> None:
@@ -198,6 +201,6 @@ _ANSWERED_QUESTION = (
         not_before=None,
         pause=None,
         paused_at=None,
-        asked_at=bindparam("now"),
+        asked_at=bindparam("received_at"),  # the same clock as the messages' own, or the answer would precede it
     )
 )

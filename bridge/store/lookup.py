@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, or_, select
 
 from bridge.model import Candidate, InboundMessage, new_id
 from bridge.store.statements import insert_new
@@ -63,7 +63,7 @@ class Lookup:
         """The first candidate that leads somewhere, or None."""
         for candidate in message.conversation:
             conversation = self._found.get((source, candidate.kind, candidate.value))
-            if conversation is not None and self._counts(candidate, conversation, message):
+            if conversation is not None and self._counts(source, candidate, conversation, message):
                 return Match(conversation, candidate.matched_by)
         return None
 
@@ -118,8 +118,11 @@ class Lookup:
     def _conversations(self) -> Iterable[Conversation]:
         return {id(c): c for c in self._found.values()}.values()
 
-    def _counts(self, candidate: Candidate, conversation: Conversation, message: InboundMessage) -> bool:
-        return not candidate.participants_only or (conversation.id, message.author.id) in self._participants
+    def _counts(self, source: str, candidate: Candidate, conversation: Conversation, message: InboundMessage) -> bool:
+        if not candidate.participants_only or (conversation.id, message.author.id) in self._participants:
+            return True
+        # Of another source: the operator sent its answers to an address here, and whoever is there may go on.
+        return conversation.source != source
 
     def _find(self, source: str, kind: str, values: set[str]) -> None:
         column = {
@@ -127,7 +130,13 @@ class Lookup:
             "conversation_id": conversations.c.id,
             "task_id": conversations.c.task_id,
         }[kind]
-        for conversation in self._select(conversations.c.source == source, column.in_(values)):
+        here = conversations.c.source == source
+        if kind == "conversation_id":  # one of another source counts where something of it was sent here
+            sent = select(aliases.c.key).where(
+                aliases.c.source == source, aliases.c.conversation_id == conversations.c.id
+            )
+            here = or_(here, sent.exists())
+        for conversation in self._select(here, column.in_(values)):
             value = {"key": conversation.key, "conversation_id": conversation.id, "task_id": conversation.task_id}[kind]
             self._found[source, kind, str(value)] = conversation
         if kind == "key":

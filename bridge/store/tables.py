@@ -192,6 +192,7 @@ turns = Table(
     Column("pause", Text),  # what the agent waits for, as JSON
     Column("paused_at", Instant),
     Column("notices", Integer, nullable=False, server_default=text("0")),  # how many were made of it
+    Column("listened", Boolean, nullable=False, server_default=text("false")),  # a caller asked for its events
     Column("created_at", Instant, nullable=False),
     Column("started_at", Instant),  # the first call was about to be made
     Column("tasked_at", Instant),  # the task id was known
@@ -202,8 +203,19 @@ turns = Table(
     _partial("ix_turns_live", "conversation_id", "seq", where=LIVE_TURN),
     _partial("ix_turns_stop_at", "stop_at", where="stop_at IS NOT NULL AND " + LIVE_TURN),
     _partial("uq_turns_running", "conversation_id", where="state = 'running'", unique=True),
+    _partial("ix_turns_listened", "id", where="listened AND " + LIVE_TURN),
     _partial("ix_turns_finished_at", "finished_at", where="finished_at IS NOT NULL"),
     postgresql_with=_HOT,
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("turn_id", String, primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("type", String, nullable=False),
+    Column("data", Text, nullable=False),  # JSON
+    Column("created_at", Instant, nullable=False),
 )
 
 deliveries = Table(
@@ -321,6 +333,16 @@ files = Table(
     Column("origin", String, nullable=False),
     Column("created_at", Instant, nullable=False, index=True),
     UniqueConstraint("digest", "name"),
+)
+
+captures = Table(
+    "captures",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("source", String, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),  # the raw request and its answer
+    Column("created_at", Instant, nullable=False),
+    Index("ix_captures_source", "source", "created_at"),
 )
 
 discards = Table(

@@ -21,36 +21,39 @@ class Head:
     asks: bool
     """It waits for the person's answer to a question."""
     author_id: str
+    source: str
 
 
 class Tails:
     """Looks at the lines of a batch's conversations as they are before it."""
 
     def __init__(self, tx: Tx, *, folding: Collection[str | None], open_ones: Collection[str | None]) -> None:
-        self._tails: dict[str | None, tuple[str, InboundMessage]] = {}
+        self._tails: dict[str | None, tuple[str, str, InboundMessage]] = {}
         self._heads: dict[str | None, Head] = {}
         if folding:
             for row in tx.connection.execute(_LAST, {"ids": list(folding)}):
-                self._tails[row.conversation_id] = (row.id, load_inbound(row.body, row.text))
+                self._tails[row.conversation_id] = (row.id, row.source, load_inbound(row.body, row.text))
         if open_ones:
             for head in tx.connection.execute(_HEADS, {"ids": list(open_ones)}):
                 asks = head.state == "paused" and json.loads(head.pause)["kind"] == "question"
-                self._heads.setdefault(head.conversation_id, Head(head.id, head.state, asks, head.author_id))
+                self._heads.setdefault(
+                    head.conversation_id, Head(head.id, head.state, asks, head.author_id, head.source)
+                )
 
     def head(self, conversation_id: str | None) -> Head | None:
         """The running or paused turn of an open conversation, or None."""
         return self._heads.get(conversation_id)
 
-    def fold(self, conversation_id: str | None, message: InboundMessage) -> str | None:
-        """The waiting turn that takes this message, too: same author, same return address, same options; else None."""
+    def fold(self, conversation_id: str | None, source: str, message: InboundMessage) -> str | None:
+        """The waiting turn that takes this message, too: same author, return address and options; else None."""
         if conversation_id not in self._tails:
             return None
-        turn_id, other = self._tails[conversation_id]
-        return turn_id if _belong_together(other, message) else None
+        turn_id, other_source, other = self._tails[conversation_id]
+        return turn_id if source == other_source and _belong_together(other, message) else None
 
-    def append(self, conversation_id: str | None, turn_id: str, message: InboundMessage) -> None:
+    def append(self, conversation_id: str | None, turn_id: str, source: str, message: InboundMessage) -> None:
         """This turn is now the last of its conversation."""
-        self._tails[conversation_id] = (turn_id, message)
+        self._tails[conversation_id] = (turn_id, source, message)
 
 
 def _belong_together(one: InboundMessage, other: InboundMessage) -> bool:
@@ -69,13 +72,13 @@ _last = (
     .subquery()
 )
 _LAST = (
-    select(turns.c.conversation_id, turns.c.id, messages.c.body, messages.c.text)
+    select(turns.c.conversation_id, turns.c.id, messages.c.source, messages.c.body, messages.c.text)
     .join(_last, (turns.c.conversation_id == _last.c.conversation_id) & (turns.c.seq == _last.c.seq))
     .join(messages, messages.c.turn_id == turns.c.id)
     .where(turns.c.state == "queued", turns.c.attempt == 0)
 )
 _HEADS = (
-    select(turns.c.conversation_id, turns.c.id, turns.c.state, turns.c.pause, messages.c.author_id)
+    select(turns.c.conversation_id, turns.c.id, turns.c.state, turns.c.pause, messages.c.author_id, messages.c.source)
     .join(messages, messages.c.turn_id == turns.c.id)
     .where(
         turns.c.conversation_id.in_(bindparam("ids", expanding=True)), turns.c.state.in_(constants("running", "paused"))

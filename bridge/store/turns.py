@@ -53,7 +53,7 @@ def _turn(lease: Lease, head: Row[Any], said: dict[str, list[Said]]) -> Turn:
         id=head.id,
         lease=lease,
         seq=head.seq,
-        source=head.source,
+        source=said[head.id][-1].source if head.id in said else head.source,
         conversation=head.key,
         thread_id=head.thread_id,
         agent=head.agent,
@@ -68,6 +68,7 @@ def _turn(lease: Lease, head: Row[Any], said: dict[str, list[Said]]) -> Turn:
         paused_at=head.paused_at,
         notices=head.notices,
         shown=head.shown,
+        listened=head.listened,
         said=tuple(said.get(head.id, ())),
     )
 
@@ -76,7 +77,7 @@ def _messages(tx: Tx, turn_ids: Sequence[str]) -> dict[str, list[Said]]:
     said: dict[str, list[Said]] = {}
     if turn_ids:
         for row in tx.connection.execute(_MESSAGES, {"ids": turn_ids}):
-            said.setdefault(row.turn_id, []).append(Said(row.id, load_inbound(row.body, row.text)))
+            said.setdefault(row.turn_id, []).append(Said(row.id, load_inbound(row.body, row.text), row.source))
     return said
 
 
@@ -101,7 +102,7 @@ _HEADS = (
     .where(conversations.c.id.in_(bindparam("ids", expanding=True)), turns.c.seq == _head_seq)
 )
 _MESSAGES = (
-    select(messages.c.id, messages.c.turn_id, messages.c.text, messages.c.body)
+    select(messages.c.id, messages.c.turn_id, messages.c.source, messages.c.text, messages.c.body)
     .join(turns, turns.c.id == messages.c.turn_id)
     .where(
         turns.c.id.in_(bindparam("ids", expanding=True)),
@@ -211,7 +212,7 @@ def delivery_row(turn: Turn, message: OutboundMessage) -> dict[str, Any]:
         "id": message.delivery_id,
         "conversation_id": turn.lease.conversation_id,
         "turn_id": turn.id,
-        "source": turn.source,
+        "source": turn.answered_through,
         "kind": message.kind,
         "part": message.part,
         "seq": turn.seq,

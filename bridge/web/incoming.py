@@ -1,19 +1,26 @@
 """`/in/{source}`: everything a platform sends. Size first, then the adapter, then the commit, then the answer."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from http import HTTPStatus
+from typing import Any
 
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
+from bridge.adapter import Answers
+from bridge.captures import Captures
 from bridge.clock import Clock
 from bridge.entrance import Entrance
 from bridge.errors import ReceiveError, StoreUnavailable, TooLarge
-from bridge.inbox import Inbox
+from bridge.inbox import Accepted, Inbox
 from bridge.model import Envelope, Reply
-from bridge.store.ingest import Ingested
+from bridge.results import result_of
+from bridge.store.outcomes import Outcome
+from bridge.web.preferences import wanted_wait, wants_stream
 from bridge.web.problem import problem, refused, unavailable
+from bridge.web.results import Results
 
 
 class Incoming:
@@ -24,11 +31,16 @@ class Incoming:
         inbox: Inbox,
         entrances: Mapping[str, Entrance],
         clock: Clock,
+        results: Results,
+        captures: Captures,
+        *,
         status_url: Callable[[str], str],
     ) -> None:
         self._inbox = inbox
         self._entrances = entrances
         self._clock = clock
+        self._results = results
+        self._captures = captures
         self._status_url = status_url
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,32 +57,62 @@ class Incoming:
             allowed = ", ".join(sorted(entrance.methods))
             detail = f"This source takes {allowed}, not {scope['method']}."
             return problem(HTTPStatus.METHOD_NOT_ALLOWED, detail, headers={"Allow": allowed})
+        envelope = self._envelope(name, scope)
         try:
-            envelope = self._envelope(name, scope, await _body(scope, receive, entrance.max_body))
-            outcome = await self._inbox.accept(entrance, envelope)
+            envelope = replace(envelope, body=await _body(scope, receive, entrance.max_body))
+            accepted = await self._inbox.accept(entrance, envelope)
+            response = await self._answer(entrance, envelope, accepted)
         except ReceiveError as error:
-            return refused(error)
+            response = refused(error)
         except StoreUnavailable:
-            return unavailable()
-        return self._answer(outcome)
+            response = unavailable()
+        if entrance.capture:
+            content = b"" if isinstance(response, StreamingResponse) else bytes(response.body)
+            await self._captures.keep(envelope, response.status_code, content)
+        return response
 
-    def _envelope(self, source: str, scope: Scope, body: bytes) -> Envelope:
+    def _envelope(self, source: str, scope: Scope) -> Envelope:
         return Envelope(
             source=source,
             method=scope["method"],
             path=scope["path"],
             query=scope["query_string"].decode("latin-1"),
             headers=tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]),
-            body=body,
+            body=b"",
             received_at=self._clock.now(),
         )
 
-    def _answer(self, outcome: Ingested | Reply) -> Response:
-        if isinstance(outcome, Reply):
-            return Response(outcome.body, outcome.status, dict(outcome.headers), outcome.media_type)
-        told = [self._told(known.message_id, known.conversation_id) for known in outcome.messages]
-        content = told[0] if len(told) == 1 else {"messages": told}
-        return Response(json.dumps(content), HTTPStatus.ACCEPTED, media_type="application/json")
+    async def _answer(self, entrance: Entrance, envelope: Envelope, accepted: Accepted | Reply) -> Response:
+        if isinstance(accepted, Reply):
+            return _from_reply(accepted)
+        asked = wanted_wait(envelope.header_values("prefer"))
+        seconds = min(accepted.wait_seconds or 0 if asked is None else asked, self._results.most_seconds)
+        stream = wants_stream(envelope.header_values("accept"))
+        stored = accepted.stored
+        told = [self._told(known.message_id, known.conversation_id) for known in stored.messages]
+        if stored.unread is not None and (stream or seconds):
+            most = self._results.most_seconds if stream else seconds
+            said = await self._results.read(stored.unread, envelope.received_at, most)
+            told = [self._told(one.message_id, one.conversation_id) for one in said]
+        if stream and len(told) == 1:
+            return self._results.stream(str(told[0]["message_id"]), greeting=told[0])
+        found = (
+            await self._results.wait([str(one["message_id"]) for one in told], seconds) if seconds and told else None
+        )
+        if found is None:
+            return _from_reply(accepted.reply) if accepted.reply else _json(HTTPStatus.ACCEPTED, told)
+        applied = {} if asked is None else {"Preference-Applied": f"wait={seconds:g}"}
+        return self._result(entrance, envelope, found, applied)
+
+    def _result(
+        self, entrance: Entrance, envelope: Envelope, found: Sequence[Outcome], headers: Mapping[str, str]
+    ) -> Response:
+        """In the platform's own form where it has one, else in ours."""
+        if len(found) == 1 and isinstance(entrance.adapter, Answers):
+            reply = entrance.adapter.answer(envelope, result_of(found[0]))
+            if reply is not None:
+                return _from_reply(reply, headers)
+        return _json(HTTPStatus.OK, [self._results.content(one) for one in found], headers)
 
     def _told(self, message_id: str, conversation_id: str | None) -> dict[str, str | None]:
         return {
@@ -78,6 +120,18 @@ class Incoming:
             "conversation_id": conversation_id,
             "status_url": self._status_url(message_id),
         }
+
+
+_VARY = {"Vary": "Prefer, Accept", "Cache-Control": "no-store"}
+
+
+def _json(status: HTTPStatus, told: Sequence[Mapping[str, Any]], headers: Mapping[str, str] | None = None) -> Response:
+    content = told[0] if len(told) == 1 else {"messages": told}
+    return Response(json.dumps(content), status, {**_VARY, **(headers or {})}, "application/json")
+
+
+def _from_reply(reply: Reply, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(reply.body, reply.status, {**dict(reply.headers), **(headers or {})}, reply.media_type)
 
 
 async def _body(scope: Scope, receive: Receive, limit: int) -> bytes:

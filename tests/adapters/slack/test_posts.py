@@ -1,5 +1,6 @@
 """Answers get there, once, whatever breaks on the way."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -312,3 +313,31 @@ async def test_a_storm_of_429_delays_and_never_doubles(lab: Lab) -> None:
 
     assert lab.slack.limits.refused > 0
     assert lab.slack.answers("C1", ts) == [f"answer {number}" for number in range(12)]
+
+
+@pytest.mark.parametrize("written", ["C1A", "T1A/C1A"])
+def test_a_channel_that_the_operator_names_is_a_return_address(lab: Lab, written: str) -> None:
+    assert json.loads(lab.adapter.return_address(written))["channel"] == "C1A"
+
+
+@pytest.mark.parametrize("written", ["#alerts", "", "alerts", "C1A/T1A", "C1A\n", '{"channel":"C1"}'])
+def test_what_is_no_channel_is_explained(lab: Lab, written: str) -> None:
+    with pytest.raises(ValueError, match="C0123456789"):
+        lab.adapter.return_address(written)
+
+
+async def test_what_is_said_in_a_named_channel_is_found_by_the_replies_to_it(lab: Lab) -> None:
+    lab.slack.channels["C1A"] = {**lab.slack.channels["C1"], "id": "C1A"}
+    message = OutboundMessage(
+        delivery_id="dlv_9",
+        kind="answer",
+        return_address=lab.adapter.return_address("C1A"),
+        text="The disk is full.",
+        created_at=lab.clock.now(),
+    )
+    remote_id = await lab.adapter.send(message)
+    assert await lab.adapter.find(message) == remote_id
+
+    lab.people.say("<@UBOT> since when?", channel="C1A", thread_ts=remote_id.rpartition(":")[2])
+    (reply,) = await lab.arrivals()
+    assert remote_id in {candidate.value for candidate in reply.conversation}

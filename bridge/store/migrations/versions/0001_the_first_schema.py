@@ -109,6 +109,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key", name=op.f("pk_budgets")),
     )
     op.create_table(
+        "captures",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("source", sa.String(), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_captures")),
+    )
+    with op.batch_alter_table("captures", schema=None) as batch_op:
+        batch_op.create_index("ix_captures_source", ["source", "created_at"], unique=False)
+
+    op.create_table(
         "conversations",
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("source", sa.String(), nullable=False),
@@ -253,6 +264,15 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_envelopes_created_at"), ["created_at"], unique=False)
 
     op.create_table(
+        "events",
+        sa.Column("turn_id", sa.String(), nullable=False),
+        sa.Column("seq", sa.Integer(), nullable=False),
+        sa.Column("type", sa.String(), nullable=False),
+        sa.Column("data", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("turn_id", "seq", name=op.f("pk_events")),
+    )
+    op.create_table(
         "feedback",
         sa.Column("delivery_id", sa.String(), nullable=False),
         sa.Column("author_id", sa.String(), nullable=False),
@@ -346,6 +366,7 @@ def upgrade() -> None:
         sa.Column("pause", sa.Text(), nullable=True),
         sa.Column("paused_at", sa.BigInteger(), nullable=True),
         sa.Column("notices", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("listened", sa.Boolean(), server_default=sa.text("(false)"), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("started_at", sa.BigInteger(), nullable=True),
         sa.Column("tasked_at", sa.BigInteger(), nullable=True),
@@ -373,6 +394,13 @@ def upgrade() -> None:
             unique=False,
             sqlite_where=sa.text("finished_at IS NOT NULL"),
             postgresql_where=sa.text("finished_at IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_turns_listened",
+            ["id"],
+            unique=False,
+            sqlite_where=sa.text("listened AND state IN ('queued', 'running', 'paused')"),
+            postgresql_where=sa.text("listened AND state IN ('queued', 'running', 'paused')"),
         )
         batch_op.create_index(
             "ix_turns_live",

@@ -1,0 +1,122 @@
+"""What a caller may be told of a message: how far its turn is, and what came of it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from bridge.store.bodies import load_inbound
+from bridge.store.events import Event, after, last_seq
+from bridge.store.statements import AnyRow
+from bridge.store.tables import conversations, messages, turns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A message and the turn that holds it, which other messages may share."""
+
+    message_id: str
+    source: str
+    conversation_id: str | None
+    conversation: str | None
+    message_ids: tuple[str, ...]
+    """All messages of the turn, oldest first."""
+    turn_id: str | None
+    task_id: str | None
+    state: str
+    """The turn's state; without a turn, what was decided about the message."""
+    status: str | None
+    result: str | None
+    pause: Mapping[str, Any] | None
+    metadata: Mapping[str, Any]
+    created_at: datetime
+
+
+def outcome(connection: Connection, message_id: str) -> Outcome | None:
+    """One message, or None."""
+    row = connection.execute(_OUTCOME.where(messages.c.id == message_id)).one_or_none()
+    return None if row is None else _outcome(row, _ids(connection, row))
+
+
+def outcomes_of(connection: Connection, envelope_id: str, received_at: datetime) -> Sequence[Outcome]:
+    """What was said in one arrival that is read after its acknowledgement; nothing until then."""
+    rows = connection.execute(
+        _OUTCOME.where(
+            messages.c.received_at == received_at,  # this is what has an index
+            messages.c.envelope_id == envelope_id,
+            messages.c.act == "say",
+        )
+    )
+    return [_outcome(row, _ids(connection, row)) for row in rows.all()]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a reader of a message's events gets at once."""
+
+    outcome: Outcome
+    events: Sequence[Event]
+    last_seq: int
+    """Of the newest event there is now."""
+
+
+def page(connection: Connection, message_id: str, seq: int) -> Page | None:
+    """The events behind `seq`. The turn is looked at first: where it is over, no event of it is missing here."""
+    found = outcome(connection, message_id)
+    if found is None:
+        return None
+    if found.turn_id is None:
+        return Page(found, (), 0)
+    return Page(found, after(connection, found.turn_id, seq), last_seq(connection, found.turn_id))
+
+
+_OUTCOME = (
+    select(
+        messages.c.id,
+        messages.c.source,
+        messages.c.conversation_id,
+        messages.c.turn_id,
+        messages.c.admission,
+        messages.c.body,
+        messages.c.received_at,
+        conversations.c.key,
+        turns.c.task_id,
+        turns.c.state,
+        turns.c.status,
+        turns.c.result,
+        turns.c.pause,
+    )
+    .select_from(messages)
+    .outerjoin(conversations, conversations.c.id == messages.c.conversation_id)
+    .outerjoin(turns, turns.c.id == messages.c.turn_id)
+)
+
+
+def _ids(connection: Connection, row: AnyRow) -> tuple[str, ...]:
+    if row.turn_id is None:
+        return (row.id,)
+    query = (
+        select(messages.c.id).where(messages.c.turn_id == row.turn_id).order_by(messages.c.received_at, messages.c.id)
+    )
+    return tuple(connection.execute(query).scalars())
+
+
+def _outcome(row: AnyRow, message_ids: tuple[str, ...]) -> Outcome:
+    return Outcome(
+        message_id=row.id,
+        source=row.source,
+        conversation_id=row.conversation_id,
+        conversation=row.key,
+        message_ids=message_ids,
+        turn_id=row.turn_id,
+        task_id=row.task_id,
+        state=row.state or row.admission.partition(":")[0],
+        status=row.status,
+        result=row.result,
+        pause=json.loads(row.pause) if row.pause else None,
+        metadata=load_inbound(row.body, "").metadata,
+        created_at=row.received_at,
+    )
