@@ -165,7 +165,7 @@ _RESTART = update(turns).where(turns.c.id == bindparam("at")).values(stop_at=bin
 _WITHDRAW = (
     update(deliveries)
     .where(deliveries.c.turn_id == bindparam("turn"), deliveries.c.kind == "answer", deliveries.c.state == "sent")
-    .values(state="pending", marker="withdraw", finished_at=None, not_before=None, attempt=0)
+    .values(state="pending", marker="withdraw", finished_at=None, not_before=None)
 )
 _SET_MUTED = update(conversations).where(conversations.c.id == bindparam("at")).values(muted=bindparam("to"))
 _FORGET_TASK = update(conversations).where(conversations.c.id == bindparam("at")).values(task_id=None)
