@@ -49,6 +49,9 @@ def pause_of(task: Task, told: Iterable[TaskEvent]) -> Pause:
     for event in reversed([*told]):
         if isinstance(event.data, Mapping) and (found := _READ[event.type](event.data)):
             return found
+    login = task.record.get("pending_eca_request")
+    if isinstance(login, Mapping) and login.get("auth_url"):  # only a stream tells it as an event
+        return _please_log_in(login.get("connector_name"), login["auth_url"])
     if task.record.get("hitl_request"):
         text = task.result or "The agent asks for an approval before it goes on."
         return Pause(kind="approval", text=text, choices=APPROVAL)
@@ -59,9 +62,12 @@ def _login(data: Mapping[str, Any]) -> Pause | None:
     inner = data.get("data")
     if data.get("type") != "login_required" or not isinstance(inner, Mapping):
         return None
-    name = inner.get("server_name") or "a service"
-    url = inner.get("url") or inner.get("server_url")
-    return Pause(kind="login", text=f"Please log in to {name}, so that I can go on:", url=str(url) if url else None)
+    return _please_log_in(inner.get("server_name"), inner.get("url") or inner.get("server_url"))
+
+
+def _please_log_in(name: object, url: object) -> Pause:
+    text = f"Please log in to {name or 'a service'}, so that I can go on:"
+    return Pause(kind="login", text=text, url=str(url) if url else None)
 
 
 def _question(data: Mapping[str, Any]) -> Pause | None:

@@ -1,0 +1,204 @@
+"""Turns against an agent that behaves as badly as agents do, on a clock of our own."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from typing import Any
+
+import httpx2
+import pytest
+
+from bridge.agent.backend import Backend
+from bridge.calls import Agent
+from bridge.model import Lease
+from bridge.outbox import Outbox
+from bridge.patience import Patience
+from bridge.store import reader
+from bridge.store.database import Store
+from bridge.store.ingest import INGEST
+from bridge.store.ledger import ledger
+from bridge.turns import Turns
+from bridge.watching import Watchers
+from tests.conftest import FakeClock
+from tests.stages.platform import Plain, arrival
+
+Answer = Callable[[httpx2.Request], httpx2.Response]
+
+
+def task(request: httpx2.Request, **record: Any) -> httpx2.Response:
+    body = json.loads(request.content) if request.content else {}
+    extension = body.get("payload_extension") or {}
+    told = {"id": "task-1", "agent_id": "a", "status": "completed", "result": "done", "payload_extension": extension}
+    return httpx2.Response(200, json={**told, "input": body.get("input"), **record})
+
+
+class Room:
+    """One agent, one platform, one conversation at a time."""
+
+    def __init__(self, store: Store, clock: FakeClock) -> None:
+        self.store = store
+        self.platform = Plain()
+        self.answer: Answer = task
+        self.asked: list[httpx2.Request] = []
+        http = httpx2.AsyncClient(transport=httpx2.MockTransport(self._answer))
+        backend = Backend(http, base_url="http://agent.test", api_key="k", agent_id="a", mode="sync", clock=clock)
+        self.outbox = Outbox(store, clock, adapters={"team": self.platform}, age=timedelta(hours=24))
+        self.turns = Turns(
+            store,
+            clock,
+            agents={"local": Agent(backend=backend, defaults={})},
+            adapters={"team": self.platform},
+            patience=Patience(),
+            link=lambda ref: ref.url,
+            deliver=lambda _: None,
+            watchers=Watchers(store, clock),
+            routes={},
+            failed=lambda *_: None,
+        )
+
+    def _answer(self, request: httpx2.Request) -> httpx2.Response:
+        self.asked.append(request)
+        return self.answer(request)
+
+    async def hear(self, key: str, text: str = "hello", thread: str = "thread") -> Lease:
+        (lease,) = (await self.store.accept(INGEST, arrival(self.store, key, text, thread=thread))).wake
+        return lease
+
+    async def deliver(self, lease: Lease) -> list[str]:
+        while await self.outbox.step(lease) == timedelta(0):
+            pass
+        return [one.text for one in self.platform.sent]
+
+
+@pytest.fixture
+async def room(store: Store, clock: FakeClock) -> AsyncIterator[Room]:
+    room = Room(store, clock)
+    yield room
+    await room.turns.lanes.close()
+
+
+def refused(_: httpx2.Request) -> httpx2.Response:
+    raise httpx2.ConnectError("connection refused")
+
+
+def cut(_: httpx2.Request) -> httpx2.Response:
+    raise httpx2.ReadError("connection reset")
+
+
+async def state(room: Room) -> tuple[str, int | None]:
+    view, *_ = await room.store.read(reader.message_list)
+    return view.state, view.attempt
+
+
+async def test_a_reply_continues_the_same_task(room: Room) -> None:
+    await room.turns.step(await room.hear("m1"))
+    lease = await room.hear("m2")
+    await room.turns.step(lease)
+    bodies = [json.loads(request.content) for request in room.asked]
+    assert [body.get("id") for body in bodies] == [None, "task-1"]
+    assert await room.deliver(lease) == ["done", "done"]
+
+
+async def test_an_agent_that_is_away_costs_no_attempt_and_is_told_of_once(room: Room, clock: FakeClock) -> None:
+    room.answer = refused
+    lease = await room.hear("m1")
+    for _ in range(12):
+        await room.turns.step(lease)
+        await clock.advance(timedelta(seconds=40))
+    assert await state(room) == ("queued", 0)
+    room.answer = task
+    assert (await room.deliver(lease))[0].startswith("The agent cannot be reached right now")
+    await room.turns.step(lease)
+    assert (await room.deliver(lease))[1:] == ["done"]
+
+
+async def test_while_the_circuit_is_open_nobody_calls(room: Room) -> None:
+    room.answer = refused
+    leases = [await room.hear(f"m{number}", thread=f"t{number}") for number in range(20)]
+    for lease in leases:
+        await room.turns.step(lease)
+    assert len(room.asked) == 5
+
+
+async def test_a_call_that_may_have_arrived_is_repeated_under_the_same_key(room: Room, clock: FakeClock) -> None:
+    room.answer = cut
+    lease = await room.hear("m1")
+    for _ in range(3):
+        await room.turns.step(lease)
+        await clock.advance(timedelta(minutes=6))
+    assert len({request.headers["idempotency-key"] for request in room.asked}) == 1
+    assert await state(room) == ("queued", 3)
+
+
+async def test_tries_that_may_have_arrived_end_and_the_person_is_told_with_a_reference(
+    room: Room, clock: FakeClock
+) -> None:
+    room.answer = cut
+    lease = await room.hear("m1")
+    for _ in range(8):
+        await room.turns.step(lease)
+        await clock.advance(timedelta(minutes=6))
+    assert await state(room) == ("dead", 8)
+    (view, *_) = await room.store.read(reader.message_list)
+    (text,) = await room.deliver(lease)
+    assert str(view.turn_id) in text
+    assert "reset" not in text
+
+
+async def test_a_busy_thread_is_waited_out(room: Room, clock: FakeClock) -> None:
+    room.answer = lambda _: httpx2.Response(409, json={"detail": "a turn is running"})
+    lease = await room.hear("m1")
+    for _ in range(20):
+        await room.turns.step(lease)
+        await clock.advance(timedelta(seconds=5))
+    assert await state(room) == ("queued", 0)
+    room.answer = task
+    await room.turns.step(lease)
+    assert await state(room) == ("answered", 1)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 422])
+async def test_what_the_agent_will_never_take_is_dead_at_once(room: Room, status: int) -> None:
+    room.answer = lambda _: httpx2.Response(status, json={"detail": "secret detail"})
+    lease = await room.hear("m1")
+    await room.turns.step(lease)
+    assert await state(room) == ("dead", 1)
+    (text,) = await room.deliver(lease)
+    assert "secret detail" not in text
+
+
+async def test_an_error_in_a_good_answer_is_a_failure_kept_for_the_operator(room: Room) -> None:
+    room.answer = lambda request: task(request, status="error", result="Error code: 413 - request_too_large")
+    lease = await room.hear("m1")
+    await room.turns.step(lease)
+    (view, *_) = await room.store.read(reader.message_list)
+    assert (view.state, view.error) == ("dead", "Error code: 413 - request_too_large")
+    (text,) = await room.deliver(lease)
+    assert "413" not in text
+
+
+async def test_a_login_is_asked_for_once_and_the_turn_goes_on_after_it(room: Room, clock: FakeClock) -> None:
+    login = {"connector_name": "Calendar", "auth_url": "https://login.example.com/x"}
+    room.answer = lambda request: task(request, status="paused", result=None, pending_eca_request=login)
+    lease = await room.hear("m1")
+    for _ in range(3):
+        await room.turns.step(lease)
+        await clock.advance(timedelta(minutes=5))
+    assert (await state(room))[0] == "paused"
+    assert len(room.asked) > 1
+    key = room.asked[0].headers["idempotency-key"]
+    room.answer = lambda request: task(request, payload_extension={"idempotency_key": key})
+    await room.turns.step(lease)
+    texts = await room.deliver(lease)
+    assert len(texts) == 2
+    assert "https://login.example.com/x" in texts[0]
+    assert texts[1] == "done"
+
+
+async def test_a_message_that_waited_too_long_is_given_up_visibly(room: Room, clock: FakeClock) -> None:
+    lease = await room.hear("m1")
+    await clock.advance(timedelta(hours=25))
+    await room.turns.step(lease)
+    assert (await state(room))[0] == "dead"
+    counts = await room.store.read(ledger)
+    assert counts.balanced
