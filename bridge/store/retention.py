@@ -8,7 +8,7 @@ from typing import Literal
 from sqlalchemy import ColumnElement, Connection, delete, select, text
 
 from bridge.errors import Replaced
-from bridge.store.blanks import blank
+from bridge.store.blanks import blank, forget_opinions
 from bridge.store.erasure import forget_files
 from bridge.store.statements import AnyRow
 from bridge.store.tables import (
@@ -113,6 +113,7 @@ def _turns(tx: Tx, before: datetime) -> int:
     """Whole turns with all that was said in them and sent for them."""
     query = select(turns.c.id).where(turns.c.finished_at < before, _settled())
     ids = tx.connection.execute(query.order_by(turns.c.finished_at).limit(SLICE)).scalars().all()
+    forget_opinions(tx, ids)
     sent = select(deliveries.c.id).where(deliveries.c.turn_id.in_(ids))
     tx.connection.execute(delete(attempts).where(attempts.c.delivery_id.in_(sent)))
     for table in (deliveries, messages):
