@@ -8,7 +8,7 @@ from sqlalchemy import BindParameter, bindparam, delete, select, update
 
 from bridge.model import Author, InboundMessage, OutboundMessage
 from bridge.store.bodies import dump_inbound, dump_outbound
-from bridge.store.tables import attempts, deliveries, envelopes, messages, turns
+from bridge.store.tables import attempts, decisions, deliveries, envelopes, events, feedback, messages, turns
 from bridge.store.writer import Tx
 
 _NOBODY: Final = Author(id="")
@@ -34,6 +34,15 @@ def blank(tx: Tx, message_ids: Collection[str], turn_ids: Collection[str]) -> No
         tx.connection.execute(_WHY, ids)
         tx.connection.execute(_OUT, ids)
         tx.connection.execute(_ANSWERED, ids)
+        forget_asides(tx, turn_ids)
+
+
+def forget_asides(tx: Tx, turn_ids: Collection[str]) -> None:
+    """Forget what was shown while these turns ran, what people decided for them and thought of their answers."""
+    ids = {"ids": list(turn_ids)}
+    tx.connection.execute(_SHOWN, ids)
+    tx.connection.execute(_RATED, ids)
+    tx.connection.execute(_DECIDED, ids)
 
 
 def in_slices(ids: Iterable[str], size: int) -> list[list[str]]:
@@ -56,3 +65,8 @@ _WHY = (
     .where(attempts.c.delivery_id.in_(select(deliveries.c.id).where(deliveries.c.turn_id.in_(_these))))
     .values(error=None)
 )
+_RATED = delete(feedback).where(
+    feedback.c.delivery_id.in_(select(deliveries.c.id).where(deliveries.c.turn_id.in_(_these)))
+)
+_DECIDED = delete(decisions).where(decisions.c.turn_id.in_(_these))
+_SHOWN = delete(events).where(events.c.turn_id.in_(_these))

@@ -8,12 +8,13 @@ from typing import Literal
 from sqlalchemy import ColumnElement, Connection, delete, select, text
 
 from bridge.errors import Replaced
-from bridge.store.blanks import blank
+from bridge.store.blanks import blank, forget_asides
 from bridge.store.erasure import forget_files
 from bridge.store.statements import AnyRow
 from bridge.store.tables import (
     arrivals,
     attempts,
+    captures,
     deliveries,
     discards,
     envelopes,
@@ -92,6 +93,7 @@ def _envelopes(tx: Tx, before: datetime) -> int:
     old = select(envelopes.c.id).where(envelopes.c.created_at < before, envelopes.c.id.not_in(unread))
     ids = tx.connection.execute(old.order_by(envelopes.c.created_at).limit(SLICE)).scalars().all()
     tx.connection.execute(delete(envelopes).where(envelopes.c.id.in_(ids)))
+    tx.connection.execute(delete(captures).where(captures.c.created_at < before))  # some fifty to a source at most
     return len(ids)
 
 
@@ -113,6 +115,7 @@ def _turns(tx: Tx, before: datetime) -> int:
     """Whole turns with all that was said in them and sent for them."""
     query = select(turns.c.id).where(turns.c.finished_at < before, _settled())
     ids = tx.connection.execute(query.order_by(turns.c.finished_at).limit(SLICE)).scalars().all()
+    forget_asides(tx, ids)
     sent = select(deliveries.c.id).where(deliveries.c.turn_id.in_(ids))
     tx.connection.execute(delete(attempts).where(attempts.c.delivery_id.in_(sent)))
     for table in (deliveries, messages):

@@ -1,6 +1,7 @@
 """An erased conversation says nothing any more, and the books still balance."""
 
 import json
+from collections.abc import Sequence
 
 import pytest
 from sqlalchemy import String, Text, select
@@ -11,6 +12,7 @@ from bridge.operations import Operations
 from bridge.store import reader, tables, turns
 from bridge.store.database import Store
 from bridge.store.ledger import ledger
+from bridge.store.writer import Tx, Write
 from tests.store.journeys import deliver, end, rows_of, say, take
 
 
@@ -114,3 +116,25 @@ async def test_stopping_cancels_what_waits_and_marks_what_runs(store: Store) -> 
     assert (running.state, running.stop_at is not None, waiting.state) == ("running", True, "cancelled")
     with pytest.raises(Missing):
         await one.stop("cnv_unknown")
+
+
+async def test_what_was_shown_decided_and_thought_goes_along(store: Store) -> None:
+    erased, _ = await answered(store, "m1", "room", "the secret")
+    (delivery,) = await rows_of(store, tables.deliveries)
+    await store.write(Write(_opine), (erased, delivery.turn_id, delivery.id))
+    await operations(store).erase(erased)
+    assert await rows_of(store, tables.feedback) == []
+    assert await rows_of(store, tables.decisions) == []
+    assert await rows_of(store, tables.events) == []
+
+
+def _opine(tx: Tx, rows: Sequence[tuple[str, str, str]]) -> list[None]:
+    for conversation_id, turn_id, delivery_id in rows:
+        of = {"conversation_id": conversation_id}
+        opinion = of | {"delivery_id": delivery_id, "author_id": "ada", "value": 1, "given_at": tx.now}
+        tx.connection.execute(tables.feedback.insert(), opinion)
+        shown = {"turn_id": turn_id, "seq": 1, "type": "chunk", "data": '"the secret"', "created_at": tx.now}
+        tx.connection.execute(tables.events.insert(), shown)
+        asked = of | {"id": "dec_1", "turn_id": turn_id, "kind": "question", "choices": "[]", "people": '["ada"]'}
+        tx.connection.execute(tables.decisions.insert(), asked | {"expires_at": tx.now})
+    return [None] * len(rows)
