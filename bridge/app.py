@@ -62,25 +62,12 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         world = await World.open(settings, store, clock, stack)
 
         limits = options.limits
-        patience = Patience(attempts=limits.attempts, age=limits.answer_age, stuck=limits.stuck, pause=limits.pause)
         metrics = Metrics()
         counting = Counting(store, metrics)
         store.observe(counting)
         outbox = Outbox(store, clock, adapters=world.adapters, age=limits.answer_age)
         watchers = Watchers(store, clock)
-        turns = Turns(
-            store,
-            clock,
-            agents=world.agents,
-            adapters=world.adapters,
-            patience=patience,
-            link=world.link,
-            deliver=outbox.lanes.wake,
-            watchers=watchers,
-            routes=world.routes,
-            failed=counting.agent_failed,
-            concurrency=options.concurrency,
-        )
+        turns = _turns(world, outbox, watchers, counting)
 
         def wake(lease: Lease) -> None:
             turns.lanes.wake(lease)
@@ -118,6 +105,24 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             await asyncio.gather(*loops, turns.lanes.close(), outbox.lanes.close(), return_exceptions=True)
             with contextlib.suppress(StoreUnavailable, TimeoutError):  # then others wait for the lease to run out
                 await sweeper.leave()
+
+
+def _turns(world: World, outbox: Outbox, watchers: Watchers, counting: Counting) -> Turns:
+    options = world.settings.bridge
+    limits = options.limits
+    return Turns(
+        world.store,
+        world.clock,
+        agents=world.agents,
+        adapters=world.adapters,
+        patience=Patience(attempts=limits.attempts, age=limits.answer_age, stuck=limits.stuck, pause=limits.pause),
+        link=world.link,
+        deliver=outbox.lanes.wake,
+        watchers=watchers,
+        routes=world.routes,
+        failed=counting.agent_failed,
+        concurrency=options.concurrency,
+    )
 
 
 def _asgi(

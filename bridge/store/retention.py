@@ -14,9 +14,11 @@ from bridge.store.statements import AnyRow
 from bridge.store.tables import (
     arrivals,
     attempts,
+    captures,
     deliveries,
     discards,
     envelopes,
+    events,
     files,
     leases,
     messages,
@@ -32,7 +34,7 @@ NAME = "retention"
 """The lease under which one node does all of this."""
 DAY = timedelta(days=1)
 
-What = Literal["envelopes", "words", "turns", "messages", "arrivals", "files", "nodes", "pages"]
+What = Literal["envelopes", "captures", "words", "turns", "messages", "arrivals", "files", "nodes", "pages"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,7 @@ class Ages:
         long_gone = now - max(self.rows, self.dedupe)
         cutoffs: dict[What, datetime] = {
             "envelopes": now - self.payloads,
+            "captures": now - self.payloads,
             "words": now - self.rows,
             "turns": long_gone,
             "messages": long_gone,
@@ -95,6 +98,14 @@ def _envelopes(tx: Tx, before: datetime) -> int:
     return len(ids)
 
 
+def _captures(tx: Tx, before: datetime) -> int:
+    ids = (
+        tx.connection.execute(select(captures.c.id).where(captures.c.created_at < before).limit(SLICE)).scalars().all()
+    )
+    tx.connection.execute(delete(captures).where(captures.c.id.in_(ids)))
+    return len(ids)
+
+
 def _words(tx: Tx, before: datetime) -> int:
     query = (
         select(messages.c.id, messages.c.turn_id)
@@ -115,7 +126,7 @@ def _turns(tx: Tx, before: datetime) -> int:
     ids = tx.connection.execute(query.order_by(turns.c.finished_at).limit(SLICE)).scalars().all()
     sent = select(deliveries.c.id).where(deliveries.c.turn_id.in_(ids))
     tx.connection.execute(delete(attempts).where(attempts.c.delivery_id.in_(sent)))
-    for table in (deliveries, messages):
+    for table in (deliveries, messages, events):
         tx.connection.execute(delete(table).where(table.c.turn_id.in_(ids)))
     tx.connection.execute(delete(turns).where(turns.c.id.in_(ids)))
     return len(ids)
@@ -174,6 +185,7 @@ def _pages(tx: Tx, before: datetime) -> int:  # noqa: ARG001 - free pages have n
 
 _FORGETTING: Mapping[What, Callable[[Tx, datetime], int]] = {
     "envelopes": _envelopes,
+    "captures": _captures,
     "words": _words,
     "turns": _turns,
     "messages": _messages,
