@@ -76,11 +76,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         entrances = world.entrances
         reading = Readings(store, clock, world.sealer, entrances=entrances, wake=turns.lanes.wake, stop=turns.stop)
         inbox = Inbox(store, world.sealer, wake=turns.lanes.wake, stop=turns.stop, read=reading.begin)
-        connections = [
-            Connection(store, clock, partial(inbox.store, entrances[name]), source=name, adapter=adapter)
-            for name, adapter in world.adapters.items()
-            if isinstance(adapter, Connects)
-        ]
+        connections = _connections(world, inbox)
         sweeper = Sweeper(store, clock, wake, lanes=(turns.lanes, outbox.lanes))
         operations = Operations(store, clock, agents=agents_of(settings), wake=wake, interrupt=turns.stop)
         sizes = {"turns": turns.lanes.__len__, "outbox": outbox.lanes.__len__}
@@ -123,6 +119,15 @@ def _turns(world: World, outbox: Outbox, watchers: Watchers, counting: Counting)
         failed=counting.agent_failed,
         concurrency=options.concurrency,
     )
+
+
+def _connections(world: World, inbox: Inbox) -> list[Connection]:
+    """The adapters' own connections to their platforms."""
+    return [
+        Connection(world.store, world.clock, partial(inbox.store, world.entrances[name]), source=name, adapter=adapter)
+        for name, adapter in world.adapters.items()
+        if isinstance(adapter, Connects)
+    ]
 
 
 def _asgi(

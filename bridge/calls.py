@@ -38,6 +38,8 @@ class Agent:
     circuit: Circuit = field(default_factory=Circuit)
     slots: asyncio.Semaphore | None = None
     """How many turns may run at it at once, on this node."""
+    decisions: str | None = None
+    """The route of the service that takes an approval, with `{task_id}` in it; None: it takes none from here."""
 
 
 class Call:

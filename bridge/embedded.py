@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import uvicorn
-from starlette.routing import BaseRoute
 
 from bridge.agent.server.app import create_app
 from bridge.agent.server.attachments import Attachments
@@ -36,7 +36,7 @@ class EmbeddedServer:
     http: httpx2.AsyncClient
     base_url: str
     api_key: str
-    pages: Sequence[BaseRoute]
+    pages: Sequence[Any]
     """What people have to reach themselves: login links."""
 
 

@@ -171,6 +171,8 @@ class RemoteAgent(AgentOptions):
     base_url: HttpUrl = Field(default="https://api.xpander.ai", examples=["https://api.xpander.ai"])
     api_key: SecretStr = Field(min_length=1, examples=["${XPANDER_API_KEY}"])
     agent_id: str = Field(min_length=1, examples=["${XPANDER_AGENT_ID}"])
+    decisions: str | None = Field(default=None, pattern=r"^/.*\{task_id\}", examples=["/tasks/{task_id}/approval"])
+    """Where the service takes a person's approval, below /v1; None: approvals are made at the service itself."""
 
 
 class EmbeddedAgent(AgentOptions):

@@ -1,7 +1,7 @@
 """What an agent waits for when its task is paused, and how a person is told."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -9,6 +9,9 @@ from bridge.agent.task import Task, TaskEvent
 
 TOLD = frozenset({"auth_event", "ask_user_questions"})
 """Events that say what a pause is about."""
+
+MOST_PEOPLE = 100
+APPROVAL = ("approve", "deny")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +26,13 @@ class Pause:
     def dump(self) -> str:
         """As it is kept with the turn."""
         return json.dumps(asdict(self), sort_keys=True)
+
+    def buttons(self, decision_id: str, people: Sequence[str]) -> list[dict[str, object]]:
+        """For platforms that have them: a link, or one button for each choice, for these people alone."""
+        if self.url:
+            return [{"label": "Open", "url": self.url}]
+        bound = {"decision_id": decision_id, "users": list(people)[:MOST_PEOPLE]}
+        return [{"label": choice.capitalize(), "choice": choice, **bound} for choice in self.choices]
 
     def sentence(self) -> str:
         """As it is put on a platform that has nothing better."""
@@ -40,7 +50,8 @@ def pause_of(task: Task, told: Iterable[TaskEvent]) -> Pause:
         if isinstance(event.data, Mapping) and (found := _READ[event.type](event.data)):
             return found
     if task.record.get("hitl_request"):
-        return Pause(kind="approval", text=task.result or "The agent asks for an approval before it goes on.")
+        text = task.result or "The agent asks for an approval before it goes on."
+        return Pause(kind="approval", text=text, choices=APPROVAL)
     return Pause(kind="question", text=task.result or "The agent waits for your answer.")
 
 

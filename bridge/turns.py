@@ -1,6 +1,7 @@
 """Runs turns: the head of each conversation goes to the agent, its result and what follows commit together."""
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -16,11 +17,11 @@ from bridge.calls import Agent, Call, Stopped
 from bridge.clock import Clock
 from bridge.errors import AgentError, Busy, Refused, StoreUnavailable, Unreachable
 from bridge.lanes import AGAIN, Lanes
-from bridge.model import DeliveryState, FileRef, InboundMessage, Lease, OutboundMessage, Turn, TurnState
+from bridge.model import DeliveryState, FileRef, InboundMessage, Lease, OutboundMessage, Turn, TurnState, new_id
 from bridge.patience import Patience
 from bridge.pauses import Pause, pause_of
 from bridge.routing import Route, routed
-from bridge.store import deliveries, halts
+from bridge.store import deliveries, halts, opinions
 from bridge.store import turns as rows
 from bridge.store.database import Store
 from bridge.store.settling import NEAR
@@ -112,6 +113,9 @@ class Turns:
 
     async def _call(self, turn: Turn, agent: Agent) -> timedelta | datetime | None:
         turn = await self._enriched(turn)
+        if declined := next((said.message.declined for said in turn.said if said.message.declined), None):
+            more = await self._store.write(halts.DECLINE, halts.Declined(turn, declined))
+            return AGAIN if more else None
         view = self._watchers.recorder(
             turn, await open_view(self._store, turn, self._adapters.get(turn.answered_through))
         )
@@ -119,6 +123,7 @@ class Turns:
         try:
             if turn.stopping:
                 return await self._halt(turn, call, view)
+            await self._tell_decision(turn, agent)
             task = await call.run(
                 request_for(turn, defaults=agent.defaults, link=self._link), within=self._patience.stuck
             )
@@ -135,7 +140,9 @@ class Turns:
         now, status = self._store.now(), task.status
         if status == "paused":
             await view.close(None)
-            return await self._pause(turn, task, pause_of(task, call.told))
+            pause = pause_of(task, call.told)
+            decidable = pause.kind != "approval" or self._agents[turn.agent].decisions is not None
+            return await self._pause(turn, task, pause if decidable else replace(pause, choices=()))
         if status == "completed":
             limit = self._adapters[turn.answered_through].max_chars
             out = answers.answer(turn, task.result or "", task_id=task.id, status=status, limit=limit, now=now)
@@ -180,16 +187,46 @@ class Turns:
             if pause.kind == "question"  # nothing but the person's next message helps
             else self._patience.look_again(turn.paused_at or now, now)
         )
-        notice: tuple[OutboundMessage, ...] = ()
+        waiting = halts.Waiting(turn=turn, task_id=task.id, pause=told, until=until)
         if told != turn.pause:
-            notice = answers.notice(
-                turn, pause.sentence(), status="paused", now=now, part=turn.notices + 1, task_id=task.id
-            )
-        waiting = halts.Waiting(turn=turn, task_id=task.id, pause=told, until=until, notice=notice)
+            waiting = self._told(waiting, pause, now)
+        notice = waiting.notice
         await self._store.write(halts.WAIT, waiting)
         if notice:
             self._deliver(turn.lease)
         return until
+
+    def _told(self, waiting: halts.Waiting, pause: Pause, now: datetime) -> halts.Waiting:
+        """With the notice for the people it waits for, and, where they may choose, the decision bound to them."""
+        turn, people = waiting.turn, [*dict.fromkeys(said.message.author.id for said in waiting.turn.said)]
+        decision_id = new_id("dcs")
+        told = answers.notice(
+            turn, pause.sentence(), status="paused", now=now, part=turn.notices + 1, task_id=waiting.task_id
+        )
+        buttons = {"buttons": pause.buttons(decision_id, people)}
+        notice = tuple(replace(message, metadata={**message.metadata, **buttons}) for message in told)
+        if not pause.choices:
+            return replace(waiting, notice=notice)
+        decision = {
+            "id": decision_id,
+            "conversation_id": turn.lease.conversation_id,
+            "turn_id": turn.id,
+            "kind": pause.kind,
+            "choices": json.dumps(pause.choices),
+            "people": json.dumps(people),
+            "expires_at": now + self._patience.pause,
+        }
+        return replace(waiting, notice=notice, decision=decision)
+
+    async def _tell_decision(self, turn: Turn, agent: Agent) -> None:
+        """The agent learns what a person has decided; told again after a crash, under the same key."""
+        if turn.pause is None or agent.decisions is None or turn.task_id is None:
+            return
+        if (made := await self._store.read(opinions.undelivered, turn.id)) is not None:
+            await agent.backend.decide(
+                agent.decisions, turn.task_id, decision_id=made.id, choice=made.choice, decided_by=made.decided_by
+            )
+            await self._store.write(opinions.TOLD, opinions.Told(made.id, self._store.now()))
 
     async def _halt(self, turn: Turn, call: Call, view: View) -> timedelta | None:
         """One path for every way of stopping: the agent stops, late output is nobody's, the person is told."""

@@ -13,7 +13,6 @@ from urllib.parse import quote, urlsplit
 
 import httpx2
 from pydantic import BaseModel
-from starlette.routing import BaseRoute
 
 from bridge import settings as configuration
 from bridge.adapter import Adapter, Addresses, Closes, Kit
@@ -100,7 +99,7 @@ class World:
     workers: Workers
     adapters: dict[str, Adapter]
     agents: dict[str, Agent]
-    pages: list[BaseRoute]
+    pages: list[Any]
     """What the embedded agent shows to people."""
 
     @classmethod
@@ -225,7 +224,9 @@ class World:
             defaults = options.defaults.model_dump(exclude_none=True, exclude={"user"})
             slots = asyncio.Semaphore(options.concurrency) if options.concurrency else None
             backend = self._backend(name, options, server)
-            self.agents[name] = Agent(backend=backend, defaults=defaults, slots=slots)
+            self.agents[name] = Agent(
+                backend=backend, defaults=defaults, slots=slots, decisions=getattr(options, "decisions", None)
+            )
 
     async def _own_file(self, url: str) -> bytes | None:
         """The content behind a link of ours, opened without dialling; None where it is none, or expired."""

@@ -102,6 +102,11 @@ class Backend:
         """Stop what runs in the thread. Stopping a finished task changes nothing."""
         return self._task(await self._client.stop(task_id), self._pursuit(InvokeRequest()))
 
+    async def decide(self, route: str, task_id: str, *, decision_id: str, choice: str, decided_by: str) -> None:
+        """Tell the agent what a person decided about its paused task. Safe to repeat: the id is the idempotency key."""
+        decision = {"decision_id": decision_id, "choice": choice, "decided_by": decided_by}
+        await self._client.decide(route, task_id, decision)
+
     async def ainvoke_agent(  # noqa: PLR0913, PLR0917 - the contract's parameters, in its order
         self,
         agent_id: str | None = None,

@@ -72,6 +72,12 @@ class Client:
         """Cancel what runs; a terminal task stays as it is. Never the DELETE, which erases the thread."""
         return await self._call("POST", f"/tasks/{_segment(task_id)}/stop")
 
+    async def decide(self, route: str, task_id: str, decision: Mapping[str, str]) -> None:
+        """Tell of a person's decision. `route` is relative to `/v1`, with `{task_id}` in it."""
+        headers = {**self._headers, "content-type": "application/json", "idempotency-key": decision["decision_id"]}
+        content = json.dumps(decision).encode()
+        await self._fetch("POST", route.replace("{task_id}", _segment(task_id)), headers=headers, content=content)
+
     async def _post_invoke(self, request: InvokeRequest, kind: str, *, read_seconds: float) -> Json:
         url, headers, content = self._invocation(request, kind)
         return await self._call("POST", url, headers=headers, content=content, read_seconds=read_seconds)

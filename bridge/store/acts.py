@@ -1,11 +1,12 @@
 """What people do besides saying something: edit, delete, stop, mute, begin anew. Applied where it arrives."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from sqlalchemy import bindparam, select, update
 
 from bridge.model import Act, Candidate, FileRef, InboundMessage
+from bridge.store import opinions
 from bridge.store.arrivals import Arrival, digest
 from bridge.store.batch import Batch
 from bridge.store.bodies import dump_inbound, load_inbound
@@ -26,12 +27,12 @@ def apply(batch: Batch, done: Iterable[tuple[Arrival, InboundMessage, str]]) -> 
             conversation = batch.lookup.hold(row.conversation_id) if row and row.turn_id else None
         else:
             match = batch.lookup.match(arrival.source, message)
-            row, conversation = None, match.conversation if match else None
+            row, conversation = None, batch.lookup.hold(match.conversation.id) if match else None
         if conversation is None:
             continue  # of something that was never admitted: no reason to begin
         batch.touch(arrival, conversation)
         if row is None:
-            _ACTS[message.act](batch, conversation)
+            batch.place(_ACTS[message.act](batch, conversation, Said(arrival, message, envelope_id)) or ())
         elif message.act is Act.DELETE:
             _delete(batch, conversation, row)
         else:
@@ -72,7 +73,7 @@ def _delete(batch: Batch, conversation: Conversation, row: AnyRow) -> None:
         batch.tx.connection.execute(_WITHDRAW, {"turn": row.turn_id})
 
 
-def _stop(batch: Batch, conversation: Conversation) -> None:
+def _stop(batch: Batch, conversation: Conversation, _: Said) -> None:
     """Everything that waits is cancelled, and what runs is stopped by whoever runs it."""
     _cancel(batch, conversation, batch.tx.connection.execute(LIVE_TURNS, {"conversation": conversation.id}).all())
 
@@ -86,23 +87,30 @@ def _cancel(batch: Batch, conversation: Conversation, live: Iterable[AnyRow]) ->
             batch.stops.add(conversation.id)
 
 
-def _mute(batch: Batch, conversation: Conversation) -> None:
+def _mute(batch: Batch, conversation: Conversation, _: Said) -> None:
     batch.tx.connection.execute(_SET_MUTED, {"at": conversation.id, "to": True})
     conversation.muted = True
 
 
-def _unmute(batch: Batch, conversation: Conversation) -> None:
+def _unmute(batch: Batch, conversation: Conversation, _: Said) -> None:
     batch.tx.connection.execute(_SET_MUTED, {"at": conversation.id, "to": False})
     conversation.muted = False
 
 
-def _reset(batch: Batch, conversation: Conversation) -> None:
+def _reset(batch: Batch, conversation: Conversation, _: Said) -> None:
     """What comes next starts a new thread at the agent."""
     batch.tx.connection.execute(_FORGET_TASK, {"at": conversation.id})
     conversation.task_id = None
 
 
-_ACTS = {Act.STOP: _stop, Act.MUTE: _mute, Act.UNMUTE: _unmute, Act.RESET: _reset}
+_ACTS: Mapping[Act, Callable[[Batch, Conversation, Said], Sequence[Said] | None]] = {
+    Act.STOP: _stop,
+    Act.MUTE: _mute,
+    Act.UNMUTE: _unmute,
+    Act.RESET: _reset,
+    Act.RATE: opinions.rate,
+    Act.DECIDE: opinions.decide,
+}
 
 
 def _rewrite(batch: Batch, row: AnyRow, message: InboundMessage) -> None:

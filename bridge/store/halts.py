@@ -1,15 +1,16 @@
 """Turns that do not go through in one go: stopped by a person, begun anew, or waiting for a person."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, select, update
 
 from bridge.model import OutboundMessage, Turn, TurnState, new_id
 from bridge.store.settling import settle
 from bridge.store.statements import insert_new
-from bridge.store.tables import conversations, deliveries, turns
+from bridge.store.tables import conversations, decisions, deliveries, messages, turns
 from bridge.store.turns import End, delivery_row, end_turns
 from bridge.store.writer import Tx, Write
 
@@ -67,6 +68,8 @@ class Waiting:
     pause: str
     until: datetime
     notice: tuple[OutboundMessage, ...] = ()
+    decision: Mapping[str, Any] | None = None
+    """The row of what a person is to decide, where there is something to choose."""
 
 
 def _wait(tx: Tx, rows: Sequence[Waiting]) -> list[None]:
@@ -88,6 +91,9 @@ def _wait(tx: Tx, rows: Sequence[Waiting]) -> list[None]:
     out = [delivery_row(row.turn, message) for row in rows for message in row.notice]
     if out:
         tx.connection.execute(deliveries.insert(), out)
+    open_ones = [dict(row.decision) for row in rows if row.decision]
+    if open_ones:
+        tx.connection.execute(decisions.insert(), open_ones)
     settle(tx, {row.turn.lease.conversation_id for row in rows if not row.notice})
     return [None] * len(rows)
 
@@ -141,3 +147,24 @@ def stops_of(connection: Connection, node: str) -> Sequence[str]:
         .limit(1000)
     )
     return connection.execute(query).scalars().all()
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """Only a look at the platform told that this is not for the agent."""
+
+    turn: Turn
+    reason: str
+
+
+def _decline(tx: Tx, rows: Sequence[Declined]) -> list[bool]:
+    """The messages count as declined, and their turn as never wanted; tells whether another turn waits."""
+    tx.connection.execute(_DECLINED, [{"turn": row.turn.id, "why": f"declined:{row.reason}"} for row in rows])
+    return end_turns(tx, [End(turn=row.turn, state=TurnState.CANCELLED, error=row.reason) for row in rows])
+
+
+_DECLINED = (
+    update(messages).where(messages.c.turn_id == bindparam("turn")).values(admission=bindparam("why"), turn_id=None)
+)
+
+DECLINE: Write[Declined, bool] = Write(_decline, lease=lambda row: row.turn.lease)

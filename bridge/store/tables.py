@@ -267,6 +267,33 @@ budgets = Table(
     Column("frozen_until", Instant),  # the platform said so (Retry-After); holds for all nodes
 )
 
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("conversation_id", String, nullable=False),
+    Column("turn_id", String, nullable=False, index=True),
+    Column("kind", String, nullable=False),  # question, approval
+    Column("choices", Text, nullable=False),  # JSON
+    Column("people", Text, nullable=False),  # JSON: the author ids it is bound to
+    Column("choice", String),  # set once, by the first of them
+    Column("decided_by", String),
+    Column("decided_at", Instant),
+    Column("told_at", Instant),  # when the agent was told
+    Column("expires_at", Instant, nullable=False),
+    CheckConstraint("(choice IS NULL) = (decided_at IS NULL)", name="decided_whole"),
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("delivery_id", String, primary_key=True),
+    Column("author_id", String, primary_key=True),
+    Column("conversation_id", String, nullable=False, index=True),
+    Column("value", Integer, nullable=False),  # 1 or -1; taken back: 0
+    Column("given_at", Instant, nullable=False),
+)
+
 nodes = Table(
     "nodes",
     metadata,

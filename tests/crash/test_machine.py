@@ -270,6 +270,21 @@ class Journeys(RuleBasedStateMachine):
             return
         self.leases += [(life, lease) for lease in woken]
 
+    @precondition(lambda self: self.said)
+    @rule(pick=PICK, which=PICK, erasing=st.booleans())
+    def put_an_end_to_it(self, pick: int, which: int, *, erasing: bool) -> None:
+        """An operator stops a conversation, or has it erased while others work on it."""
+        life = self._node(pick)
+        conversation_id = self.said[which % len(self.said)][1].messages[0].conversation_id
+        if conversation_id is None:
+            return
+        woken: list[Lease] = []
+        if erasing:  # beside the servers: it waits for nobody to stop
+            self._run(Operations(self.lives[life], self.clock, agents={}).erase(conversation_id))
+        else:
+            self._run(Operations(self.lives[life], self.clock, agents={}, wake=woken.append).stop(conversation_id))
+        self.leases += [(life, lease) for lease in woken]
+
     @rule(pick=PICK)
     def beat(self, pick: int) -> None:
         life = self._node(pick)

@@ -1,0 +1,123 @@
+"""Decisions and feedback: bound to people, and each decision made once."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from bridge.model import Act, Candidate
+from bridge.store.batch import Batch
+from bridge.store.lookup import Conversation
+from bridge.store.said import Said
+from bridge.store.tables import decisions, deliveries, feedback, turns
+from bridge.store.writer import Tx, Write
+
+VALUES = {"1": 1, "-1": -1, "0": 0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What a person has decided, and the agent was not told yet."""
+
+    id: str
+    choice: str
+    decided_by: str
+
+
+def decide(batch: Batch, conversation: Conversation, said: Said) -> list[Said]:
+    """The first of the people it is bound to decides; everything after that changes nothing.
+
+    A question's choice is the person's answer. An approval lets the turn go on, which tells the agent.
+    """
+    message, connection = said.message, batch.tx.connection
+    wanted = {"at": str(message.metadata.get("decision_id")), "conversation": conversation.id}
+    row = connection.execute(_OPEN, {**wanted, "now": batch.tx.now}).first()
+    choice, who = str(message.metadata.get("choice")), message.author.id
+    if row is None or message.declined or who not in json.loads(row.people) or choice not in json.loads(row.choices):
+        return []
+    made = {"at": row.id, "chosen": choice, "who": who, "now": batch.tx.now}
+    if connection.execute(_DECIDE, made).rowcount != 1:
+        return []
+    if row.kind == "approval":
+        connection.execute(_GO_ON, {"turn": row.turn_id})
+        return []
+    here = (Candidate(value=conversation.id, kind="conversation_id", matched_by="decision"),)
+    spoken = replace(
+        message, act=Act.SAY, text=choice, message_key=f"decision:{row.id}", conversation=here, addressed="direct"
+    )
+    return [replace(said, message=spoken, act="decide")]
+
+
+def rate(batch: Batch, conversation: Conversation, said: Said) -> None:
+    """A person's opinion of an answer; said again, the newer one counts."""
+    message, connection = said.message, batch.tx.connection
+    value = VALUES.get(str(message.metadata.get("value")))
+    delivery_id = _rated(batch, conversation, said)
+    if value is None or delivery_id is None:
+        return
+    insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(feedback)
+    row = {"delivery_id": delivery_id, "author_id": message.author.id, "conversation_id": conversation.id}
+    connection.execute(
+        insert.values(**row, value=value, given_at=batch.tx.now).on_conflict_do_update(
+            index_elements=["delivery_id", "author_id"], set_={"value": value, "given_at": batch.tx.now}
+        )
+    )
+
+
+def _rated(batch: Batch, conversation: Conversation, said: Said) -> str | None:
+    """The delivery that is meant, if it is one of this conversation."""
+    named = said.message.metadata
+    query = (
+        select(deliveries.c.id)
+        .join(turns, turns.c.id == deliveries.c.turn_id)
+        .where(turns.c.conversation_id == conversation.id)
+        .where(
+            deliveries.c.id == str(named["delivery_id"])
+            if "delivery_id" in named
+            else deliveries.c.remote_id == str(named.get("remote_id"))
+        )
+    )
+    return batch.tx.connection.execute(query).scalars().first()
+
+
+def undelivered(connection: Connection, turn_id: str) -> Decision | None:
+    """The decision of a turn that the agent has yet to be told."""
+    row = connection.execute(
+        select(decisions).where(
+            decisions.c.turn_id == turn_id, decisions.c.choice.is_not(None), decisions.c.told_at.is_(None)
+        )
+    ).first()
+    return None if row is None else Decision(id=row.id, choice=row.choice, decided_by=row.decided_by)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The agent was told of a decision."""
+
+    decision_id: str
+    at: datetime
+
+
+def _tell(tx: Tx, rows: Sequence[Told]) -> list[None]:
+    tx.connection.execute(_TOLD, [{"at": row.decision_id, "when": row.at} for row in rows])
+    return [None] * len(rows)
+
+
+_OPEN = select(decisions).where(
+    decisions.c.id == bindparam("at"),
+    decisions.c.conversation_id == bindparam("conversation"),
+    decisions.c.choice.is_(None),
+    decisions.c.expires_at > bindparam("now", type_=decisions.c.expires_at.type),
+)
+_DECIDE = (
+    update(decisions)
+    .where(decisions.c.id == bindparam("at"), decisions.c.choice.is_(None))
+    .values(choice=bindparam("chosen"), decided_by=bindparam("who"), decided_at=bindparam("now"))
+)
+_GO_ON = update(turns).where(turns.c.id == bindparam("turn"), turns.c.state == "paused").values(not_before=None)
+_TOLD = update(decisions).where(decisions.c.id == bindparam("at")).values(told_at=bindparam("when"))
+
+TOLD: Write[Told, None] = Write(_tell)

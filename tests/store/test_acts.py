@@ -1,0 +1,278 @@
+"""What people do besides saying something, and what they decide."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, select
+
+from bridge.model import (
+    Act,
+    Author,
+    Candidate,
+    DeliveryState,
+    InboundMessage,
+    Lease,
+    OutboundMessage,
+    Turn,
+    TurnState,
+    new_id,
+)
+from bridge.store import deliveries, halts, opinions, reader, turns
+from bridge.store.arrivals import Arrival
+from bridge.store.database import Store
+from bridge.store.ingest import INGEST, Ingested
+from bridge.store.ledger import ledger
+from bridge.store.tables import conversations, decisions, feedback
+
+
+def said(key: str, text: str = "hello", *, act: Act = Act.SAY, author: str = "anna", **metadata: str) -> InboundMessage:
+    return InboundMessage(
+        message_key=key,
+        conversation=(Candidate(value="thread", matched_by="thread"),),
+        return_address="here",
+        author=Author(id=author),
+        text=text,
+        act=act,
+        metadata=metadata,
+    )
+
+
+_numbers = iter(range(1_000_000))
+
+
+async def arrive(store: Store, message: InboundMessage, busy: str = "queue") -> Ingested:
+    arrival = Arrival(
+        source="team",
+        delivery_key=f"d{next(_numbers)}",
+        digest="d",
+        sealed=b"",
+        messages=(message,),
+        received_at=store.now(),
+        agent="local",
+        busy=busy,
+    )
+    return await store.accept(INGEST, arrival)
+
+
+async def begin(store: Store, lease: Lease) -> Turn:
+    head = await store.write(turns.TAKE, lease)
+    assert isinstance(head, Turn)
+    return head
+
+
+async def answered(store: Store, turn: Turn) -> OutboundMessage:
+    """The turn is answered and its answer delivered."""
+    out = OutboundMessage(
+        delivery_id=new_id("dlv"),
+        kind="answer",
+        return_address="here",
+        text="hi",
+        created_at=store.now(),
+        turn_id=turn.id,
+    )
+    await store.write(turns.END, turns.End(turn=turn, state=TurnState.ANSWERED, task_id="task", deliveries=(out,)))
+    delivery = await store.write(deliveries.BEGIN, deliveries.Due(turn.lease, lambda _, __: ()))
+    assert isinstance(delivery, deliveries.Delivery)
+    await store.write(deliveries.END, deliveries.Outcome(delivery=delivery, state=DeliveryState.SENT, remote_id="ts-1"))
+    return out
+
+
+async def states(store: Store) -> list[str]:
+    return [view.state for view in reversed(await store.read(reader.message_list))]
+
+
+async def test_an_edit_before_the_turn_starts_changes_what_is_asked(store: Store) -> None:
+    first = await arrive(store, said("m1", "helo"))
+    await arrive(store, said("m1", "hello", act=Act.EDIT))
+    turn = await begin(store, first.wake[0])
+    assert [one.message.text for one in turn.said] == ["hello"]
+    assert (await store.read(ledger)).accepted == 1
+
+
+async def test_an_edit_that_changes_nothing_is_nothing(store: Store) -> None:
+    first = await arrive(store, said("m1"))
+    await answered(store, await begin(store, first.wake[0]))
+    await arrive(store, said("m1", act=Act.EDIT))
+    assert await states(store) == ["answered"]
+
+
+async def test_an_edit_after_the_answer_is_a_turn_of_its_own_that_the_books_do_not_count(store: Store) -> None:
+    first = await arrive(store, said("m1"))
+    await answered(store, await begin(store, first.wake[0]))
+    again = await arrive(store, said("m1", "other", act=Act.EDIT))
+    turn = await begin(store, again.wake[0])
+    assert turn.said[0].message.text.endswith("other")
+    counts = await store.read(ledger)
+    assert (counts.accepted, counts.balanced) == (1, True)
+
+
+async def test_an_edit_while_it_runs_begins_anew_where_interrupting_is_the_policy(store: Store) -> None:
+    first = await arrive(store, said("m1"), busy="interrupt")
+    turn = await begin(store, first.wake[0])
+    edited = await arrive(store, said("m1", "other", act=Act.EDIT), busy="interrupt")
+    assert edited.stop == (turn.lease.conversation_id,)
+    with pytest.raises(turns.Stopping):
+        await store.write(turns.END, turns.End(turn=turn, state=TurnState.ANSWERED))
+    assert await store.write(halts.HALT, halts.Halt(turn=turn, confirmation=()))
+    anew = await begin(store, turn.lease)
+    assert anew.id == turn.id
+    assert anew.idempotency_key != turn.idempotency_key
+    assert [one.message.text for one in anew.said] == ["other"]
+
+
+async def test_a_message_that_interrupts_begins_the_turn_anew_with_both(store: Store) -> None:
+    first = await arrive(store, said("m1", "one"), busy="interrupt")
+    turn = await begin(store, first.wake[0])
+    await arrive(store, said("m2", "two"), busy="interrupt")
+    await store.write(halts.HALT, halts.Halt(turn=turn, confirmation=()))
+    anew = await begin(store, turn.lease)
+    assert [one.message.text for one in anew.said] == ["one", "two"]
+
+
+async def test_a_message_deleted_before_its_turn_is_cancelled(store: Store) -> None:
+    await arrive(store, said("m1"))
+    await arrive(store, said("m2"))
+    await arrive(store, said("m2", act=Act.DELETE))
+    assert await states(store) == ["queued", "cancelled"]
+
+
+async def test_one_of_several_collected_messages_can_be_deleted(store: Store) -> None:
+    first = await arrive(store, said("m1"), busy="collect")
+    await arrive(store, said("m2"), busy="collect")
+    await arrive(store, said("m1", act=Act.DELETE), busy="collect")
+    turn = await begin(store, first.wake[0])
+    assert [one.message.message_key for one in turn.said] == ["m2"]
+    counts = await store.read(ledger)
+    assert (counts.accepted, counts.cancelled, counts.in_flight, counts.balanced) == (2, 1, 1, True)
+
+
+async def test_the_answer_to_a_deleted_message_is_taken_back(store: Store) -> None:
+    first = await arrive(store, said("m1"))
+    await answered(store, await begin(store, first.wake[0]))
+    deleted = await arrive(store, said("m1", act=Act.DELETE))
+    delivery = await store.write(deliveries.BEGIN, deliveries.Due(deleted.wake[0], lambda _, __: ()))
+    assert isinstance(delivery, deliveries.Delivery)
+    assert (delivery.withdrawing, delivery.remote_id) == (True, "ts-1")
+
+
+async def test_stop_cancels_what_waits_and_marks_what_runs(store: Store) -> None:
+    first = await arrive(store, said("m1"))
+    turn = await begin(store, first.wake[0])
+    await arrive(store, said("m2"))
+    stopped = await arrive(store, said("", act=Act.STOP))
+    assert stopped.stop == (turn.lease.conversation_id,)
+    assert await states(store) == ["running", "cancelled"]
+    await store.write(halts.HALT, halts.Halt(turn=turn, confirmation=()))
+    assert await states(store) == ["cancelled", "cancelled"]
+
+
+async def test_a_muted_conversation_hears_only_what_is_said_to_it(store: Store) -> None:
+    await arrive(store, said("m1"))
+    await arrive(store, said("", act=Act.MUTE))
+    quiet = await arrive(store, replace(said("m2"), addressed="ambient"))
+    await arrive(store, said("", act=Act.UNMUTE))
+    heard = await arrive(store, replace(said("m3"), addressed="ambient"))
+    assert [one.messages[0].admission for one in (quiet, heard)] == ["declined:muted", "admitted"]
+
+
+async def test_beginning_anew_forgets_the_task(store: Store) -> None:
+    first = await arrive(store, said("m1"))
+    await answered(store, await begin(store, first.wake[0]))
+    await arrive(store, said("", act=Act.RESET))
+    again = await arrive(store, said("m2"))
+    assert (await begin(store, again.wake[0])).thread_id is None
+
+
+async def paused(store: Store, turn: Turn, kind: str) -> str:
+    """The turn waits for a person to choose; answers the decision's id."""
+    decision_id = new_id("dcs")
+    decision: Mapping[str, Any] = {
+        "id": decision_id,
+        "conversation_id": turn.lease.conversation_id,
+        "turn_id": turn.id,
+        "kind": kind,
+        "choices": json.dumps(["approve", "deny"]),
+        "people": json.dumps(["anna"]),
+        "expires_at": store.now() + timedelta(days=7),
+    }
+    pause = json.dumps({"kind": kind})
+    until = store.now() + timedelta(hours=1)
+    waiting = halts.Waiting(turn=turn, task_id="task", pause=pause, until=until, decision=decision)
+    await store.write(halts.WAIT, waiting)
+    return decision_id
+
+
+def made(connection: Connection, decision_id: str) -> tuple[str | None, str | None]:
+    row = connection.execute(select(decisions).where(decisions.c.id == decision_id)).one()
+    return row.choice, row.decided_by
+
+
+async def test_an_approval_is_made_once_by_someone_it_is_bound_to(store: Store) -> None:
+    first = await arrive(store, said("m1"))
+    turn = await begin(store, first.wake[0])
+    decision = await paused(store, turn, "approval")
+    for author, choice in (("eve", "approve"), ("anna", "burn"), ("anna", "deny"), ("anna", "approve")):
+        press = said("b", act=Act.DECIDE, author=author, decision_id=decision, choice=choice)
+        pressed = await arrive(store, press)
+    assert await store.read(made, decision) == ("deny", "anna")
+    assert (await begin(store, pressed.wake[0])).id == turn.id  # it goes on at once
+    waiting = await store.read(opinions.undelivered, turn.id)
+    assert waiting == opinions.Decision(id=decision, choice="deny", decided_by="anna")
+    await store.write(opinions.TOLD, opinions.Told(decision, store.now()))
+    assert await store.read(opinions.undelivered, turn.id) is None
+
+
+async def test_the_choice_of_a_question_is_the_persons_answer(store: Store) -> None:
+    first = await arrive(store, said("m1"))
+    turn = await begin(store, first.wake[0])
+    decision = await paused(store, turn, "question")
+    pressed = await arrive(store, said("b", act=Act.DECIDE, decision_id=decision, choice="approve"))
+    goes_on = await begin(store, pressed.wake[0])
+    assert goes_on.id == turn.id
+    assert goes_on.thread_id == "task"
+    assert [one.message.text for one in goes_on.said][-1] == "approve"
+    assert (await store.read(ledger)).accepted == 1
+
+
+async def test_the_next_words_of_the_person_asked_are_the_answer_and_those_of_others_wait(
+    store: Store, clock: Any
+) -> None:
+    first = await arrive(store, said("m1"))
+    turn = await begin(store, first.wake[0])
+    await paused(store, turn, "question")
+    await clock.advance(timedelta(seconds=1))
+    await arrive(store, said("m2", "me too", author="ben"))
+    said_at_last = await arrive(store, said("m3", "blue"))
+    goes_on = await begin(store, said_at_last.wake[0])
+    assert [one.message.text for one in goes_on.said] == ["blue"]
+    assert goes_on.idempotency_key != turn.idempotency_key
+
+
+async def test_the_newest_opinion_of_a_person_counts(store: Store) -> None:
+    first = await arrive(store, said("m1"))
+    out = await answered(store, await begin(store, first.wake[0]))
+    await arrive(store, said("r", act=Act.RATE, delivery_id=out.delivery_id, value="1"))
+    await arrive(store, said("r", act=Act.RATE, remote_id="ts-1", value="-1"))
+    await arrive(store, said("r", act=Act.RATE, delivery_id="dlv_foreign", value="1"))
+
+    def opinions_of(connection: Connection) -> list[tuple[str, str, int]]:
+        return [(row.delivery_id, row.author_id, row.value) for row in connection.execute(select(feedback))]
+
+    assert await store.read(opinions_of) == [(out.delivery_id, "anna", -1)]
+
+
+async def test_what_only_the_platform_could_tell_declines_a_turn_in_the_books(store: Store) -> None:
+    first = await arrive(store, said("m1"))
+    turn = await begin(store, first.wake[0])
+    assert not await store.write(halts.DECLINE, halts.Declined(turn, "guest"))
+    counts = await store.read(ledger)
+    assert (counts.declined, counts.balanced) == (1, True)
+
+    def is_open(connection: Connection) -> bool:
+        return bool(connection.execute(select(conversations.c.open)).scalar_one())
+
+    assert not await store.read(is_open)
