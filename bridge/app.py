@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from starlette.types import ASGIApp
 
@@ -19,6 +20,7 @@ from bridge.inbox import Inbox
 from bridge.metrics import Metrics
 from bridge.model import Lease
 from bridge.operations import Operations
+from bridge.options import Limits
 from bridge.outbox import Outbox
 from bridge.patience import Patience
 from bridge.reading import Readings
@@ -67,7 +69,19 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         store.observe(counting)
         outbox = Outbox(store, clock, adapters=world.adapters, age=limits.answer_age)
         watchers = Watchers(store, clock)
-        turns = _turns(world, outbox, watchers, counting)
+        turns = Turns(
+            store,
+            clock,
+            agents=world.agents,
+            adapters=world.adapters,
+            patience=_patience(limits),
+            link=world.link,
+            deliver=outbox.lanes.wake,
+            watchers=watchers,
+            routes=world.routes,
+            failed=counting.agent_failed,
+            concurrency=options.concurrency,
+        )
 
         def wake(lease: Lease) -> None:
             turns.lanes.wake(lease)
@@ -84,41 +98,30 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         asgi = _asgi(world, inbox=inbox, watchers=watchers, operations=operations, scrape=scrape, metrics=metrics)
         ages = Ages(payloads=limits.payloads, rows=limits.rows, dedupe=limits.dedupe)
         retention = Retention(store, clock, ages, forget_bytes=world.files.forget)
-        running_on = (
-            sweeper.run(),
-            retention.run(),
-            reading.run(),
-            turns.watch(),
-            watchers.run(),
-            *(connection.run() for connection in connections),
-        )
-        loops = [asyncio.create_task(loop) for loop in running_on]
+        watching = (sweeper.run(), retention.run(), reading.run(), turns.watch(), watchers.run())
         try:
-            yield Bridge(store=store, asgi=asgi)
+            async with _looping(*watching, *(connection.run() for connection in connections)):
+                yield Bridge(store=store, asgi=asgi)
         finally:
-            for loop in loops:
-                loop.cancel()
-            await asyncio.gather(*loops, turns.lanes.close(), outbox.lanes.close(), return_exceptions=True)
+            await asyncio.gather(turns.lanes.close(), outbox.lanes.close(), return_exceptions=True)
             with contextlib.suppress(StoreUnavailable, TimeoutError):  # then others wait for the lease to run out
                 await sweeper.leave()
 
 
-def _turns(world: World, outbox: Outbox, watchers: Watchers, counting: Counting) -> Turns:
-    options = world.settings.bridge
-    limits = options.limits
-    return Turns(
-        world.store,
-        world.clock,
-        agents=world.agents,
-        adapters=world.adapters,
-        patience=Patience(attempts=limits.attempts, age=limits.answer_age, stuck=limits.stuck, pause=limits.pause),
-        link=world.link,
-        deliver=outbox.lanes.wake,
-        watchers=watchers,
-        routes=world.routes,
-        failed=counting.agent_failed,
-        concurrency=options.concurrency,
-    )
+@asynccontextmanager
+async def _looping(*loops: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Each runs beside the block and is cancelled with it."""
+    tasks = [asyncio.create_task(loop) for loop in loops]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _patience(limits: Limits) -> Patience:
+    return Patience(attempts=limits.attempts, age=limits.answer_age, stuck=limits.stuck, pause=limits.pause)
 
 
 def _connections(world: World, inbox: Inbox) -> list[Connection]:
