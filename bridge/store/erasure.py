@@ -10,7 +10,7 @@ from bridge.store.blanks import blank, in_slices
 from bridge.store.bodies import load_inbound, load_outbound
 from bridge.store.embedded import ERASE as ERASE_TASKS
 from bridge.store.statements import insert_new
-from bridge.store.tables import aliases, conversations, deliveries, discards, files, messages, turns
+from bridge.store.tables import aliases, captures, conversations, deliveries, discards, files, messages, turns
 from bridge.store.writer import Tx, Write
 
 SLICE = 500
@@ -143,6 +143,10 @@ _UNSEND = (
 )
 _FORGET = (
     delete(aliases).where(aliases.c.conversation_id == bindparam("at")),
+    # Raw requests that an operator looks at tell nothing of conversations, so all of those sources go.
+    delete(captures).where(
+        captures.c.source.in_(select(messages.c.source).where(messages.c.conversation_id == bindparam("at")))
+    ),
     update(turns).where(turns.c.conversation_id == bindparam("at")).values(task_id=None, event_cursor=None),
     update(deliveries).where(deliveries.c.conversation_id == bindparam("at")).values(remote_id=None),
     # Under a key of its own nobody finds it any more: what comes later is another conversation.

@@ -18,6 +18,7 @@ from bridge.store.tables import (
     deliveries,
     discards,
     envelopes,
+    events,
     files,
     leases,
     messages,
@@ -33,7 +34,7 @@ NAME = "retention"
 """The lease under which one node does all of this."""
 DAY = timedelta(days=1)
 
-What = Literal["envelopes", "words", "turns", "messages", "arrivals", "files", "nodes", "pages"]
+What = Literal["envelopes", "captures", "words", "turns", "messages", "arrivals", "files", "nodes", "pages"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,7 @@ class Ages:
         long_gone = now - max(self.rows, self.dedupe)
         cutoffs: dict[What, datetime] = {
             "envelopes": now - self.payloads,
+            "captures": now - self.payloads,
             "words": now - self.rows,
             "turns": long_gone,
             "messages": long_gone,
@@ -97,6 +99,14 @@ def _envelopes(tx: Tx, before: datetime) -> int:
     return len(ids)
 
 
+def _captures(tx: Tx, before: datetime) -> int:
+    ids = (
+        tx.connection.execute(select(captures.c.id).where(captures.c.created_at < before).limit(SLICE)).scalars().all()
+    )
+    tx.connection.execute(delete(captures).where(captures.c.id.in_(ids)))
+    return len(ids)
+
+
 def _words(tx: Tx, before: datetime) -> int:
     query = (
         select(messages.c.id, messages.c.turn_id)
@@ -118,7 +128,7 @@ def _turns(tx: Tx, before: datetime) -> int:
     forget_asides(tx, ids)
     sent = select(deliveries.c.id).where(deliveries.c.turn_id.in_(ids))
     tx.connection.execute(delete(attempts).where(attempts.c.delivery_id.in_(sent)))
-    for table in (deliveries, messages):
+    for table in (deliveries, messages, events):
         tx.connection.execute(delete(table).where(table.c.turn_id.in_(ids)))
     tx.connection.execute(delete(turns).where(turns.c.id.in_(ids)))
     return len(ids)
@@ -177,6 +187,7 @@ def _pages(tx: Tx, before: datetime) -> int:  # noqa: ARG001 - free pages have n
 
 _FORGETTING: Mapping[What, Callable[[Tx, datetime], int]] = {
     "envelopes": _envelopes,
+    "captures": _captures,
     "words": _words,
     "turns": _turns,
     "messages": _messages,

@@ -1,6 +1,7 @@
 """`/in/{source}`: everything a platform sends. Size first, then the adapter, then the commit, then the answer."""
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from http import HTTPStatus
@@ -18,6 +19,7 @@ from bridge.inbox import Accepted, Inbox
 from bridge.model import Envelope, Reply
 from bridge.results import result_of
 from bridge.store.outcomes import Outcome
+from bridge.web.metrics import ACKNOWLEDGED_AT
 from bridge.web.preferences import wanted_wait, wants_stream
 from bridge.web.problem import problem, refused, unavailable
 from bridge.web.results import Results
@@ -61,6 +63,7 @@ class Incoming:
         try:
             envelope = replace(envelope, body=await _body(scope, receive, entrance.max_body))
             accepted = await self._inbox.accept(entrance, envelope)
+            scope[ACKNOWLEDGED_AT] = time.perf_counter()
             response = await self._answer(entrance, envelope, accepted)
         except ReceiveError as error:
             response = refused(error)

@@ -30,6 +30,8 @@ from bridge.store.database import Store
 from bridge.store.gauges import Gauges, gauges
 from bridge.store.ledger import VERDICTS
 
+ACKNOWLEDGED_AT: Final = "bridge.acknowledged_at"
+"""Where the way in notes, in the scope, when the arrival was stored."""
 SCARCELY: Final = 5.0
 """Seconds for which what was counted from the rows is shown again, at least."""
 SHARE: Final = 50
@@ -107,7 +109,9 @@ class Measured:
 
         async def measured(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._note(source, message["status"], time.perf_counter() - begun)
+                # A caller that is kept for the answer was acknowledged long before its first byte.
+                acknowledged = scope.get(ACKNOWLEDGED_AT, time.perf_counter())
+                self._note(source, message["status"], acknowledged - begun)
             await send(message)
 
         await self._way_in(scope, receive, measured)

@@ -47,10 +47,11 @@ class Stream:
         return self.frames[-1]
 
     async def until(self, event: str) -> Frame:
-        """The next frame of this name."""
-        while (frame := await self.next()) is not None:
-            if frame.event == event:
-                return frame
+        """The next frame of this name. Heartbeats are no reason to wait for ever."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while (frame := await self.next()) is not None:
+                if frame.event == event:
+                    return frame
         raise AssertionError(f"the stream ended without {event!r}: {self.frames}")
 
     async def all(self) -> list[Frame]:

@@ -1,11 +1,14 @@
 """Server-sent events: what happens in a turn as it happens, resumed where the reader left off, whatever breaks."""
 
 import asyncio
+import json
+import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from datetime import timedelta
 from pathlib import Path
 
+import httpx2
 import pytest
 from sqlalchemy import delete
 
@@ -14,6 +17,7 @@ from bridge.store.writer import Tx, Write
 from tests.conftest import FakeClock
 from tests.end_to_end.conftest import Opened, bridge_from
 from tests.end_to_end.parties import ADMIN, PATIENCE_SECONDS, Request, Sink, post, request, write_config
+from tests.end_to_end.serving import free_port, serving
 from tests.end_to_end.streams import Frame, Stream, streaming, text_of, until_state
 
 LENGTH = 30_000
@@ -205,3 +209,28 @@ async def test_a_reader_at_another_node_reads_the_same(config: Path, opened: Ope
             there, here = await asyncio.gather(far.all(), near.all())
     assert there == here
     assert len(text_of(there)) == LENGTH
+
+
+async def test_an_open_stream_does_not_hold_up_the_stop_and_is_read_on_at_the_next_start(
+    tmp_path: Path, sink: Sink
+) -> None:
+    port = free_port()
+    config = write_config(tmp_path, database_url=f"sqlite:///{tmp_path}/bridge.db", callback=sink.url, port=port)
+    sent = request(f"sleep 8 long {LENGTH}")
+    headers = {**sent.headers, "accept": "text/event-stream"}
+    async with serving(config, port) as served:
+        async with served.http.stream("POST", "/in/orders", content=sent.body, headers=headers) as response:
+            lines = response.aiter_lines()
+            async for line in lines:
+                if line.startswith("data: "):
+                    accepted = json.loads(line.removeprefix("data: "))["data"]
+                    break
+            served.send_signal(signal.SIGTERM)
+            with suppress(httpx2.TransportError):
+                async for line in lines:
+                    assert not line.startswith("id:")
+        assert await asyncio.wait_for(served.process.wait(), 10) == 0, served.log.read_text()
+    async with serving(config, port) as served:
+        path = accepted["status_url"].partition(f":{port}")[2].replace("?", "/events?")
+        frames = (await served.http.get(path, timeout=60)).text.split("\n\n")
+    assert "event: finished" in frames[-2]

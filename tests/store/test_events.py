@@ -12,11 +12,15 @@ from bridge.agent.task import TaskEvent
 from bridge.errors import Replaced
 from bridge.model import Lease, Turn, TurnState
 from bridge.recording import FLUSH_CHARS, FLUSH_SECONDS, KEPT_CHARS
+from bridge.retention import Retention
 from bridge.store import turns
+from bridge.store.captures import CAPTURE, Captured, captured
 from bridge.store.database import Store
+from bridge.store.erasure import ERASE, Erase
 from bridge.store.events import APPEND, Append, Happened, after, last_seq
 from bridge.store.ingest import INGEST
 from bridge.store.outcomes import outcome
+from bridge.store.retention import Ages
 from bridge.store.tables import events
 from bridge.views import NoView
 from bridge.watching import LOOK_SECONDS, Watchers
@@ -190,3 +194,29 @@ async def test_a_turn_that_ends_without_a_word_to_this_node_is_noticed(
     found = await store.read(outcome, turn.said[0].id)
     assert found is not None
     assert (found.state, found.result) == ("answered", "42")
+
+
+async def test_what_was_streamed_is_erased_with_its_conversation(store: Store, turn: Turn) -> None:
+    await store.write(APPEND, append(turn, "a secret"))
+    await store.write(CAPTURE, Captured(source=turn.source, sealed=b"a captured request", created_at=store.now()))
+    await store.write(ERASE, Erase(conversation_id=turn.lease.conversation_id))
+    assert await stored(store, turn) == []
+    assert await store.read(captured, turn.source) == []
+
+
+async def test_what_was_streamed_and_captured_is_forgotten_by_age(store: Store, clock: FakeClock, turn: Turn) -> None:
+    await store.write(APPEND, append(turn, "old"))
+    await store.write(CAPTURE, Captured(source=turn.source, sealed=b"old", created_at=store.now()))
+    await store.write(turns.END, turns.End(turn=turn, state=TurnState.ANSWERED))
+    ages = Ages(payloads=timedelta(days=30), rows=timedelta(days=90), dedupe=timedelta(days=14))
+    retention = Retention(store, clock, ages, forget_bytes=_never)
+    await clock.advance(timedelta(days=31))
+    await retention.once()
+    assert (len(await stored(store, turn)), len(await store.read(captured, turn.source))) == (1, 0)
+    await clock.advance(timedelta(days=60))
+    await retention.once()
+    assert await stored(store, turn) == []
+
+
+async def _never(digest: str) -> bool:
+    raise AssertionError(f"no bytes are stored here, {digest} neither")
