@@ -97,6 +97,7 @@ async def engine(
         patience=Patience(),
         link=lambda ref: ref.url,
         deliver=outbox.lanes.wake,
+        failed=lambda _agent, _error: None,
         concurrency=concurrency,
     )
 
@@ -104,7 +105,7 @@ async def engine(
         turns.lanes.wake(lease)
         outbox.lanes.wake(lease)
 
-    sweeper = Sweeper(store, clock, wake)
+    sweeper = Sweeper(store, clock, wake, lanes=(turns.lanes, outbox.lanes))
     try:
         yield Engine(store, turns, platform, sweeper)
     finally:
