@@ -4,7 +4,7 @@ from typing import Protocol
 
 import structlog
 
-from bridge.adapter import Adapter, Progress, Shows
+from bridge.adapter import Progress, Shows
 from bridge.agent.task import TaskEvent
 from bridge.model import OutboundMessage, Turn, new_id
 from bridge.store import shown as rows
@@ -66,10 +66,10 @@ class LiveView:
         return await self._progress.close(final)
 
 
-async def open_view(store: Store, turn: Turn, adapter: Adapter | None) -> View:
+async def open_view(store: Store, turn: Turn, adapter: Shows | None) -> View:
     """The view the turn's adapter offers, or none. One that an earlier life left behind is not joined by a second."""
     last = turn.said[-1].message
-    if adapter is None or not isinstance(adapter, Shows) or not last.return_address or turn.shown:
+    if adapter is None or not last.return_address or turn.shown:
         return NoView()
     message = OutboundMessage(
         delivery_id=new_id("dlv"),
