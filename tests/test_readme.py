@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 import time
@@ -247,6 +248,17 @@ def test_the_quick_start_runs_in_an_empty_folder(tmp_path: Path) -> None:
         assert "Ada" in found["result"]
         rest = [run(line, tmp_path, environ) for line in lines if not line.endswith("| sh")]
     assert any("accepted   2" in printed for printed in rest)
+
+
+def test_a_port_that_is_taken_is_told_in_a_sentence(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        environ = os.environ | {"BRIDGE_LISTEN": f"127.0.0.1:{taken.getsockname()[1]}"}
+        command = (sys.executable, "-m", "bridge", "serve")
+        done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("Cannot listen on 127.0.0.1:")
 
 
 def test_the_environment_is_named_where_make_puts_it() -> None:

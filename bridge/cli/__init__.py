@@ -51,9 +51,6 @@ def main() -> None:
         sys.exit(FAILED)
 
 
-cli.command(relaying.NAME)(relaying.relay_command)
-
-
 @cli.command("serve")
 def serve_command(config: Config = None) -> None:
     """Run the bridge until SIGTERM."""
@@ -162,3 +159,6 @@ async def _migrate(database_url: str) -> None:
     finally:
         await store.close()
     console.print_error("The database is up to date." if not changed else "The database was migrated.")
+
+
+cli.command(relaying.NAME)(relaying.relay_command)
