@@ -19,7 +19,7 @@ check: setup
 	$(BIN)/pytest -q tests/test_architecture.py
 
 test: setup
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q --numprocesses 2 --dist loadgroup
 
 # The vendor's own SDK against our agent server: heavy (some 300 MB), therefore apart.
 SDK := .venv-sdk

@@ -37,7 +37,7 @@ def print_fields(view: Any) -> None:
             sys.stdout.write(f"{field.name}:\n")
             for each in value:
                 sys.stdout.write("  - " + _line(each) + "\n")
-        elif value is not None:
+        elif value not in (None, (), {}):
             sys.stdout.write(f"{field.name.ljust(width)}  {_text(value)}\n")
 
 

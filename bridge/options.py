@@ -188,12 +188,11 @@ class EmbeddedAgent(AgentOptions):
 
     @model_validator(mode="after")
     def _has_what_its_brain_needs(self) -> Self:
-        needed = {"demo": (), "openai": ("model",), "python": ("function",)}[self.brain]
+        needed = {"demo": (), "openai": ("base_url", "model"), "python": ("function",)}[self.brain]
         if missing := [name for name in needed if getattr(self, name) is None]:
-            example = type(self).model_fields[missing[0]].examples
-            raise ValueError(
-                f'brain = "{self.brain}" needs {missing[0]}, for example "{example[0] if example else ""}"'
-            )
+            examples = {name: (type(self).model_fields[name].examples or [""])[0] for name in missing}
+            wanted = " and ".join(f'{name} = "{example}"' for name, example in examples.items())
+            raise ValueError(f'brain = "{self.brain}" needs {", ".join(missing)}; for example {wanted}')
         return self
 
 

@@ -9,12 +9,17 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
+from bridge.errors import BridgeError
+
 GRACE_SECONDS = 5
 """How long open requests may take to end. Calls to the agent are not waited for: they are resumed."""
 
 
 async def listen(asgi: ASGIApp, host: str, port: int) -> None:
-    """Serve an app until SIGTERM or SIGINT. Its lifespan is not run: what it needs is open already."""
+    """Serve an app until SIGTERM or SIGINT. Its lifespan is not run: what it needs is open already.
+
+    Raises BridgeError where the address cannot be had.
+    """
     _calm_the_collector()
     server = QuietServer(
         uvicorn.Config(
@@ -31,7 +36,10 @@ async def listen(asgi: ASGIApp, host: str, port: int) -> None:
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, server.stop)
-    await server.serve()
+    try:
+        await server.serve()
+    except SystemExit:  # how uvicorn says that it could not bind; it has logged why
+        raise BridgeError(f"Cannot listen on {host}:{port}. Is another program there? Choose another port.") from None
 
 
 def _calm_the_collector() -> None:

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
+import structlog
+
 from bridge.addresses import Guard
 from bridge.agent.server.app import create_app
 from bridge.agent.server.attachments import Attachments
@@ -17,6 +19,8 @@ from bridge.serving import listen
 from bridge.store.database import Store
 from bridge.store.embedded import EmbeddedRows
 from bridge.store.migrations import migrate
+
+log = structlog.get_logger()
 
 
 async def serve(
@@ -44,4 +48,5 @@ async def serve(
             attach=Attachments(guarded, workers),
         )
         async with asgi.router.lifespan_context(asgi):
+            log.info("serving", listen=address, agent=agent_id)
             await listen(asgi, host, int(port))

@@ -13,8 +13,8 @@ Form: TypeAlias = Literal["json", "console"]
 Level: TypeAlias = Literal["debug", "info", "warning", "error"]
 Fields: TypeAlias = MutableMapping[str, Any]
 
-# They tell each request at "info", addresses with tokens and all; what matters of it is a fact of ours.
-_TALKATIVE: Final = ("httpx2", "httpcore2", "uvicorn.access", "mail.log")
+# They tell each request or step at "info", addresses with tokens and all; what matters of it is a fact of ours.
+_TALKATIVE: Final = ("httpx2", "httpcore2", "uvicorn.access", "mail.log", "alembic", "uvicorn.error")
 
 
 def write_down(form: Form, level: Level, *, secrets: Iterable[str] = (), to: TextIO | None = None) -> None:

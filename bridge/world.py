@@ -2,6 +2,9 @@
 
 import asyncio
 import importlib
+import pkgutil
+import sys
+import tempfile
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -19,7 +22,7 @@ from bridge.adapter import Adapter, Addresses, Closes, Kit
 from bridge.agent.backend import Backend
 from bridge.agent.server.attachments import Attachments as AgentFiles
 from bridge.calls import Agent
-from bridge.clock import Clock
+from bridge.clock import Clock, SystemClock
 from bridge.cpu import Workers
 from bridge.egress import open_client
 from bridge.embedded import EmbeddedServer, embedded_server
@@ -28,27 +31,38 @@ from bridge.errors import ConfigError
 from bridge.files import Attachments
 from bridge.model import FileRef
 from bridge.options import EmbeddedAgent, RemoteAgent, guard_from, guard_of
+from bridge.problems import unknown_name
 from bridge.routing import Route
 from bridge.sealing import Sealer
 from bridge.settings import Settings, Source
 from bridge.store.database import Store
 from bridge.store.files import StoredFileRows
+from bridge.store.migrations import migrate
 from bridge.store.vault import StoredVault
 from bridge.tokens import Tokens
 from bridge.web.access import STATUS
 
 FILE_LINK: Final = timedelta(days=7)
 MAX_BODY: Final = 1 << 20
+HOME: Final = "adapters"
+"""Where the adapters are that come along."""
 
 
 def adapter_module(name: str) -> ModuleType:
-    """The module of an adapter: a name under `adapters/`, or a dotted path of somebody else's.
+    """The module of an adapter: a name under `adapters/`, or a dotted path, looked for in the working directory, too.
 
     Raises LookupError with a sentence.
     """
-    path = name if "." in name else f"adapters.{name}"
+    path = name if "." in name else f"{HOME}.{name}"
+    if "." in name and (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)  # an installed command does not look there by itself
     try:
         return importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        if error.name != path:
+            raise LookupError(f"cannot import the adapter {path!r}: {error}") from error
+        known = [module.name for module in pkgutil.iter_modules(importlib.import_module(HOME).__path__)]
+        raise LookupError("is no adapter" + unknown_name(name, known)) from error
     except ImportError as error:
         raise LookupError(f"cannot import the adapter {path!r}: {error}") from error
 
@@ -83,6 +97,17 @@ def warnings(settings: Settings) -> list[str]:
     used = {source.common.agent for source in settings.sources.values()}
     found += [f"agents.{name} is used by no source." for name in settings.agents if name not in used]
     return found
+
+
+async def rehearse(settings: Settings) -> None:
+    """Build all that `serve` would build, over an empty database. Raises ConfigError with what only building finds."""
+    with tempfile.TemporaryDirectory(prefix="agent-bridge-check-") as folder:
+        async with AsyncExitStack() as stack:
+            clock = SystemClock()
+            store = Store.open(f"sqlite:///{folder}/check.db", clock)
+            stack.push_async_callback(store.close)
+            await asyncio.to_thread(migrate, store.engine)
+            _ = (await World.open(settings, store, clock, stack)).routes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,9 +154,7 @@ class World:
             agents={},
             pages=[],
         )
-        for name, source in settings.sources.items():
-            world.adapters[name] = await world._adapter(source, stack)
-        await world._add_agents(stack)
+        await world._fill(stack)
         return world
 
     @property
@@ -175,6 +198,23 @@ class World:
     def link(self, ref: FileRef) -> str:
         """Where the agent can open a file, for a while."""
         return self.files.link(ref, FILE_LINK)
+
+    async def _fill(self, stack: AsyncExitStack) -> None:
+        """All adapters and agents, so that the problems of all of them are told at once."""
+        problems: list[str] = []
+        for name, source in self.settings.sources.items():
+            try:
+                self.adapters[name] = await self._adapter(source, stack)
+            except ConfigError as error:
+                problems += error.problems
+            except ValueError as error:  # a secret of the wrong form, say
+                problems.append(f"sources.{name}: {error}")
+        try:
+            await self._add_agents(stack)
+        except ConfigError as error:
+            problems += error.problems
+        if problems:
+            raise ConfigError(problems)
 
     async def _adapter(self, source: Source, stack: AsyncExitStack) -> Adapter:
         guard = guard_from(self.settings.bridge, source.common)

@@ -38,7 +38,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    signing_secret: SecretStr
+    signing_secret: SecretStr = Field(examples=["${SLACK_SIGNING_SECRET}"])
     bot_token: SecretStr | None = None
     bot_user_id: str | None = None
     """Only needed where events come without `authorizations`; Slack sends them."""

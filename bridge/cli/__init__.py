@@ -51,9 +51,6 @@ def main() -> None:
         sys.exit(FAILED)
 
 
-cli.command(relaying.NAME)(relaying.relay_command)
-
-
 @cli.command("serve")
 def serve_command(config: Config = None) -> None:
     """Run the bridge until SIGTERM."""
@@ -72,8 +69,9 @@ def demo_command() -> None:
 
 @cli.command()
 def check(config: Config = None) -> None:
-    """Validate the configuration and say what it would serve."""
+    """Tell every mistake of the configuration, or what it would serve."""
     settings = settings_from(config)
+    asyncio.run(world.rehearse(settings))
     console.print_table(
         [(name, o.kind, o.brain if o.kind == "embedded" else o.base_url) for name, o in settings.agents.items()],
         "AGENT", "KIND", "WHERE",
@@ -97,13 +95,15 @@ def migrate_command(config: Config = None) -> None:
 def sign(
     source: str,
     text: Annotated[str, typer.Option(help="What to say.")] = "Hello, who are you?",
-    body: Annotated[str | None, typer.Option(help="The whole body, instead of --text.")] = None,
+    conversation: Annotated[str | None, typer.Option(help="The conversation to say it in; else a new one.")] = None,
+    body: Annotated[str | None, typer.Option(help="The whole body, instead of these.")] = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a signed request that this source accepts, as a curl line to paste within five minutes."""
     settings = settings_from(config)
-    content = body if body is not None else json.dumps({"text": text})
+    said = {"text": text} if conversation is None else {"text": text, "conversation": conversation}
+    content = body if body is not None else json.dumps(said)
     envelope = trial.signed_request(settings, source, content.encode())
     if as_json:
         url = trial.address(settings, envelope)
@@ -159,3 +159,6 @@ async def _migrate(database_url: str) -> None:
     finally:
         await store.close()
     console.print_error("The database is up to date." if not changed else "The database was migrated.")
+
+
+cli.command(relaying.NAME)(relaying.relay_command)

@@ -8,11 +8,7 @@ from sqlalchemy import BindParameter, bindparam, delete, select, update
 
 from bridge.model import Author, InboundMessage, OutboundMessage
 from bridge.store.bodies import dump_inbound, dump_outbound
-<<<<<<< HEAD
 from bridge.store.tables import attempts, decisions, deliveries, envelopes, events, feedback, messages, turns
-=======
-from bridge.store.tables import attempts, deliveries, envelopes, events, messages, turns
->>>>>>> db392241037ca3f288cb3db78d599deca57605de
 from bridge.store.writer import Tx
 
 _NOBODY: Final = Author(id="")
@@ -38,7 +34,6 @@ def blank(tx: Tx, message_ids: Collection[str], turn_ids: Collection[str]) -> No
         tx.connection.execute(_WHY, ids)
         tx.connection.execute(_OUT, ids)
         tx.connection.execute(_ANSWERED, ids)
-<<<<<<< HEAD
         forget_asides(tx, turn_ids)
 
 
@@ -48,9 +43,6 @@ def forget_asides(tx: Tx, turn_ids: Collection[str]) -> None:
     tx.connection.execute(_SHOWN, ids)
     tx.connection.execute(_RATED, ids)
     tx.connection.execute(_DECIDED, ids)
-=======
-        tx.connection.execute(_STREAMED, ids)
->>>>>>> db392241037ca3f288cb3db78d599deca57605de
 
 
 def in_slices(ids: Iterable[str], size: int) -> list[list[str]]:
@@ -67,7 +59,6 @@ _SAID = (
     .values(text="", body=BLANK_MESSAGE, author_id="", return_address="", matched_by=None, blanked=True)
 )
 _ANSWERED = update(turns).where(turns.c.id.in_(_these)).values(result=None, error=None, pause=None)
-_STREAMED = delete(events).where(events.c.turn_id.in_(_these))
 _OUT = update(deliveries).where(deliveries.c.turn_id.in_(_these)).values(body=BLANK_DELIVERY, error=None)
 _WHY = (
     update(attempts)

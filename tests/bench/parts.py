@@ -21,6 +21,7 @@ from bridge.store.ingest import INGEST, Ingested
 from bridge.store.migrations import migrate
 from bridge.sweeper import Sweeper
 from bridge.turns import Turns
+from bridge.watching import Watchers
 
 FILLER = "so that the message has the size of a usual one " * 16
 _numbers = itertools.count()
@@ -97,6 +98,8 @@ async def engine(
         patience=Patience(),
         link=lambda ref: ref.url,
         deliver=outbox.lanes.wake,
+        watchers=Watchers(store, clock),
+        routes={},
         failed=lambda _agent, _error: None,
         concurrency=concurrency,
     )
