@@ -58,6 +58,11 @@ def serve_command(config: Config = None) -> None:
     options = settings.bridge
     chosen = options.log if "log" in options.model_fields_set or not sys.stderr.isatty() else "console"
     write_down(chosen, options.log_level, secrets=secret_values(settings))
+    if settings.path is None:  # nothing is configured: here is something to try
+        request = trial.signed_request(settings, "demo", b'{"text": "Hello, my name is Ada.", "conversation": "first"}')
+        console.print_line(
+            f"Paste this into another terminal within five minutes:\n\n{trial.curl(settings, request)}\n"
+        )
     uvloop.run(server.serve(settings))
 
 
