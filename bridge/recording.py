@@ -10,6 +10,7 @@ from bridge.agent.task import TaskEvent
 from bridge.clock import Clock
 from bridge.errors import Replaced, StoreUnavailable
 from bridge.model import OutboundMessage, Turn
+from bridge.pauses import TOLD
 from bridge.store.database import Store
 from bridge.store.events import APPEND, Append, Happened
 from bridge.views import View
@@ -70,10 +71,13 @@ class Recorder:
         return await self._view.close(final)
 
     async def release(self) -> None:
-        """Store what is left. Nothing is recorded behind a turn's end."""
+        """Store what is left. Nothing is recorded behind a turn's end.
+
+        What a person is asked is stored even if nobody listens yet: the turn waits, and who comes later shall see it.
+        """
         if self._timer is not None:
             self._timer.cancel()
-        if self._listened():
+        if self._listened() or any(one.type in TOLD for one in self._kept):
             await self.flush()
 
     async def flush(self) -> None:

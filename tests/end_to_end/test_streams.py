@@ -178,6 +178,14 @@ async def test_a_question_is_an_event_and_the_answer_to_it_goes_on(opened: Opene
         assert (await stream.until("finished")).data["data"]["result"] == "You said: red"
 
 
+async def test_who_listens_only_after_a_question_was_asked_sees_it(opened: Opened) -> None:
+    accepted = (await post(opened.http, request("ask", conversation="c"))).json()
+    await until_state(opened.http, "paused")
+    async with reading(opened, accepted) as stream:
+        asked = await stream.until("ask_user_questions")
+        assert "Which colour" in str(asked.data)
+
+
 async def test_a_quiet_turn_sends_comments_so_that_no_proxy_gives_up(config: Path, clock: FakeClock) -> None:
     async with bridge_from(config, clock) as opened:
         async with posting(opened, request("sleep 40", at=clock.now())) as stream:
