@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +12,7 @@ import structlog
 from bridge.agent.backend import Backend
 from bridge.agent.request import InvokeRequest
 from bridge.agent.task import Task, TaskEvent
-from bridge.circuit import Circuit
+from bridge.circuits import Circuits
 from bridge.errors import AgentError, BridgeError, Interrupted
 from bridge.model import Turn
 from bridge.pauses import TOLD
@@ -35,7 +35,6 @@ class Agent:
 
     backend: Backend
     defaults: Mapping[str, Any]
-    circuit: Circuit = field(default_factory=Circuit)
     slots: asyncio.Semaphore | None = None
     """How many turns may run at it at once, on this node."""
     decisions: str | None = None
@@ -45,8 +44,9 @@ class Agent:
 class Call:
     """Follows one turn's task. `told` holds what the agent said it waits for."""
 
-    def __init__(self, store: Store, turn: Turn, agent: Agent, view: View) -> None:
+    def __init__(self, store: Store, turn: Turn, agent: Agent, view: View, circuits: Circuits) -> None:
         self._store = store
+        self._circuits = circuits
         self._turn = turn
         self._agent = agent
         self._view = view
@@ -97,7 +97,7 @@ class Call:
         task = await self._agent.backend.invoke(request)
         if not task.finished:
             await self._note(task)
-        self._agent.circuit.succeeded()
+        await self._circuits.succeeded(self._turn.agent)
         return await self._watch(task, attached=False)
 
     async def _watch(self, task: Task, *, attached: bool) -> Task:

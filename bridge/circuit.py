@@ -1,5 +1,6 @@
-"""A breaker: after several failures in a row nothing is tried for a while, then one try decides."""
+"""A breaker: after several failures in a row nothing is tried for a while, then one try decides. Pure."""
 
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from bridge.backoff import delay
@@ -7,39 +8,44 @@ from bridge.backoff import delay
 THRESHOLD = 5
 BASE = timedelta(seconds=1)
 CAP = timedelta(seconds=30)
+PROBE = timedelta(seconds=30)
+"""How long the one who tries may take before the next one does: it may have died, or been told to stop."""
 
 
+@dataclass(frozen=True, slots=True)
 class Circuit:
-    """What one node knows of one agent's health. Losing it costs a few tries."""
+    """What is known of one agent's health."""
 
-    def __init__(self) -> None:
-        self._failures = 0
-        self._opens_at: datetime | None = None
-        self._probing = False
+    failures: int = 0
+    opens_at: datetime | None = None
+    """When the agent may be tried again; None: it is not away."""
+    probed_until: datetime | None = None
+    """Until then somebody's try decides for all."""
 
     @property
     def is_open(self) -> bool:
         """Whether the agent counts as away."""
-        return self._opens_at is not None
+        return self.opens_at is not None
 
     def wait(self, now: datetime) -> timedelta | None:
-        """How long to leave the agent alone; None: go ahead. Of those who wait, one goes ahead as the probe."""
-        if self._opens_at is None:
+        """How long to leave the agent alone; None where nothing is against a try, or against asking to be the probe."""
+        if self.opens_at is None:
             return None
-        if now >= self._opens_at and not self._probing:
-            self._probing = True
-            return None
-        return max(self._opens_at - now, BASE)
+        free_at = max(self.opens_at, self.probed_until or self.opens_at)
+        return max(free_at - now, BASE) if free_at > now else None
 
-    def failed(self, now: datetime, after: float | None = None) -> None:
+    def failed(self, now: datetime, after: float | None = None) -> "Circuit":
         """Nothing could be sent."""
-        self._failures += 1
-        self._probing = False
-        if self._failures >= THRESHOLD:
-            self._opens_at = now + delay(self._failures - THRESHOLD + 2, base=BASE, cap=CAP, after=after)
+        failures = self.failures + 1
+        if failures < THRESHOLD:
+            return replace(self, failures=failures, probed_until=None)
+        pause = delay(failures - THRESHOLD + 2, base=BASE, cap=CAP, after=after)
+        return Circuit(failures, now + pause)
 
-    def succeeded(self) -> None:
-        """The agent answered, whatever it said."""
-        self._failures = 0
-        self._probing = False
-        self._opens_at = None
+    def probed(self, now: datetime) -> "Circuit":
+        """One of those who wait goes ahead."""
+        return replace(self, probed_until=now + PROBE)
+
+
+CLOSED = Circuit()
+"""The agent answered, whatever it said."""

@@ -14,6 +14,7 @@ from bridge.adapter import Adapter, Enriches, Shows
 from bridge.agent.asking import request_for
 from bridge.agent.task import Task
 from bridge.calls import Agent, Call, Stopped
+from bridge.circuits import Circuits
 from bridge.clock import Clock
 from bridge.errors import AgentError, Busy, Refused, StoreUnavailable, Unreachable
 from bridge.lanes import AGAIN, Lanes
@@ -67,9 +68,14 @@ class Turns:
         self._watchers = watchers
         self._routes = routes
         self._failed = failed
+        self._circuits = Circuits(store)
         self._calls: dict[str, Call] = {}
         self._slots = asyncio.Semaphore(concurrency)
         self.lanes = Lanes(self.step, clock, now=store.now, name="turns", near=NEAR)
+
+    def is_away(self, agent: str) -> bool:
+        """Whether an agent counts as away: what arrives for it is kept until it is back."""
+        return self._circuits.is_open(agent)
 
     def stop(self, conversation_id: str) -> None:
         """A person wants the running turn of this conversation stopped; its row says what then."""
@@ -77,9 +83,10 @@ class Turns:
             call.interrupt()
 
     async def watch(self) -> None:
-        """Until cancelled, stop what a person wanted stopped through another node."""
+        """Until cancelled, heed what other nodes tell: what a person wanted stopped, and which agents are away."""
         while True:
             try:
+                await self._circuits.refresh()
                 for conversation_id in await self._store.read(halts.stops_of, self._store.node):
                     self.stop(conversation_id)
             except StoreUnavailable as error:
@@ -107,7 +114,7 @@ class Turns:
             return await self._give_up(turn, f"No agent named {turn.agent!r} is configured.", answers.UNAVAILABLE)
         if self._has_expired(turn):
             return await self._give_up(turn, "Too old to be answered.", answers.UNAVAILABLE)
-        if (wait := agent.circuit.wait(self._store.now())) is not None and turn.task_id is None:
+        if turn.task_id is None and (wait := await self._circuits.wait(turn.agent)) is not None:
             return await self._wait_for_agent(turn, Unreachable("The agent is away; not tried."), wait)
         if agent.slots is None:
             return await self._call(turn, agent)
@@ -122,7 +129,7 @@ class Turns:
         view = self._watchers.recorder(
             turn, await open_view(self._store, turn, self._showing.get(turn.answered_through))
         )
-        call = self._calls[turn.lease.conversation_id] = Call(self._store, turn, agent, view)
+        call = self._calls[turn.lease.conversation_id] = Call(self._store, turn, agent, view, self._circuits)
         try:
             if turn.stopping:
                 return await self._halt(turn, call, view)
@@ -135,7 +142,7 @@ class Turns:
             return await self._halt(turn, call, view)
         except AgentError as error:
             await view.close(None)
-            return await self._fail(turn, agent, error)
+            return await self._fail(turn, error)
         finally:
             self._calls.pop(turn.lease.conversation_id, None)
 
@@ -157,17 +164,18 @@ class Turns:
         out = answers.apology(turn, answers.FAILED, status=status, now=now, task_id=task.id)
         return await self._end(turn, TurnState.DEAD, out, task=task, error=task.result or status, view=view)
 
-    async def _fail(self, turn: Turn, agent: Agent, error: AgentError) -> timedelta | datetime | None:
+    async def _fail(self, turn: Turn, error: AgentError) -> timedelta | datetime | None:
         """Nothing came of the call: what is spent, and when to come back, depends on what surely happened."""
         self._failed(turn.agent, error)
+        if isinstance(error, (Refused, Busy)):
+            await self._circuits.succeeded(turn.agent)
         if isinstance(error, Refused):
             return await self._give_up(turn, str(error), answers.REFUSED)
         if isinstance(error, Busy):
             return await self._postpone(turn, error, BUSY_AGAIN, spent=0)
         if isinstance(error, Unreachable):
-            agent.circuit.failed(self._store.now(), error.after)
-            wait = agent.circuit.wait(self._store.now()) or self._patience.again(1, error.after)
-            return await self._wait_for_agent(turn, error, wait)
+            wait = await self._circuits.failed(turn.agent, error.after)
+            return await self._wait_for_agent(turn, error, wait or self._patience.again(1, error.after))
         if turn.attempt >= self._patience.attempts:
             return await self._give_up(turn, str(error), answers.UNAVAILABLE)
         log.warning("turn_postponed", turn=turn.id, attempt=turn.attempt, error=str(error))
@@ -175,7 +183,7 @@ class Turns:
 
     async def _wait_for_agent(self, turn: Turn, error: Unreachable, wait: timedelta) -> datetime:
         """The agent is away. Whoever waits for it is told so once, and answered in order when it is back."""
-        if self._agents[turn.agent].circuit.is_open and turn.notices == 0:
+        if self._circuits.is_open(turn.agent) and turn.notices == 0:
             log.warning("agent_away", agent=turn.agent, turn=turn.id, error=str(error))
             for notice in answers.notice(turn, answers.AWAY, status="waiting", now=self._store.now(), part=0):
                 if await self._store.write(halts.TELL, halts.Notice(turn, notice)):

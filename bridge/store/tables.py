@@ -267,6 +267,15 @@ budgets = Table(
     Column("frozen_until", Instant),  # the platform said so (Retry-After); holds for all nodes
 )
 
+circuits = Table(
+    "circuits",
+    metadata,
+    Column("agent", String, primary_key=True),
+    Column("failures", Integer, nullable=False),  # in a row
+    Column("opens_at", Instant),  # when it may be tried again; null: it is not away
+    Column("probed_until", Instant),  # until then one node's try decides for all
+)
+
 decisions = Table(
     "decisions",
     metadata,

@@ -1,5 +1,6 @@
 """Turns against an agent that behaves as badly as agents do, on a clock of our own."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
@@ -14,6 +15,7 @@ from bridge.model import Lease
 from bridge.outbox import Outbox
 from bridge.patience import Patience
 from bridge.store import reader
+from bridge.store.circuits import CHANGE, Change
 from bridge.store.database import Store
 from bridge.store.ingest import INGEST
 from bridge.store.ledger import ledger
@@ -93,6 +95,12 @@ def refused(_: httpx2.Request) -> httpx2.Response:
 
 def cut(_: httpx2.Request) -> httpx2.Response:
     raise httpx2.ReadError("connection reset")
+
+
+async def _until(wanted: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not wanted():  # noqa: ASYNC110 - another task reads it
+            await asyncio.sleep(0)
 
 
 async def state(room: Room) -> tuple[str, int | None]:
@@ -214,3 +222,50 @@ async def test_a_message_that_waited_too_long_is_given_up_visibly(room: Room, cl
     assert (await state(room))[0] == "dead"
     counts = await room.store.read(ledger)
     assert counts.balanced
+
+
+async def test_while_the_agent_is_away_one_node_tries_for_all(room: Room, clock: FakeClock) -> None:
+    other = Room(room.store, clock)  # another node's view of the same rows
+    room.answer = other.answer = refused
+    for number in range(5):
+        await room.turns.step(await room.hear(f"m{number}", thread=f"t{number}"))
+    watching = asyncio.create_task(other.turns.watch())
+    await _until(lambda: other.turns.is_away("local"))
+    await other.turns.step(await other.hear("m6", thread="t6"))
+    assert (len(room.asked), len(other.asked)) == (5, 0)
+    await clock.advance(timedelta(seconds=31))
+    for number in (7, 8, 9):
+        await other.turns.step(await other.hear(f"m{number}", thread=f"t{number}"))
+        await room.turns.step(await room.hear(f"n{number}", thread=f"s{number}"))
+    assert len(room.asked) + len(other.asked) == 6
+    watching.cancel()
+    await other.turns.lanes.close()
+
+
+async def test_one_good_answer_closes_the_circuit_for_all(room: Room, clock: FakeClock) -> None:
+    room.answer = refused
+    leases = [await room.hear(f"m{number}", thread=f"t{number}") for number in range(7)]
+    for lease in leases[:6]:
+        await room.turns.step(lease)
+    room.answer = task
+    await clock.advance(timedelta(seconds=31))
+    await room.turns.step(leases[6])
+    assert not room.turns.is_away("local")
+    later = Room(room.store, clock)  # a node that starts now has nothing to be wary of
+    await later.turns.step(leases[0])
+    assert len(later.asked) == 1
+
+
+async def test_a_probe_that_never_came_back_is_another_ones_after_a_while(room: Room, clock: FakeClock) -> None:
+    room.answer = refused
+    for number in range(5):
+        await room.turns.step(await room.hear(f"m{number}", thread=f"t{number}"))
+    await clock.advance(timedelta(seconds=31))
+    await room.store.write(CHANGE, Change(agent="local", what="probe"))  # whoever it was died right after
+    room.answer = task
+    lease = await room.hear("m6", thread="t6")
+    assert await room.turns.step(lease) is not None
+    assert len(room.asked) == 5
+    await clock.advance(timedelta(seconds=31))
+    await room.turns.step(lease)
+    assert len(room.asked) == 6

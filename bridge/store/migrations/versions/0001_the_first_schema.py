@@ -109,6 +109,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key", name=op.f("pk_budgets")),
     )
     op.create_table(
+        "circuits",
+        sa.Column("agent", sa.String(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("opens_at", sa.BigInteger(), nullable=True),
+        sa.Column("probed_until", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("agent", name=op.f("pk_circuits")),
+    )
+    op.create_table(
         "captures",
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("source", sa.String(), nullable=False),
