@@ -1,10 +1,16 @@
-"""Carries httpx2 requests over one aiohttp session, with every failure under its right name."""
+"""Carries requests over one aiohttp session, with every failure under its right name of httpx2's.
+
+Two ways in: httpx2's own, and `exchange`, which spares the cost of httpx2's request and response objects (about as
+much as the call itself, measured by tests/bench/agent.py). Both go through the same gate.
+"""
 
 import asyncio
+import functools
 import io
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, TypeAlias
 
 import aiohttp
 import httpx2
@@ -35,9 +41,35 @@ _AUTO_HEADERS: Final = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type
 _CHUNK_BYTES: Final = 65_536
 _UNLIMITED: Final[AbstractAsyncContextManager[None]] = nullcontext()
 
+Seconds: TypeAlias = Mapping[str, float | None]
+"""Limits in httpx2's form: `connect`, `pool`, `read` and `write`; None or absent is no limit."""
+
 
 class ResponseTooLarge(httpx2.ReadError):
     """A guarded response went on past its cap. Its status was readable before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer whose head has come. `chunks` can be read once; `aclose` is owed in any case, and may come twice."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Read with any spelling of a name."""
+    chunks: AsyncIterator[bytes]
+    aclose: Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    method: str
+    url: httpx2.URL
+    target: URL
+    headers: Mapping[str, str]
+    body: bytes | io.BytesIO | AsyncIterator[bytes] | None
+    seconds: Seconds
+    deadline_seconds: float | None
+    max_response_bytes: int | None
 
 
 class Transport(httpx2.AsyncBaseTransport):
@@ -54,22 +86,57 @@ class Transport(httpx2.AsyncBaseTransport):
         self._slots = asyncio.Semaphore(max_connections)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        session = self._session or self._open()
-        dial = self._gate.admit(request.url) if self._gate else None
-        await self._take_slot(_seconds(request).get("pool"))
-        try:
-            response = await self._send(session, request, dial)
-        except BaseException:
-            self._slots.release()
-            raise
+        response, body = await self._answer(self._call(request))
         return httpx2.Response(
             status_code=response.status,
             headers=self._headers_of(response),
-            stream=_Body(response, self._slots, self._cap(request)),
+            stream=body,
             extensions={
                 "http_version": b"HTTP/1.1",
                 "reason_phrase": (response.reason or "").encode("latin-1", "replace"),
             },
+        )
+
+    async def exchange(
+        self, method: str, address: str, *, headers: Mapping[str, str], content: bytes | None, seconds: Seconds
+    ) -> Answer:
+        """One request as it is given, nothing added; the answer is neither read nor followed elsewhere."""
+        guard = self._gate.guard if self._gate else None
+        if not "".join(headers.values()).isascii():
+            raise httpx2.LocalProtocolError("a header holds what is not ASCII")
+        url, target = _parsed(address)
+        call = _Call(
+            *(method, url, target, headers, _framed(content), seconds),
+            *((guard.deadline_seconds, guard.max_response_bytes) if guard else (None, None)),
+        )
+        response, body = await self._answer(call)
+        chunks = aiter(body)
+        if not self._gate and response.headers.get("content-encoding", "identity") != "identity":
+            chunks = httpx2.Response(200, headers=list(response.raw_headers), stream=body).aiter_bytes()
+        return Answer(response.status, response.headers, chunks, body.aclose)
+
+    async def _answer(self, call: _Call) -> "tuple[aiohttp.ClientResponse, _Body]":
+        session = self._session or self._open()
+        dial = self._gate.admit(call.url) if self._gate else None
+        await self._take_slot(call.seconds.get("pool"))
+        try:
+            response = await self._send(session, call, dial)
+        except BaseException:
+            self._slots.release()
+            raise
+        return response, _Body(response, self._slots, call.max_response_bytes)
+
+    def _call(self, request: httpx2.Request) -> _Call:
+        guard, asked = self._gate.guard if self._gate else None, request.extensions
+        return _Call(
+            method=request.method,
+            url=request.url,
+            target=_target(request.url),
+            headers=_request_headers(request),
+            body=_request_body(request),
+            seconds=asked.get("timeout", {}),
+            deadline_seconds=asked.get("deadline_seconds", guard.deadline_seconds if guard else None),
+            max_response_bytes=asked.get("max_response_bytes", guard.max_response_bytes if guard else None),
         )
 
     async def aclose(self) -> None:
@@ -81,6 +148,7 @@ class Transport(httpx2.AsyncBaseTransport):
             connector=self._connector(),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,  # httpx2 does it
+            skip_auto_headers=_AUTO_HEADERS,
             trust_env=False,
         )
         return self._session
@@ -107,48 +175,29 @@ class Transport(httpx2.AsyncBaseTransport):
         except TimeoutError as error:
             raise httpx2.PoolTimeout("Every connection this client may open is in use.") from error
 
-    async def _send(
-        self, session: aiohttp.ClientSession, request: httpx2.Request, dial: Dial | None
-    ) -> aiohttp.ClientResponse:
+    async def _send(self, session: aiohttp.ClientSession, call: _Call, dial: Dial | None) -> aiohttp.ClientResponse:
         if dial:
             dialling.set(dial)
         try:
-            headers, body = _request_headers(request), _request_body(request)
-            async with _write_limit(request, body):
+            async with _write_limit(call):
                 return await session.request(
-                    request.method,
-                    _target(request.url),
-                    data=body,
-                    headers=headers,
-                    skip_auto_headers=[name for name in _AUTO_HEADERS if name not in headers] or None,
+                    call.method,
+                    call.target,
+                    data=call.body,
+                    headers=call.headers,
                     allow_redirects=False,
-                    timeout=self._timeout(request),
+                    timeout=_timeout(call.deadline_seconds, call.seconds.get("connect"), call.seconds.get("read")),
                 )
         except _FOREIGN as error:
             if dial and dial.refusal:
                 raise denied(dial.refusal) from error
             raise _translated(error) from error
 
-    def _timeout(self, request: httpx2.Request) -> aiohttp.ClientTimeout:
-        seconds = _seconds(request)
-        connect, read = seconds.get("connect"), seconds.get("read")
-        total = request.extensions.get("deadline_seconds", self._gate.guard.deadline_seconds if self._gate else None)
-        if total is not None:
-            # A deadline that strikes while dialling would look like one that strikes after sending.
-            connect = min(total / 2, total if connect is None else connect)
-        return aiohttp.ClientTimeout(total=total, connect=connect, sock_read=read)
-
     def _headers_of(self, response: aiohttp.ClientResponse) -> list[tuple[bytes, bytes]]:
         if not self._gate:
             return list(response.raw_headers)
         # Identity was asked for. What comes compressed all the same stays as it is: it could be a bomb.
         return [(name, value) for name, value in response.raw_headers if name.lower() != b"content-encoding"]
-
-    def _cap(self, request: httpx2.Request) -> int | None:
-        cap: int | None = request.extensions.get(
-            "max_response_bytes", self._gate.guard.max_response_bytes if self._gate else None
-        )
-        return cap
 
 
 class _Body(httpx2.AsyncByteStream):
@@ -162,7 +211,7 @@ class _Body(httpx2.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         received = 0
         try:
-            async for chunk in self._response.content.iter_any():
+            while chunk := await self._response.content.readany():
                 received += len(chunk)
                 if self._cap is not None and received > self._cap:
                     raise ResponseTooLarge(f"The response is larger than the {self._cap} bytes allowed here.")
@@ -175,6 +224,15 @@ class _Body(httpx2.AsyncByteStream):
             self._slots.release()
             self._slots = None
             self._response.close()  # after the last byte the connection is back in the pool already
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(address: str) -> tuple[httpx2.URL, URL]:
+    """Once for the addresses that come again and again."""
+    url = httpx2.URL(address)
+    if url.scheme not in {"http", "https"}:
+        raise httpx2.UnsupportedProtocol(f"{url.scheme or 'no'} scheme")
+    return url, _target(url)
 
 
 def _target(url: httpx2.URL) -> URL:
@@ -200,21 +258,28 @@ def _request_body(request: httpx2.Request) -> bytes | io.BytesIO | AsyncIterator
         body = request.content
     except httpx2.RequestNotRead:
         return aiter(request.stream)  # type: ignore[arg-type]  # httpx2 lets an async client take async streams only
+    return _framed(body)
+
+
+def _framed(body: bytes | None) -> bytes | io.BytesIO | None:
     # In pieces, a large body leaves others their turn at the loop.
-    return io.BytesIO(body) if len(body) > _CHUNK_BYTES else body or None
+    return io.BytesIO(body) if body and len(body) > _CHUNK_BYTES else body or None
 
 
-def _seconds(request: httpx2.Request) -> Mapping[str, float | None]:
-    timeout: Mapping[str, float | None] = request.extensions.get("timeout", {})
-    return timeout
+@functools.lru_cache(maxsize=256)
+def _timeout(total: float | None, connect: float | None, read: float | None) -> aiohttp.ClientTimeout:
+    if total is not None:
+        # A deadline that strikes while dialling would look like one that strikes after sending.
+        connect = min(total / 2, total if connect is None else connect)
+    return aiohttp.ClientTimeout(total=total, connect=connect, sock_read=read)
 
 
-def _write_limit(request: httpx2.Request, body: object) -> AbstractAsyncContextManager[object]:
+def _write_limit(call: _Call) -> AbstractAsyncContextManager[object]:
     """For a peer that never reads: the read timeout starts only when the whole body is out."""
-    connect, write, read = (_seconds(request).get(name) for name in ("connect", "write", "read"))
-    if not isinstance(body, io.BytesIO) or connect is None or write is None or read is None:
+    connect, write, read = (call.seconds.get(name) for name in ("connect", "write", "read"))
+    if not isinstance(call.body, io.BytesIO) or connect is None or write is None or read is None:
         return _UNLIMITED
-    return asyncio.timeout(connect + read + write * (len(request.content) // _CHUNK_BYTES))
+    return asyncio.timeout(connect + read + write * (len(call.body.getbuffer()) // _CHUNK_BYTES))
 
 
 def _translated(error: Exception) -> httpx2.TransportError:

@@ -130,11 +130,8 @@ def test_there_is_one_http_client() -> None:
         module
         for module, tree in MODULES.items()
         for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute)
-        and node.attr in {"AsyncClient", "Client"}
-        and ast.unparse(node).startswith("httpx2")
-        for call in ast.walk(tree)
-        if isinstance(call, ast.Call) and call.func is node
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in {"httpx2.AsyncClient", "httpx2.Client", "EgressClient"}
     }
     # The second: a Backend that is used alone, outside the bridge, works on whatever loop calls it.
     assert makers == {"bridge.egress", "bridge.agent.backend"}

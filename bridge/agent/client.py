@@ -14,6 +14,7 @@ from bridge.agent.outcomes import NotThere, failure_from_status, foreign_failure
 from bridge.agent.request import InvokeRequest
 from bridge.agent.sse import Oversized, Sent, read_events
 from bridge.clock import Clock
+from bridge.egress import Answer, exchange_of
 from bridge.errors import Interrupted
 from bridge.model import Json
 
@@ -27,7 +28,7 @@ class Client:
     """Speaks to one agent service with one key."""
 
     def __init__(self, http: httpx2.AsyncClient, *, base_url: str, api_key: str, clock: Clock) -> None:
-        self._http = http
+        self._exchange = exchange_of(http)
         self._root = base_url.rstrip("/").removesuffix("/v1") + "/v1"
         self._headers = {"x-api-key": api_key, "user-agent": "agent-bridge", "accept": "application/json"}
         self.clock = clock
@@ -95,16 +96,16 @@ class Client:
         url, headers, content = self._invocation(request, "/stream")
         headers["accept"] = "text/event-stream, application/json"
         with foreign_failures():
-            response = await self._send("POST", url, headers, content, READ_SECONDS)
-            async with aclosing(response):
-                if not response.is_success:
-                    raise await self._failure(response)
-                if _media_type(response) != "text/event-stream":
-                    yield Sent(await response.aread(), None)
+            answer = await self._send("POST", url, headers, content, READ_SECONDS)
+            async with aclosing(answer):
+                if not _is_success(answer):
+                    raise await self._failure(answer)
+                if _media_type(answer) != "text/event-stream":
+                    yield Sent(await _read(answer), None)
                     return
                 try:
                     # The generator is closed here, not by the collector: the connection goes back at once.
-                    async with aclosing(read_events(response.aiter_bytes())) as events:
+                    async with aclosing(read_events(answer.chunks)) as events:
                         async for event in events:
                             yield event
                 except Oversized as error:
@@ -134,47 +135,45 @@ class Client:
         read_seconds: float = READ_SECONDS,
     ) -> Any:
         with foreign_failures():
-            response = await self._send(method, path, headers or self._headers, content, read_seconds)
-            async with aclosing(response):
-                if not response.is_success:
-                    raise await self._failure(response)
-                await response.aread()
+            answer = await self._send(method, path, headers or self._headers, content, read_seconds)
+            async with aclosing(answer):
+                if not _is_success(answer):
+                    raise await self._failure(answer)
+                body = await _read(answer)
         try:
-            return json.loads(response.content)
+            return json.loads(body)
         except ValueError as error:
-            media_type = _media_type(response) or "nothing readable"
+            media_type = _media_type(answer) or "nothing readable"
             raise Interrupted(f"the agent service answered with {media_type}, not JSON: check base_url") from error
 
     async def _send(
         self, method: str, path: str, headers: Mapping[str, str], content: bytes | None, read_seconds: float
-    ) -> httpx2.Response:
-        """The answer's head. Builds the request by hand: merging the client's defaults would double the call's cost."""
-        request = httpx2.Request(
-            method, _url(self._root + path), headers=headers, content=content, extensions=_timeouts(read_seconds)
+    ) -> Answer:
+        """The answer's head."""
+        return await self._exchange(
+            method, self._root + path, headers=headers, content=content, seconds=_seconds(read_seconds)
         )
-        return await self._http.send(request, stream=True, follow_redirects=False)
 
-    async def _failure(self, response: httpx2.Response) -> Exception:
+    async def _failure(self, answer: Answer) -> Exception:
         body = b""
-        async for chunk in response.aiter_bytes():
+        async for chunk in answer.chunks:
             body += chunk
             if len(body) >= _MAX_ERROR_BYTES:
                 break
-        return failure_from_status(response.status_code, response.headers, body, now=self.clock.now())
+        return failure_from_status(answer.status, answer.headers, body, now=self.clock.now())
 
 
-def _timeouts(read_seconds: float) -> dict[str, Any]:
-    seconds = {"connect": CONNECT_SECONDS, "pool": CONNECT_SECONDS, "read": read_seconds, "write": READ_SECONDS}
-    return {"timeout": seconds}
+@functools.lru_cache(maxsize=32)
+def _seconds(read_seconds: float) -> Mapping[str, float | None]:
+    return {"connect": CONNECT_SECONDS, "pool": CONNECT_SECONDS, "read": read_seconds, "write": READ_SECONDS}
 
 
-@functools.lru_cache(maxsize=128)
-def _url(address: str) -> httpx2.URL:
-    """Parsed once for the addresses that come again and again, those of the invoke routes."""
-    url = httpx2.URL(address)
-    if url.scheme not in {"http", "https"}:
-        raise httpx2.UnsupportedProtocol(f"{url.scheme or 'no'} scheme")
-    return url
+def _is_success(answer: Answer) -> bool:
+    return 200 <= answer.status < 300  # noqa: PLR2004 - the class of successes
+
+
+async def _read(answer: Answer) -> bytes:
+    return b"".join([chunk async for chunk in answer.chunks])
 
 
 def _segment(value: str) -> str:
@@ -182,8 +181,8 @@ def _segment(value: str) -> str:
     return quote(value, safe="") if value not in {".", ".."} else value.replace(".", "%2E")
 
 
-def _media_type(response: httpx2.Response) -> str:
-    return str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()
+def _media_type(answer: Answer) -> str:
+    return answer.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _plain(value: object) -> object:

@@ -1,8 +1,9 @@
 """Following a turn to its end: by its stream, and by status reads where there is none or it broke."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -19,6 +20,8 @@ _OLD_NAMES: Final = {"content_chunk": "chunk", "task_started": "task_updated", "
 
 _SLOWEST_SECONDS: Final = 15.0
 _GROWTH: Final = 1.5
+_END_SECONDS: Final = 0.2
+"""Between `task_finished` and the end of the stream, which follows at once at a service that keeps the contract."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,8 @@ class Pursuit:
                     learn(task, event)
                     yield event
                     if _settled(task, event):
+                        if task.finished:
+                            await _let_end(sent)
                         return
                     if self.client.clock.now() >= self.until:
                         break
@@ -122,6 +127,14 @@ def learn(task: Task, event: TaskEvent) -> None:
     """Take over the record that a `task_…` event of this very task carries."""
     if event.type.startswith("task_") and isinstance(event.data, dict) and event.data.get("id") == task.id:
         task.record = event.data
+
+
+async def _let_end(sent: AsyncGenerator[Sent, None]) -> None:
+    """A stream read to its end gives its connection back; broken off, the next turn would have to dial anew."""
+    with suppress(TimeoutError, Interrupted, Unreachable):
+        async with asyncio.timeout(_END_SECONDS):
+            async for _ in sent:
+                pass
 
 
 def _settled(task: Task, event: TaskEvent) -> bool:

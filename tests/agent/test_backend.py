@@ -24,6 +24,7 @@ from tests.agent.doubles import (
     task,
     text_answer,
 )
+from tests.words.wire import Peer, serving
 
 HELLO = InvokeRequest(prompt="hello", idempotency_key="key-of-turn-1")
 
@@ -38,6 +39,30 @@ async def events_of(handle: Task) -> list[TaskEvent]:
 
 def types(events: list[TaskEvent]) -> list[str]:
     return [event.type for event in events]
+
+
+async def test_the_next_turn_uses_the_connection_of_the_stream_before(http: httpx2.AsyncClient) -> None:
+    async def speak(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            told = stream(event("task_created", task()), event("task_finished", task("completed")))
+            for piece in (told.head, *told.pieces):  # the last chunk comes after the last event
+                await peer.say(piece)
+                await asyncio.sleep(0)
+
+    async with serving(speak) as wire:
+        backend = Backend(http, base_url=wire.url, api_key="key-1", agent_id="a1")
+        for _ in range(3):
+            assert types(await events_of(await backend.invoke(HELLO))) == ["task_finished"]
+    assert wire.connections == 1
+
+
+async def test_a_stream_that_never_ends_after_its_last_event_is_left(
+    backend: Backend, service: ScriptedService
+) -> None:
+    told = stream(event("task_created", task()), event("task_finished", task("completed")))
+    service.script([Answer(head=told.head, pieces=told.pieces[:-1], silent=True)])
+    assert types(await events_of(await backend.invoke(HELLO))) == ["task_finished"]
 
 
 async def test_a_stream_brings_the_id_first_then_chunks_then_the_end(

@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from bridge.egress import NEVER_SENT, Guard, ResponseTooLarge, open_client
+from bridge.egress import NEVER_SENT, Guard, ResponseTooLarge, exchange_of, open_client
+from bridge.errors import Denied
 from tests.words.wire import Peer, answer, serving
 
 
@@ -305,6 +306,64 @@ async def test_a_guarded_client_never_unpacks_what_it_did_not_ask_to_be_packed()
     async with serving(bomb) as wire, open_client(guard=Guard(allow_private=True)) as client:
         assert (await client.get(wire.url)).content == packed
     assert b"Accept-Encoding: identity" in wire.requests[0]
+
+
+SHORT_OR_LONG = pytest.mark.parametrize("kind", ["short", "over any client"])
+LIMITS = {"connect": 5.0, "read": 5.0, "write": 5.0, "pool": 5.0}
+
+
+def opened(kind: str) -> httpx2.AsyncClient:
+    return open_client() if kind == "short" else httpx2.AsyncClient()
+
+
+@SHORT_OR_LONG
+async def test_an_exchange_sends_what_it_is_given_and_gives_what_comes(kind: str) -> None:
+    speak = answer(b"made", status="201 Made Up", headers=("X-Case: A",))
+    async with serving(speak) as wire, opened(kind) as client:
+        given = await exchange_of(client)(
+            "POST", wire.url + "a%2Fb?c=%20d", headers={"X-CamelCase": "Yes"}, content=b"hello", seconds=LIMITS
+        )
+        assert b"".join([chunk async for chunk in given.chunks]) == b"made"
+        await given.aclose()
+        await given.aclose()
+    assert (given.status, given.headers["x-case"]) == (201, "A")
+    head, _, body = wire.requests[0].partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /a%2Fb?c=%20d HTTP/1.1\r\nHost: 127.0.0.1")
+    assert b"X-CamelCase: Yes" in head
+    assert b"content-type" not in head.lower()
+    assert body == b"hello"
+
+
+@SHORT_OR_LONG
+async def test_an_exchange_unpacks_what_came_packed_unasked(kind: str) -> None:
+    packed = answer(gzip.compress(b"hello"), headers=("Content-Encoding: gzip",))
+    async with serving(packed) as wire, opened(kind) as client:
+        given = await exchange_of(client)("GET", wire.url, headers={}, content=None, seconds=LIMITS)
+        assert b"".join([chunk async for chunk in given.chunks]) == b"hello"
+        await given.aclose()
+
+
+@SHORT_OR_LONG
+@pytest.mark.parametrize(
+    ("address", "key"), [("ftp://127.0.0.1/", "k"), ("127.0.0.1", "k"), ("http://127.0.0.1:9/", "clé")]
+)
+async def test_an_exchange_that_no_address_or_header_allows_is_never_sent(kind: str, address: str, key: str) -> None:
+    async with opened(kind) as client:
+        with pytest.raises((*NEVER_SENT, UnicodeError)):
+            await exchange_of(client)("GET", address, headers={"x-api-key": key}, content=None, seconds=LIMITS)
+
+
+async def test_an_exchange_passes_the_same_gate_and_cap() -> None:
+    guard = Guard(allow_private=True, max_response_bytes=1000)
+    async with serving(answer(b"x" * 5000)) as wire, open_client(guard=guard) as client:
+        given = await exchange_of(client)("GET", wire.url, headers={}, content=None, seconds=LIMITS)
+        with pytest.raises(ResponseTooLarge):
+            [chunk async for chunk in given.chunks]
+        await given.aclose()
+    async with serving(answer()) as wire, open_client(guard=Guard()) as client:
+        with pytest.raises(Denied):
+            await exchange_of(client)("GET", wire.url, headers={}, content=None, seconds=LIMITS)
+    assert wire.requests == []
 
 
 async def test_certificates_are_checked_against_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
