@@ -202,8 +202,11 @@ class Vault(Protocol):
         """The value and its version, or None."""
         ...
 
-    async def put(self, name: str, value: bytes, *, version: int | None) -> bool:
-        """Compare and set: False if the stored version is another (None: nothing stored yet)."""
+    async def put(self, name: str, value: bytes, *, version: int | None, keep: timedelta | None = None) -> bool:
+        """Compare and set: False if the stored version is another (None: nothing stored yet).
+
+        What is to be kept for some time only is forgotten after it; until it is, it may still be found.
+        """
         ...
 
     async def delete(self, name: str) -> None:

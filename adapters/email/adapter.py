@@ -17,7 +17,7 @@ from adapters.email.opened import Opened, Rules, open_mail
 from adapters.email.reading import Admission, Reading, admit, key_of, message_of
 from adapters.email.return_address import ReturnAddress
 from adapters.email.settings import Settings
-from adapters.email.threads import Clues, read_clues
+from adapters.email.threads import Clues, own_key, read_clues
 from adapters.email.tokens import token_in_id
 from adapters.email.waiting import Patience
 from bridge.adapter import Kit, Progress
@@ -95,7 +95,14 @@ class Email:
         if admission.is_open:
             admission = await self._within_budget(clues, identity, key)
         reading = Reading(
-            arrived=arrived, opened=opened, clues=clues, known=known, identity=identity, admission=admission, key=key
+            arrived=arrived,
+            opened=opened,
+            clues=clues,
+            known=known,
+            linked=await self._linked(clues, identity),
+            identity=identity,
+            admission=admission,
+            key=key,
         )
         await self._take_note(reading)
         return [message_of(await self._with_files(reading))]
@@ -137,6 +144,11 @@ class Email:
             raise Retryable("The name servers did not answer, so the sender could not be checked.")
         return found
 
+    async def _linked(self, clues: Clues, identity: Identity) -> list[Candidate]:
+        if identity.author is None or clues.is_forward:
+            return []
+        return await self._memory.linked(own_key(identity.author.address, each) for each in clues.references)
+
     async def _within_budget(self, clues: Clues, identity: Identity, key: str) -> Admission:
         settings, now = self._settings, self._kit.clock.now()
         author = identity.author
@@ -165,6 +177,9 @@ class Email:
                 await self._memory.mark_undeliverable(recipient, f"{report.kind} {report.status}".strip())
         elif author is not None and reading.admission.is_open:
             await self._memory.mark_alive(author.address)
+            leads = reading.conversation[:-1]
+            if leads and reading.clues.message_id:
+                await self._memory.link(own_key(author.address, reading.clues.message_id), leads)
 
     async def _with_files(self, reading: Reading) -> Reading:
         """Store the attachments; those of a mail that goes nowhere stay in the stored mail."""

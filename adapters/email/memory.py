@@ -9,8 +9,14 @@ from datetime import datetime, timedelta
 from adapters.email.threads import Clues
 from bridge.adapter import Vault
 from bridge.errors import Retryable
+from bridge.model import Candidate
 
 _TRIES = 8
+THREADS_KEPT = timedelta(days=366)
+"""A reply to an older mail starts a conversation of its own. Every answer in the thread makes it young again."""
+_MARKS_KEPT = timedelta(days=366)
+_ONCE_KEPT = timedelta(days=30)
+_LINKS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +35,23 @@ class Memory:
 
     async def remember(self, name: str, conversation_id: str, participant: str = "") -> None:
         """Let this token, provider id or thread index lead to the conversation. May be repeated."""
-        await self._set(_place(name), f"{conversation_id}\n{participant}".encode())
+        await self._set(_place(name), f"{conversation_id}\n{participant}".encode(), THREADS_KEPT)
+
+    async def link(self, name: str, candidates: Sequence[Candidate]) -> None:
+        """Let what leads this mail to its conversation lead there, too, whoever names the mail itself later."""
+        known = [(each.value, each.kind) for each in candidates[:_LINKS]]
+        await self._set(_place(f"link {name}"), json.dumps(known).encode(), THREADS_KEPT)
+
+    async def linked(self, names: Iterable[str]) -> list[Candidate]:
+        """What `link` kept under these names; each counts only for who takes part already."""
+        found: dict[tuple[str, str], Candidate] = {}
+        for name in names:
+            if (stored := await self._vault.get(_place(f"link {name}"))) is not None:
+                for value, kind in json.loads(stored[0]):
+                    found[value, kind] = Candidate(
+                        value=value, kind=kind, matched_by="references", participants_only=True
+                    )
+        return list(found.values())
 
     async def forget(self, name: str) -> None:
         """Revoke it: it leads nowhere from now on."""
@@ -51,11 +73,11 @@ class Memory:
 
     async def is_first(self, name: str) -> bool:
         """True for exactly one caller with this name, whatever crashes in between."""
-        return await self._vault.put(_place(name), b"done", version=None)
+        return await self._vault.put(_place(name), b"done", version=None, keep=_ONCE_KEPT)
 
     async def mark_undeliverable(self, address: str, why: str) -> None:
         """Mails to this address came back: nothing more is sent there until a mail arrives from it."""
-        await self._set(_place(f"undeliverable {address}"), why.encode())
+        await self._set(_place(f"undeliverable {address}"), why.encode(), _MARKS_KEPT)
 
     async def why_undeliverable(self, address: str) -> str | None:
         """Why nothing is sent there, or None."""
@@ -75,22 +97,22 @@ class Memory:
         place = _place(f"budget {name}")
         for _ in range(_TRIES):
             stored = await self._vault.get(place)
-            seen = _recent(json.loads(stored[0]) if stored else {}, now, max(limit.span for limit in active))
+            longest = max(limit.span for limit in active)
+            seen = _recent(json.loads(stored[0]) if stored else {}, now, longest)
             if key in seen:
                 return True
             if any(_count(seen.values(), now, limit.span) >= limit.most for limit in active):
                 return False
             value = json.dumps({**seen, key: now.timestamp()}).encode()
-            if await self._vault.put(place, value, version=stored[1] if stored else None):
+            if await self._vault.put(place, value, version=stored[1] if stored else None, keep=longest):
                 return True
         raise Retryable("Too many mails of one thread at once.")
 
-    async def _set(self, place: str, value: bytes) -> None:
+    async def _set(self, place: str, value: bytes, keep: timedelta) -> None:
+        """Also where the value is there already: its time begins anew."""
         for _ in range(_TRIES):
             stored = await self._vault.get(place)
-            if stored is not None and stored[0] == value:
-                return
-            if await self._vault.put(place, value, version=stored[1] if stored else None):
+            if await self._vault.put(place, value, version=stored[1] if stored else None, keep=keep):
                 return
         raise Retryable("The same name was written by others at the same time.")
 

@@ -11,7 +11,7 @@ from adapters.email.opened import Opened
 from adapters.email.return_address import return_address_of
 from adapters.email.threads import Clues, candidates
 from adapters.email.tokens import scrub
-from bridge.model import Author, FileRef, InboundMessage
+from bridge.model import Author, Candidate, FileRef, InboundMessage
 
 NO_TEXT = "(The mail has no text.)"
 DECLINED = {"auto": "auto_reply", "bounce": "bounce", "list": "list", "self": "own_message"}
@@ -73,20 +73,31 @@ class Reading:
     opened: Opened
     clues: Clues
     known: dict[str, str]
+    linked: Sequence[Candidate] = ()
     identity: Identity
     admission: Admission
     key: str
     files: tuple[FileRef, ...] = ()
 
+    @property
+    def author(self) -> Address:
+        """Who wrote it, or who it says it is."""
+        return self.identity.author or _claimed_author(self.opened.headers)
+
+    @property
+    def conversation(self) -> tuple[Candidate, ...]:
+        """How its conversation is found, in order."""
+        return candidates(self.clues, self.known, self.linked, self.author.address, self.key)
+
 
 def message_of(reading: Reading) -> InboundMessage:
     """The message. What it quotes goes apart; tokens in it are removed, so that nobody learns them from the agent."""
     opened, identity = reading.opened, reading.identity
-    author = identity.author or _claimed_author(opened.headers)
+    author = reading.author
     text = scrub(opened.reply) or scrub(opened.headers.text("subject")) or NO_TEXT
     return InboundMessage(
         message_key=reading.key,
-        conversation=candidates(reading.clues, reading.known, author.address, reading.key),
+        conversation=reading.conversation,
         return_address=return_address_of(opened.headers, author.address, author.name).dump()
         if reading.admission.is_open
         else "",

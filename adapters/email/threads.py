@@ -80,10 +80,13 @@ def reply_index(value: str, marker: bytes) -> str:
     return base64.b64encode(raw + marker[:5]).decode() if 22 <= len(raw) <= 500 else ""  # noqa: PLR2004
 
 
-def candidates(clues: Clues, known: dict[str, str], author: str, message_key: str) -> tuple[Candidate, ...]:
+def candidates(
+    clues: Clues, known: dict[str, str], linked: Sequence[Candidate], author: str, message_key: str
+) -> tuple[Candidate, ...]:
     """In order: token, references, token in references, Thread-Index, and at last the new conversation.
 
     `known` leads from what the vault remembers (tokens, provider ids, thread indexes) to conversation ids.
+    `linked` is what led earlier mails of the author to theirs, where this one answers them.
     Each of them counts only if the author already takes part; a forward always starts a new conversation.
     """
     found: list[Candidate] = []
@@ -94,6 +97,7 @@ def candidates(clues: Clues, known: dict[str, str], author: str, message_key: st
             found.append(Candidate(value=own_key(author, reference), matched_by="references", participants_only=True))
             if reference in known:
                 found.append(_joined(known[reference], "provider_id"))
+        found += linked
         found += [_joined(known[token], "reference_token") for token in clues.reference_tokens if token in known]
         if clues.thread_index in known:
             found.append(_joined(known[clues.thread_index], "thread_index"))

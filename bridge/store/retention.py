@@ -24,6 +24,7 @@ from bridge.store.tables import (
     messages,
     nodes,
     turns,
+    vault,
 )
 from bridge.store.writer import Tx, Write
 
@@ -34,7 +35,7 @@ NAME = "retention"
 """The lease under which one node does all of this."""
 DAY = timedelta(days=1)
 
-What = Literal["envelopes", "captures", "words", "turns", "messages", "arrivals", "files", "nodes", "pages"]
+What = Literal["envelopes", "captures", "words", "turns", "messages", "arrivals", "files", "vault", "nodes", "pages"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +69,7 @@ class Ages:
             "messages": long_gone,
             "arrivals": now,
             "files": now - self.rows - DAY,
+            "vault": now,
             "nodes": now - DAY,
             "pages": now,
         }
@@ -168,6 +170,17 @@ def _files(tx: Tx, before: datetime) -> int:
     return len(ids)
 
 
+def _vault(tx: Tx, before: datetime) -> int:
+    """What adapters wanted remembered for some time only."""
+    query = select(vault.c.source, vault.c.name).where(vault.c.expires_at < before).order_by(vault.c.expires_at)
+    found = tx.connection.execute(query.limit(SLICE)).all()
+    for source in {row.source for row in found}:
+        names = [row.name for row in found if row.source == source]
+        gone = delete(vault).where(vault.c.source == source, vault.c.name.in_(names), vault.c.expires_at < before)
+        tx.connection.execute(gone)
+    return len(found)
+
+
 def _nodes(tx: Tx, before: datetime) -> int:
     ids = tx.connection.execute(select(nodes.c.id).where(nodes.c.until < before).limit(SLICE)).scalars().all()
     tx.connection.execute(delete(nodes).where(nodes.c.id.in_(ids)))
@@ -193,6 +206,7 @@ _FORGETTING: Mapping[What, Callable[[Tx, datetime], int]] = {
     "messages": _messages,
     "arrivals": _arrivals,
     "files": _files,
+    "vault": _vault,
     "nodes": _nodes,
     "pages": _pages,
 }

@@ -329,6 +329,7 @@ vault = Table(
     Column("sealed", LargeBinary, nullable=False),
     Column("version", Integer, nullable=False),
     Column("updated_at", Instant, nullable=False),
+    Column("expires_at", Instant, index=True),  # null: kept for as long as the source is
 )
 
 files = Table(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from sqlalchemy import Connection, delete, select, update
 
@@ -20,6 +21,7 @@ class _Put:
     name: str
     sealed: bytes | None
     version: int | None
+    keep: timedelta | None = None
 
 
 def _put(tx: Tx, rows: Sequence[_Put]) -> list[bool]:
@@ -30,11 +32,19 @@ def _put_one(tx: Tx, row: _Put) -> bool:
     here = (vault.c.source == row.source) & (vault.c.name == row.name)
     if row.sealed is None:
         return bool(tx.connection.execute(delete(vault).where(here)).rowcount)
+    expires_at = tx.now + row.keep if row.keep is not None else None
     if row.version is None:
-        values = {"source": row.source, "name": row.name, "sealed": row.sealed, "version": 1, "updated_at": tx.now}
+        values = {
+            "source": row.source,
+            "name": row.name,
+            "sealed": row.sealed,
+            "version": 1,
+            "updated_at": tx.now,
+            "expires_at": expires_at,
+        }
         return bool(insert_new(tx.connection, vault, [values], "source", "name"))
     change = update(vault).where(here, vault.c.version == row.version)
-    change = change.values(sealed=row.sealed, version=row.version + 1, updated_at=tx.now)
+    change = change.values(sealed=row.sealed, version=row.version + 1, updated_at=tx.now, expires_at=expires_at)
     return bool(tx.connection.execute(change).rowcount)
 
 
@@ -53,9 +63,10 @@ class StoredVault:
         row = await self._store.read(_get, self._source, name)
         return None if row is None else (self._sealer.open(row[0], purpose=PURPOSE), row[1])
 
-    async def put(self, name: str, value: bytes, *, version: int | None) -> bool:
+    async def put(self, name: str, value: bytes, *, version: int | None, keep: timedelta | None = None) -> bool:
         sealed = self._sealer.seal(value, purpose=PURPOSE)
-        return await self._store.write(PUT, _Put(source=self._source, name=name, sealed=sealed, version=version))
+        row = _Put(source=self._source, name=name, sealed=sealed, version=version, keep=keep)
+        return await self._store.write(PUT, row)
 
     async def delete(self, name: str) -> None:
         await self._store.write(PUT, _Put(source=self._source, name=name, sealed=None, version=None))

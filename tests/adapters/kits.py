@@ -41,7 +41,8 @@ class DictVault:
     async def get(self, name: str) -> tuple[bytes, int] | None:
         return self._values.get(name)
 
-    async def put(self, name: str, value: bytes, *, version: int | None) -> bool:
+    async def put(self, name: str, value: bytes, *, version: int | None, keep: timedelta | None = None) -> bool:
+        assert keep is None or keep > timedelta(0), "what is put is wanted for a while at least"
         stored = self._values.get(name)
         if (stored[1] if stored else None) != version:
             return False

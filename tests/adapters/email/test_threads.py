@@ -183,3 +183,24 @@ async def test_a_forged_copy_does_not_take_the_place_of_the_genuine_mail(room: R
     assert forged.admission == "parked:unauthenticated"
     assert genuine.admission == "admitted"
     assert forged.message_id != genuine.message_id
+
+
+async def test_a_reply_to_ones_own_later_mail_joins_too_although_it_names_nothing_else(room: Room) -> None:
+    first, answer_id = await room.exchange(mail())
+    await room.take(posted(mail(References=answer_id, Message_ID="<second@example.org>")))
+    third = await room.take(posted(mail(In_Reply_To="<second@example.org>", Message_ID="<third@example.org>")))
+    fourth = await room.take(posted(mail(In_Reply_To="<third@example.org>", Message_ID="<fourth@example.org>")))
+    assert third.conversation_id == fourth.conversation_id == first.conversation_id
+
+
+async def test_a_stranger_who_answers_a_later_mail_joins_nothing(room: Room) -> None:
+    first, answer_id = await room.exchange(mail())
+    await room.take(posted(mail(References=answer_id, Message_ID="<second@example.org>")))
+    passed = "mx.example.com; dmarc=pass header.from=evil.example"
+    stranger = mail(
+        From="mallory@evil.example",
+        Authentication_Results=passed,
+        In_Reply_To="<second@example.org>",
+        Message_ID="<third@evil.example>",
+    )
+    assert (await room.take(posted(stranger))).conversation_id != first.conversation_id
