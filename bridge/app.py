@@ -80,7 +80,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             watchers=watchers,
             routes=world.routes,
             failed=counting.agent_failed,
-            concurrency=options.concurrency,
+            shares=world.shares,
         )
 
         def wake(lease: Lease) -> None:

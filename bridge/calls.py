@@ -35,8 +35,6 @@ class Agent:
 
     backend: Backend
     defaults: Mapping[str, Any]
-    slots: asyncio.Semaphore | None = None
-    """How many turns may run at it at once, on this node."""
     decisions: str | None = None
     """The route of the service that takes an approval, with `{task_id}` in it; None: it takes none from here."""
 

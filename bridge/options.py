@@ -212,6 +212,10 @@ class SourceOptions(Options):
     """None: what suits the adapter."""
     max_body: Size | None = Field(default=None, gt=0, examples=["1 MiB"])
     """None: what suits the adapter."""
+    concurrency: int | None = Field(default=None, ge=1, examples=[100])
+    """Turns of this source that run at the same time, on each node; None: nine tenths of all."""
+    per_person: int | None = Field(default=None, ge=1, examples=[5])
+    """Turns of one person here that run at the same time, on each node; None: eight tenths of all."""
     capture: bool = False
     public_url: PublicUrl | None = Field(default=None, examples=["https://hooks.example.com/in/orders"])
     allow_private_callbacks: bool | None = Field(default=None, examples=[True])

@@ -22,10 +22,12 @@ from bridge.model import DeliveryState, FileRef, InboundMessage, Lease, Outbound
 from bridge.patience import Patience
 from bridge.pauses import Pause, pause_of
 from bridge.routing import Route, routed
+from bridge.shares import Claimant, Shares
 from bridge.store import deliveries, halts, opinions
 from bridge.store import turns as rows
 from bridge.store.database import Store
 from bridge.store.settling import NEAR
+from bridge.store.waiting import PUT_BACK
 from bridge.views import View, open_view
 from bridge.watching import Watchers
 
@@ -34,7 +36,6 @@ log = structlog.get_logger()
 BUSY_AGAIN = timedelta(seconds=1)
 ENRICH_SECONDS = 10
 WATCH_SECONDS = 1.0
-CONCURRENCY = 1000
 
 
 class Turns:
@@ -53,7 +54,7 @@ class Turns:
         watchers: Watchers,
         routes: Mapping[str, Route],
         failed: Callable[[str, AgentError], None],
-        concurrency: int = CONCURRENCY,
+        shares: Shares,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -70,7 +71,7 @@ class Turns:
         self._failed = failed
         self._circuits = Circuits(store)
         self._calls: dict[str, Call] = {}
-        self._slots = asyncio.Semaphore(concurrency)
+        self._shares = shares
         self.lanes = Lanes(self.step, clock, now=store.now, name="turns", near=NEAR)
 
     def is_away(self, agent: str) -> bool:
@@ -95,17 +96,45 @@ class Turns:
 
     async def step(self, lease: Lease) -> timedelta | datetime | None:
         """Run the head of a conversation to its end, or put it off."""
-        async with self._slots:
-            await self._store.quiet()
-            head = await self._store.write(rows.TAKE, lease)
-            if head is None:
-                return None
-            if isinstance(head, rows.NotYet):
-                return head.until
-            try:
-                return await self._run(routed(head, self._routes))
-            finally:
-                self._watchers.poke(head.id)
+        head = await self._take(lease)
+        while isinstance(head, Turn):
+            claimant = _claimant(head)
+            if self._admits(head, claimant):
+                return await self._run_on(claimant, head)
+            # back in its row it may be edited, joined or cancelled while it waits for a place
+            await self._store.write(PUT_BACK, head)
+            await self._shares.wait(claimant)
+            head = await self._take_again(lease, claimant)
+            if isinstance(head, Turn) and _claimant(head) == claimant:
+                return await self._run_on(claimant, head)
+            self._shares.give(claimant)
+        return head.until if isinstance(head, rows.NotYet) else None
+
+    async def _take(self, lease: Lease) -> Turn | rows.NotYet | None:
+        await self._store.quiet()
+        return await self._store.write(rows.TAKE, lease)
+
+    async def _take_again(self, lease: Lease, claimant: Claimant) -> Turn | rows.NotYet | None:
+        try:
+            return await self._take(lease)
+        except BaseException:
+            self._shares.give(claimant)
+            raise
+
+    def _admits(self, head: Turn, claimant: Claimant) -> bool:
+        """Whether this turn may go to its agent now. What is there already, or is to be stopped, always may."""
+        if head.task_id is None and not head.stopping:
+            return self._shares.take(claimant)
+        self._shares.occupy(claimant)
+        return True
+
+    async def _run_on(self, claimant: Claimant, head: Turn) -> timedelta | datetime | None:
+        """Run the turn on a place that is taken, and give that back."""
+        try:
+            return await self._run(routed(head, self._routes))
+        finally:
+            self._shares.give(claimant)
+            self._watchers.poke(head.id)
 
     async def _run(self, turn: Turn) -> timedelta | datetime | None:
         bind_contextvars(turn=turn.id, messages=[said.id for said in turn.said])
@@ -116,10 +145,7 @@ class Turns:
             return await self._give_up(turn, "Too old to be answered.", answers.UNAVAILABLE)
         if turn.task_id is None and (wait := await self._circuits.wait(turn.agent)) is not None:
             return await self._wait_for_agent(turn, Unreachable("The agent is away; not tried."), wait)
-        if agent.slots is None:
-            return await self._call(turn, agent)
-        async with agent.slots:
-            return await self._call(turn, agent)
+        return await self._call(turn, agent)
 
     async def _call(self, turn: Turn, agent: Agent) -> timedelta | datetime | None:
         turn = await self._enriched(turn)
@@ -318,6 +344,11 @@ class Turns:
             return turn
         said = [replace(one, message=await _enrich(adapter, one.message)) for one in turn.said]
         return replace(turn, said=tuple(said))
+
+
+def _claimant(turn: Turn) -> Claimant:
+    """On whose account it counts."""
+    return Claimant(turn.agent, turn.source, turn.said[-1].message.author.id if turn.said else "")
 
 
 async def _enrich(adapter: Enriches, message: InboundMessage) -> InboundMessage:

@@ -35,6 +35,7 @@ from bridge.problems import unknown_name
 from bridge.routing import Route
 from bridge.sealing import Sealer
 from bridge.settings import Settings, Source
+from bridge.shares import Limits, Shares
 from bridge.store.database import Store
 from bridge.store.files import StoredFileRows
 from bridge.store.migrations import migrate
@@ -163,6 +164,18 @@ class World:
         return {name: self._entrance(self.settings.sources[name], adapter) for name, adapter in self.adapters.items()}
 
     @property
+    def shares(self) -> Shares:
+        """Places for turns, as the configuration divides them."""
+        sources = self.settings.sources
+        limits = Limits(
+            total=self.settings.bridge.concurrency,
+            agents={name: one.concurrency for name, one in self.settings.agents.items() if one.concurrency},
+            sources={name: one.common.concurrency for name, one in sources.items() if one.common.concurrency},
+            people={name: one.common.per_person for name, one in sources.items() if one.common.per_person},
+        )
+        return Shares(limits)
+
+    @property
     def routes(self) -> dict[str, Route]:
         """Where the answers of sources with `reply_via` go. Raises ConfigError."""
         found, problems = {}, []
@@ -262,11 +275,8 @@ class World:
             self.pages.extend(server.pages)
         for name, options in configured.items():
             defaults = options.defaults.model_dump(exclude_none=True, exclude={"user"})
-            slots = asyncio.Semaphore(options.concurrency) if options.concurrency else None
             backend = self._backend(name, options, server)
-            self.agents[name] = Agent(
-                backend=backend, defaults=defaults, slots=slots, decisions=getattr(options, "decisions", None)
-            )
+            self.agents[name] = Agent(backend=backend, defaults=defaults, decisions=getattr(options, "decisions", None))
 
     async def _own_file(self, url: str) -> bytes | None:
         """The content behind a link of ours, opened without dialling; None where it is none, or expired."""

@@ -15,6 +15,7 @@ from bridge.clock import SystemClock
 from bridge.model import Author, Candidate, Envelope, InboundMessage, Lease, OutboundMessage, Received
 from bridge.outbox import Outbox
 from bridge.patience import Patience
+from bridge.shares import Limits, Shares
 from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
 from bridge.store.ingest import INGEST, Ingested
@@ -101,7 +102,7 @@ async def engine(
         watchers=Watchers(store, clock),
         routes={},
         failed=lambda _agent, _error: None,
-        concurrency=concurrency,
+        shares=Shares(Limits(total=concurrency, sources={"bench": concurrency}, people={"bench": concurrency})),
     )
 
     def wake(lease: Lease) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,9 +12,10 @@ import pytest
 
 from bridge.agent.backend import Backend
 from bridge.calls import Agent
-from bridge.model import Lease
+from bridge.model import Act, Author, Lease
 from bridge.outbox import Outbox
 from bridge.patience import Patience
+from bridge.shares import Limits, Shares
 from bridge.store import reader
 from bridge.store.circuits import CHANGE, Change
 from bridge.store.database import Store
@@ -38,11 +40,14 @@ def task(request: httpx2.Request, **record: Any) -> httpx2.Response:
 class Room:
     """One agent, one platform, one conversation at a time."""
 
-    def __init__(self, store: Store, clock: FakeClock) -> None:
+    def __init__(self, store: Store, clock: FakeClock, limits: Limits = Limits(total=1000)) -> None:  # noqa: B008 - a value
         self.store = store
         self.platform = Plain()
         self.answer: Answer = task
+        self.shares = Shares(limits)
         self.asked: list[httpx2.Request] = []
+        self.hold = asyncio.Event()
+        self.hold.set()
         http = httpx2.AsyncClient(transport=httpx2.MockTransport(self._answer))
         backend = Backend(http, base_url="http://agent.test", api_key="k", agent_id="a", mode="sync", clock=clock)
         self.outbox = Outbox(store, clock, adapters={"team": self.platform}, age=timedelta(hours=24))
@@ -57,10 +62,12 @@ class Room:
             watchers=Watchers(store, clock),
             routes={},
             failed=lambda *_: None,
+            shares=self.shares,
         )
 
-    def _answer(self, request: httpx2.Request) -> httpx2.Response:
+    async def _answer(self, request: httpx2.Request) -> httpx2.Response:
         self.asked.append(request)
+        await self.hold.wait()
         return self.answer(request)
 
     async def hear(self, key: str, text: str = "hello", thread: str = "thread") -> Lease:
@@ -269,3 +276,48 @@ async def test_a_probe_that_never_came_back_is_another_ones_after_a_while(room: 
     await clock.advance(timedelta(seconds=31))
     await room.turns.step(lease)
     assert len(room.asked) == 6
+
+
+@pytest.fixture
+async def narrow(store: Store, clock: FakeClock) -> AsyncIterator[Room]:
+    room = Room(store, clock, Limits(total=1))
+    yield room
+    await room.turns.lanes.close()
+
+
+async def test_a_turn_that_waits_for_a_place_is_as_if_it_had_not_begun(narrow: Room) -> None:
+    gate = asyncio.Event()
+    narrow.hold = gate
+    first, second = [await narrow.hear(f"m{number}", thread=f"t{number}") for number in (1, 2)]
+    narrow.turns.lanes.wake(first)
+    await _until(lambda: len(narrow.asked) == 1)
+    narrow.turns.lanes.wake(second)
+    await _until(lambda: len(narrow.shares) == 1)
+    assert await state(narrow) == ("queued", 0)
+    edited = replace(arrival(narrow.store, "m2", "changed", thread="t2"), delivery_key="edit")
+    assert edited.messages
+    edit = replace(edited.messages[0], act=Act.EDIT)
+    await narrow.store.accept(INGEST, replace(edited, messages=(edit,)))
+    gate.set()
+    await _until(lambda: len(narrow.asked) == 2)
+    assert [json.loads(request.content)["input"]["text"] for request in narrow.asked] == ["hello", "changed"]
+
+
+async def test_a_flood_of_one_person_does_not_keep_another_waiting(narrow: Room) -> None:
+    gate = asyncio.Event()
+    narrow.hold = gate
+    flood = [await narrow.hear(f"m{number}", thread=f"t{number}") for number in range(12)]
+    for lease in flood:
+        narrow.turns.lanes.wake(lease)
+    await _until(lambda: len(narrow.asked) == 1)
+    zoe = arrival(narrow.store, "z", "zoe", thread="z")
+    assert zoe.messages
+    zoe = replace(zoe, messages=(replace(zoe.messages[0], author=Author(id="zoe")),))
+    (lease,) = (await narrow.store.accept(INGEST, zoe)).wake
+    narrow.turns.lanes.wake(lease)
+    await _until(lambda: len(narrow.shares) == 12)
+    gate.set()
+    await _until(lambda: len(narrow.asked) == 13)
+    texts = [json.loads(request.content)["input"]["text"] for request in narrow.asked]
+    assert texts.index("zoe") <= 2
+    assert (await narrow.store.read(ledger)).balanced
