@@ -88,8 +88,9 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             outbox.lanes.wake(lease)
 
         entrances = world.entrances
-        reading = Readings(store, clock, world.sealer, entrances=entrances, wake=turns.lanes.wake, stop=turns.stop)
-        inbox = Inbox(store, world.sealer, wake=turns.lanes.wake, stop=turns.stop, read=reading.begin)
+        run, deliver = turns.lanes.wake, outbox.lanes.wake
+        reading = Readings(store, clock, world.sealer, entrances=entrances, wake=run, stop=turns.stop, deliver=deliver)
+        inbox = Inbox(store, world.sealer, wake=run, stop=turns.stop, deliver=deliver, read=reading.begin)
         connections = _connections(world, inbox)
         sweeper = Sweeper(store, clock, wake, lanes=(turns.lanes, outbox.lanes))
         operations = Operations(store, clock, agents=agents_of(settings), wake=wake, interrupt=turns.stop)

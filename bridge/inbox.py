@@ -35,12 +35,14 @@ class Inbox:
         *,
         wake: Callable[[Lease], None],
         stop: Callable[[str], None],
+        deliver: Callable[[Lease], None],
         read: Callable[[str], None],
     ) -> None:
         self._store = store
         self._sealer = sealer
         self._wake = wake
         self._stop = stop
+        self._deliver = deliver
         self._read = read
 
     async def accept(self, entrance: Entrance, envelope: Envelope) -> Accepted | Reply:
@@ -78,6 +80,8 @@ class Inbox:
             self._wake(lease)
         for conversation_id in ingested.stop:
             self._stop(conversation_id)
+        for lease in ingested.deliver:
+            self._deliver(lease)
         if ingested.unread is not None:
             self._read(ingested.unread)
         return ingested

@@ -55,16 +55,21 @@ class Outbox:
         adapter = self._adapters.get(delivery.source)
         if adapter is None:
             return self._dead(delivery, f"No source named {delivery.source!r} is configured.")
-        if self._is_late(delivery, adapter):
+        if not (delivery.withdrawing or delivery.revising) and self._is_late(delivery, adapter):
             return self._dead(delivery, "Too late: the answer is older than the configured age.")
         try:
-            if delivery.withdrawing:
-                return await self._withdraw(delivery, adapter)
-            remote_id = await self._find(delivery, adapter) or await self._send(delivery, adapter)
+            return await self._put(delivery, adapter)
         except Permanent as error:
             return self._dead(delivery, str(error))
         except Retryable as error:
             return self._again(delivery, adapter, error)
+
+    async def _put(self, delivery: Delivery, adapter: Adapter) -> Outcome:
+        if delivery.withdrawing:
+            return await self._withdraw(delivery, adapter)
+        if delivery.revising:
+            return await self._revise(delivery, adapter)
+        remote_id = await self._find(delivery, adapter) or await self._send(delivery, adapter)
         return Outcome(delivery=delivery, state=DeliveryState.SENT, remote_id=remote_id)
 
     def _cost(self, source: str, message: OutboundMessage) -> Sequence[Cost]:
@@ -77,6 +82,18 @@ class Outbox:
             return Outcome(delivery=delivery, state=DeliveryState.SENT, remote_id=delivery.remote_id)
         await adapter.withdraw(delivery.remote_id, delivery.message)
         return Outcome(delivery=delivery, state=DeliveryState.WITHDRAWN)
+
+    async def _revise(self, delivery: Delivery, adapter: Adapter) -> Outcome:
+        """Change what was sent, where the platform can; what was never sent goes out with its new words."""
+        remote_id = delivery.remote_id or await self._find(delivery, adapter)
+        if remote_id is None:
+            remote_id = await self._send(delivery, adapter)
+        elif isinstance(adapter, Revises):
+            try:
+                await adapter.revise(remote_id, delivery.message)
+            except Permanent as error:  # it may be gone: then nothing there says anything wrong
+                log.warning("not_revised", delivery=delivery.id, error=str(error))
+        return Outcome(delivery=delivery, state=DeliveryState.SENT, remote_id=remote_id)
 
     async def _find(self, delivery: Delivery, adapter: Adapter) -> str | None:
         if delivery.uncertain and isinstance(adapter, Finds):

@@ -40,6 +40,7 @@ class Readings:
         entrances: Mapping[str, Entrance],
         wake: Callable[[Lease], None],
         stop: Callable[[str], None],
+        deliver: Callable[[Lease], None],
     ) -> None:
         self._store = store
         self._clock = clock
@@ -47,6 +48,7 @@ class Readings:
         self._entrances = entrances
         self._wake = wake
         self._stop = stop
+        self._deliver = deliver
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._under_way: dict[str, asyncio.Task[None]] = {}
 
@@ -118,3 +120,5 @@ class Readings:
             self._wake(lease)
         for conversation_id in placed.stop:
             self._stop(conversation_id)
+        for lease in placed.deliver:
+            self._deliver(lease)

@@ -248,6 +248,7 @@ class Turns:
             "id": decision_id,
             "conversation_id": turn.lease.conversation_id,
             "turn_id": turn.id,
+            "delivery_id": notice[0].delivery_id if notice else None,
             "kind": pause.kind,
             "choices": json.dumps(pause.choices),
             "people": json.dumps(people),

@@ -35,6 +35,7 @@ def apply(batch: Batch, done: Iterable[tuple[Arrival, InboundMessage, str]]) -> 
             batch.place(_ACTS[message.act](batch, conversation, Said(arrival, message, envelope_id)) or ())
         elif message.act is Act.DELETE:
             _delete(batch, conversation, row)
+            batch.owe(arrival, conversation)
         else:
             batch.place(_edit(batch, conversation, row, Said(arrival, message, envelope_id, act="edit")))
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import bindparam, select, update
 
 from bridge.model import Lease, new_id
+from bridge.store import asked
 from bridge.store.arrivals import Arrival
 from bridge.store.lookup import Conversation, Lookup
 from bridge.store.notices import notify
@@ -41,6 +41,8 @@ class Batch:
         self.stops: set[str] = set()
         """Conversations whose running turn has to be stopped."""
         self.touched: dict[tuple[str, str], set[str]] = {}
+        self.owing: dict[tuple[str, str], set[str]] = {}
+        """Conversations in which something is to be delivered besides what their turns say."""
         self.learn((row.source, message.message_key) for row in rows for message in row.messages or ())
 
     def place(self, fresh: Iterable[Said]) -> None:
@@ -64,6 +66,10 @@ class Batch:
         """Something was done in this conversation: whoever owns it, or else this node, looks at it again."""
         conversation.changed = True
         self.touched.setdefault((arrival.source, arrival.delivery_key), set()).add(conversation.id)
+
+    def owe(self, arrival: Arrival, conversation: Conversation) -> None:
+        """Something is to be delivered in this conversation now, whatever its turn does."""
+        self.owing.setdefault((arrival.source, arrival.delivery_key), set()).add(conversation.id)
 
     def claim(self) -> None:
         """Whoever stores the first waiting message works on it; a conversation with an owner keeps it."""
@@ -133,7 +139,7 @@ class Batch:
         # At another source than the question came from, it is for the people there to answer it.
         is_asked = head.author_id == each.message.author.id or head.source != each.arrival.source
         if head.state == "paused" and head.asks and is_asked:
-            self._answer_question(head.turn_id, each.arrival.received_at)
+            self._answer_question(head.turn_id, each)
             return head.turn_id
         if head.state == "running" and each.arrival.busy == "interrupt":
             self.tx.connection.execute(_RESTART, {"at": head.turn_id, "now": self.tx.now})
@@ -141,9 +147,12 @@ class Batch:
             return head.turn_id
         return None
 
-    def _answer_question(self, turn_id: str, received_at: datetime) -> None:
-        values = {"at": turn_id, "received_at": received_at, "key": new_id("idk")}
+    def _answer_question(self, turn_id: str, each: Said) -> None:
+        values = {"at": turn_id, "received_at": each.arrival.received_at, "key": new_id("idk")}
         self.tx.connection.execute(_ANSWERED_QUESTION, values)
+        asked.close(self.tx, [turn_id], asked.ANSWERED)
+        if each.match is not None:
+            self.owe(each.arrival, each.match.conversation)
 
     def _insert_messages(self, said: Sequence[Said]) -> None:
         rows = {each.key: each.message_row() for each in said}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Row, bindparam, func, select, update
+from sqlalchemy import Boolean, Row, String, bindparam, case, func, null, select, update
 
 from bridge.model import DeliveryState, Lease, OutboundMessage
 from bridge.store.bodies import load_outbound
@@ -36,6 +36,8 @@ class Delivery:
     """What stands on the platform of the running turn: revise that instead of posting anew."""
     withdrawing: bool = False
     """It was sent, and is to be taken back."""
+    revising: bool = False
+    """It says something else now: change what was sent, or send it so."""
     remote_id: str | None = None
     """The platform's id, where it was sent before."""
     created_at: datetime
@@ -105,6 +107,7 @@ def _delivery(lease: Lease, row: Row[Any], line: Iterable[Row[Any]], now: dateti
         uncertain=row.state != DeliveryState.PENDING.value,
         shown=next(shown, None) if row.kind in {"answer", "error"} and row.part == 0 else None,
         withdrawing=row.marker == "withdraw",
+        revising=row.marker == "revise",
         remote_id=row.remote_id,
         created_at=row.created_at,
         begun_at=now,
@@ -186,6 +189,7 @@ def _ended(row: Outcome, now: datetime) -> dict[str, Any]:
     return {
         "at": row.delivery.id,
         "to": row.state.value,
+        "revised": row.delivery.revising,
         "remote": row.remote_id,
         "why": row.error,
         "until": row.until,
@@ -205,15 +209,19 @@ def _attempt(row: Outcome, now: datetime) -> dict[str, Any]:
     }
 
 
+_sent = bindparam("to", type_=String) == DeliveryState.SENT.value
+_revised = bindparam("revised", type_=Boolean)
+_to_revise = _sent & (deliveries.c.marker == "revise") & ~_revised  # its words changed while they were on their way
 _ENDED = (
     update(deliveries)
     .where(deliveries.c.id == bindparam("at"))
     .values(
-        state=bindparam("to"),
+        state=case((_to_revise, DeliveryState.PENDING.value), else_=bindparam("to")),
+        marker=case((_sent & _revised, null()), else_=deliveries.c.marker),
         remote_id=func.coalesce(bindparam("remote"), deliveries.c.remote_id),
         error=bindparam("why"),
         not_before=bindparam("until"),
-        finished_at=bindparam("ended"),
+        finished_at=case((_to_revise, null()), else_=bindparam("ended", type_=deliveries.c.finished_at.type)),
     )
 )
 

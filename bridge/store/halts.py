@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, func, select, update
 
 from bridge.model import OutboundMessage, Turn, TurnState, new_id
+from bridge.store import asked
 from bridge.store.settling import settle
 from bridge.store.statements import insert_new
 from bridge.store.tables import conversations, decisions, deliveries, messages, turns
@@ -91,6 +92,7 @@ def _wait(tx: Tx, rows: Sequence[Waiting]) -> list[None]:
     out = [delivery_row(row.turn, message) for row in rows for message in row.notice]
     if out:
         tx.connection.execute(deliveries.insert(), out)
+    asked.close(tx, [row.turn.id for row in rows if row.notice], asked.OVER)  # it waits for something else now
     open_ones = [dict(row.decision) for row in rows if row.decision]
     if open_ones:
         tx.connection.execute(decisions.insert(), open_ones)

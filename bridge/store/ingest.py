@@ -1,6 +1,6 @@
 """Ingest: arrivals become messages, each with its conversation and its place in line, in one transaction."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bridge.errors import Unprocessable
@@ -24,6 +24,8 @@ class Ingested:
     """The conversations this node now has to work on."""
     stop: tuple[str, ...] = ()
     """The conversations whose running turn has to be stopped, by whichever node runs it."""
+    deliver: tuple[Lease, ...] = ()
+    """The conversations in which this node has something to deliver now, whatever their turns do."""
     unread: str | None = None
     """The envelope that is still to be read, by this node."""
     copy: bool = False
@@ -67,12 +69,19 @@ def _answer(batch: Batch, row: Arrival, envelope_id: str | None, firsts: Mapping
     return Ingested(known, *roused(batch, row, known))
 
 
-def roused(batch: Batch, row: Arrival, known: Sequence[Known]) -> tuple[tuple[Lease, ...], tuple[str, ...]]:
-    """The conversations an arrival gave something to do: those of this node, and those with something to stop."""
-    touched = batch.touched.get((row.source, row.delivery_key), set())
-    touched = touched | {one.conversation_id for one in known if one.conversation_id}
-    wake = (batch.leases.get(conversation_id) for conversation_id in sorted(touched))
-    return tuple(lease for lease in wake if lease), tuple(sorted(touched & batch.stops))
+def roused(
+    batch: Batch, row: Arrival, known: Sequence[Known]
+) -> tuple[tuple[Lease, ...], tuple[str, ...], tuple[Lease, ...]]:
+    """The conversations an arrival gave something to do: to run, to stop, to deliver in. Stops are anybody's."""
+    arrival = (row.source, row.delivery_key)
+    touched = batch.touched.get(arrival, set()) | {one.conversation_id for one in known if one.conversation_id}
+    owing = batch.owing.get(arrival, ())
+    return _ours(batch, touched), tuple(sorted(touched & batch.stops)), _ours(batch, owing)
+
+
+def _ours(batch: Batch, conversation_ids: Collection[str]) -> tuple[Lease, ...]:
+    leases = (batch.leases.get(conversation_id) for conversation_id in sorted(conversation_ids))
+    return tuple(lease for lease in leases if lease)
 
 
 def _refusal(lookup: Lookup, row: Arrival) -> Unprocessable | None:

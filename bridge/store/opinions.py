@@ -8,10 +8,12 @@ from datetime import datetime
 from sqlalchemy import Connection, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from bridge.model import Act, Candidate
+from bridge.model import Candidate, InboundMessage
+from bridge.store import asked
 from bridge.store.batch import Batch
 from bridge.store.lookup import Conversation
 from bridge.store.said import Said
+from bridge.store.statements import AnyRow
 from bridge.store.tables import decisions, deliveries, feedback, turns
 from bridge.store.writer import Tx, Write
 
@@ -32,23 +34,32 @@ def decide(batch: Batch, conversation: Conversation, said: Said) -> list[Said]:
 
     A question's choice is the person's answer. An approval lets the turn go on, which tells the agent.
     """
-    message, connection = said.message, batch.tx.connection
-    wanted = {"at": str(message.metadata.get("decision_id")), "conversation": conversation.id}
-    row = connection.execute(_OPEN, {**wanted, "now": batch.tx.now}).first()
+    message, tx = said.message, batch.tx
+    row = asked.asked(tx, str(message.metadata.get("decision_id")), conversation.id)
     choice, who = str(message.metadata.get("choice")), message.author.id
-    if row is None or message.declined or who not in json.loads(row.people) or choice not in json.loads(row.choices):
+    if row is None or choice not in json.loads(row.choices) or (row.choice, row.decided_by) == (choice, who):
         return []
-    made = {"at": row.id, "chosen": choice, "who": who, "now": batch.tx.now}
-    if connection.execute(_DECIDE, made).rowcount != 1:
+    batch.owe(said.arrival, conversation)
+    if (refusal := _refusal(row, message, tx.now)) is not None:
+        asked.whisper(tx, row, message, refusal)
         return []
+    tx.connection.execute(_DECIDE, {"at": row.id, "chosen": choice, "who": who, "now": tx.now})
+    asked.conclude(tx, row, asked.DECIDED.format(choice=choice.capitalize(), who=message.author.name or who))
     if row.kind == "approval":
-        connection.execute(_GO_ON, {"turn": row.turn_id})
+        tx.connection.execute(_GO_ON, {"turn": row.turn_id})
         return []
     here = (Candidate(value=conversation.id, kind="conversation_id", matched_by="decision"),)
-    spoken = replace(
-        message, act=Act.SAY, text=choice, message_key=f"decision:{row.id}", conversation=here, addressed="direct"
-    )
-    return [replace(said, message=spoken, act="decide")]
+    answer = replace(asked.spoken(row, message, choice), message_key=f"decision:{row.id}", conversation=here)
+    return [replace(said, message=answer, act="decide")]
+
+
+def _refusal(row: AnyRow, message: InboundMessage, now: datetime) -> str | None:
+    """Why a press changes nothing. The conversation is locked, so of two at a time the second sees the first."""
+    if message.declined or message.author.id not in json.loads(row.people):
+        return asked.NOT_YOURS
+    if row.choice is not None:
+        return asked.DECIDED_BEFORE
+    return None if row.open and row.expires_at > now else asked.OVER
 
 
 def rate(batch: Batch, conversation: Conversation, said: Said) -> None:
@@ -106,12 +117,6 @@ def _tell(tx: Tx, rows: Sequence[Told]) -> list[None]:
     return [None] * len(rows)
 
 
-_OPEN = select(decisions).where(
-    decisions.c.id == bindparam("at"),
-    decisions.c.conversation_id == bindparam("conversation"),
-    decisions.c.choice.is_(None),
-    decisions.c.expires_at > bindparam("now", type_=decisions.c.expires_at.type),
-)
 _DECIDE = (
     update(decisions)
     .where(decisions.c.id == bindparam("at"), decisions.c.choice.is_(None))

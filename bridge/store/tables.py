@@ -231,7 +231,7 @@ deliveries = Table(
     Column("seq", Integer, nullable=False),  # of its turn: answers go out in this order
     Column("state", String, nullable=False),
     Column("body", Text, nullable=False),  # the OutboundMessage, frozen
-    Column("marker", String),
+    Column("marker", String),  # withdraw, revise: what is to be done with what was sent
     Column("remote_id", String),
     Column("attempt", Integer, nullable=False),
     Column("not_before", Instant),
@@ -282,6 +282,7 @@ decisions = Table(
     Column("id", String, primary_key=True),
     Column("conversation_id", String, nullable=False),
     Column("turn_id", String, nullable=False, index=True),
+    Column("delivery_id", String),  # the notice that asks; none where nobody can be told
     Column("kind", String, nullable=False),  # question, approval
     Column("choices", Text, nullable=False),  # JSON
     Column("people", Text, nullable=False),  # JSON: the author ids it is bound to
@@ -289,6 +290,7 @@ decisions = Table(
     Column("decided_by", String),
     Column("decided_at", Instant),
     Column("told_at", Instant),  # when the agent was told
+    Column("open", Boolean, nullable=False, server_default=text("true")),  # false: its turn went on without it
     Column("expires_at", Instant, nullable=False),
     CheckConstraint("(choice IS NULL) = (decided_at IS NULL)", name="decided_whole"),
 )

@@ -9,6 +9,7 @@ from sqlalchemy import Row, bindparam, case, exists, func, or_, select, update
 
 from bridge.errors import BridgeError
 from bridge.model import Lease, OutboundMessage, Said, Turn, TurnState
+from bridge.store import asked
 from bridge.store.bodies import dump_outbound, load_inbound
 from bridge.store.settling import settle
 from bridge.store.tables import LIVE_TURN_STATES, conversations, deliveries, messages, turns
@@ -183,6 +184,8 @@ def end_turns(tx: Tx, rows: Sequence[End]) -> list[bool]:
     out = [delivery_row(row.turn, message) | _begun(row) for row in rows for message in row.deliveries]
     if out:
         tx.connection.execute(deliveries.insert(), out)
+    if paused := [row.turn.id for row in rows if row.turn.pause is not None]:
+        asked.close(tx, paused, asked.OVER)
     ids = [row.turn.lease.conversation_id for row in rows]
     waiting = set(tx.connection.execute(_WAITING, {"ids": ids}).scalars())
     silent = {row.turn.lease.conversation_id for row in rows if not row.deliveries}

@@ -98,10 +98,11 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """The conversations that now have something to do, and those with something to stop."""
+    """The conversations that now have something to do, those with something to stop, and those to deliver in."""
 
     wake: tuple[Lease, ...] = ()
     stop: tuple[str, ...] = ()
+    deliver: tuple[Lease, ...] = ()
     messages: tuple[Known, ...] = ()
 
 

@@ -9,7 +9,7 @@ import pytest
 from bridge.errors import Permanent, Retryable
 from bridge.model import Act, DeliveryState, Lease, OutboundMessage, Turn, TurnState, new_id
 from bridge.outbox import Outbox
-from bridge.store import deliveries, reader, shown, turns
+from bridge.store import deliveries, halts, reader, shown, turns
 from bridge.store.database import Store
 from bridge.store.ingest import INGEST
 from tests.conftest import FakeClock
@@ -200,3 +200,93 @@ async def test_tries_end_after_their_number(store: Store, clock: FakeClock, atte
         await clock.advance(timedelta(minutes=6))
     assert len(platform.sent) == attempts
     assert await states(store) == [("answer", "dead")]
+
+
+async def asking(store: Store) -> Lease:
+    """A notice with buttons is owed."""
+    (lease,) = (await store.accept(INGEST, arrival(store, "m1"))).wake
+    turn = await store.write(turns.TAKE, lease)
+    assert isinstance(turn, Turn)
+    asks = replace(message(store, turn, "notice", "May I?"), metadata={"buttons": [{"label": "Yes", "choice": "yes"}]})
+    decision = {
+        "id": "dcs_1",
+        "conversation_id": lease.conversation_id,
+        "turn_id": turn.id,
+        "delivery_id": asks.delivery_id,
+        "kind": "approval",
+        "choices": '["yes"]',
+        "people": '["anna"]',
+        "expires_at": store.now() + timedelta(days=7),
+    }
+    pause = '{"kind": "approval"}'
+    until = store.now() + timedelta(seconds=30)
+    await store.write(
+        halts.WAIT,
+        halts.Waiting(turn=turn, task_id="task", pause=pause, until=until, notice=(asks,), decision=decision),
+    )
+    return lease
+
+
+async def press(store: Store) -> None:
+    said = arrival(store, "press")
+    (first,) = said.messages or ()
+    pressed = replace(first, act=Act.DECIDE, metadata={"decision_id": "dcs_1", "choice": "yes"})
+    assert (await store.accept(INGEST, replace(said, messages=(pressed,)))).deliver
+
+
+async def test_what_asked_says_what_was_decided(store: Store, clock: FakeClock) -> None:
+    platform = Chat()
+    lease = await asking(store)
+    await outbox(store, clock, platform).step(lease)
+    await clock.advance(timedelta(days=2))  # later than any answer may come
+    await press(store)
+    await outbox(store, clock, platform).step(lease)
+    assert platform.revised == [("remote-1", "May I?\n\nYes, decided by anna.")]
+    assert await states(store) == [("notice", "sent")]
+    assert platform.sent[0].metadata["buttons"]
+
+
+async def test_what_is_decided_while_the_question_is_on_its_way_is_changed_once_it_has_arrived(
+    store: Store, clock: FakeClock
+) -> None:
+    platform = Chat()
+    lease = await asking(store)
+    under_way = await store.write(deliveries.BEGIN, deliveries.Due(lease, lambda _, __: ()))
+    assert isinstance(under_way, deliveries.Delivery)
+    await press(store)
+    sent = deliveries.Outcome(delivery=under_way, state=DeliveryState.SENT, remote_id="remote-1")
+    assert await store.write(deliveries.END, sent)
+    await outbox(store, clock, platform).step(lease)
+    assert platform.sent == []
+    assert platform.revised == [("remote-1", "May I?\n\nYes, decided by anna.")]
+    assert await states(store) == [("notice", "sent")]
+
+
+async def test_what_was_cut_off_and_decided_meanwhile_is_looked_up_and_changed(store: Store, clock: FakeClock) -> None:
+    platform = Chat(found="remote-1")
+    platform.outcomes.append(Retryable("cut", ambiguous=True))
+    lease = await asking(store)
+    await outbox(store, clock, Plain(platform.outcomes)).step(lease)
+    await press(store)
+    await clock.advance(timedelta(seconds=10))
+    await outbox(store, clock, platform).step(lease)
+    assert (platform.sent, platform.revised) == ([], [("remote-1", "May I?\n\nYes, decided by anna.")])
+
+
+async def test_what_was_decided_before_it_was_sent_goes_out_without_its_buttons(store: Store, clock: FakeClock) -> None:
+    platform = Chat()
+    lease = await asking(store)
+    await press(store)
+    await outbox(store, clock, platform).step(lease)
+    assert [(one.text, dict(one.metadata)) for one in platform.sent] == [("May I?\n\nYes, decided by anna.", {})]
+    assert platform.revised == []
+
+
+async def test_where_nothing_can_be_changed_it_stays_as_it_was(store: Store, clock: FakeClock) -> None:
+    platform = Plain()
+    lease = await asking(store)
+    await outbox(store, clock, platform).step(lease)
+    await press(store)
+    await outbox(store, clock, platform).step(lease)
+    assert len(platform.sent) == 1
+    assert await states(store) == [("notice", "sent")]

@@ -84,8 +84,9 @@ class People:
     async def press(self, message: Message, label: str, *, channel: str = "C1", user: str = "U1") -> int:
         """Press the button with this label."""
         action = next(action for action in _actions(message) if label in json.dumps(action["text"]))
+        who = {"id": user, "team_id": TEAM, "name": self._slack.users[user]["name"]}
         return await self._deliveries.interaction(
-            {"type": "block_actions", "api_app_id": APP, "team": {"id": TEAM}, "user": {"id": user, "team_id": TEAM},
+            {"type": "block_actions", "api_app_id": APP, "team": {"id": TEAM}, "user": who,
              "container": {"channel_id": channel, "message_ts": message["ts"]}, "channel": {"id": channel},
              "message": message, "trigger_id": str(self._slack.number()), "actions": [action]}
         )  # fmt: skip
@@ -115,6 +116,11 @@ class People:
         self._slack.announce(channel, message)
         if mention is not None and self.order == "message_first":
             self._slack.publish(mention)
+
+
+def buttons(message: Message) -> list[str]:
+    """The labels of a message's buttons."""
+    return [str(action["text"]["text"]) for action in _actions(message)]
 
 
 def _actions(message: Message) -> list[dict[str, Any]]:

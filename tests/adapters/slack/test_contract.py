@@ -19,7 +19,7 @@ from bridge.model import Envelope, OutboundMessage
 from bridge.signing import secret_from_text, sign
 from tests.adapters.contract import AdapterContract, Descriptor, Outcome
 from tests.adapters.kits import FakeClock, open_kit
-from tests.adapters.slack.conftest import served
+from tests.adapters.slack.lab import served
 
 FAULTS = {
     "busy": Fault("limit", after=7),

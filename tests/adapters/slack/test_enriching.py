@@ -4,7 +4,7 @@ import pytest
 
 from adapters.slack.fake import Fault
 from bridge.model import InboundMessage
-from tests.adapters.slack.conftest import Lab
+from tests.adapters.slack.lab import Lab
 
 
 async def enriched(lab: Lab) -> InboundMessage:

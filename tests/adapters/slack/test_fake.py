@@ -10,7 +10,7 @@ from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from adapters.slack.fake.delivery import SECRET, Deliveries
-from tests.adapters.slack.conftest import Lab
+from tests.adapters.slack.lab import Lab
 
 
 def client(lab: Lab) -> AsyncWebClient:

@@ -11,7 +11,7 @@ from adapters.slack.fake import Fault
 from adapters.slack.fake.oauth import CLIENT_ID, CLIENT_SECRET, TOKEN_SECONDS
 from adapters.slack.installations import ROTATE_BEFORE, Installation
 from bridge.errors import Permanent
-from tests.adapters.slack.conftest import Lab
+from tests.adapters.slack.lab import Lab
 
 MANY = {"bot_token": None, "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
 

@@ -1,65 +1,12 @@
 """The bridge as a process, killed between any two steps: what stands in Slack afterwards is one answer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
-from pathlib import Path
 
-import httpx2
 import pytest
 
-from adapters.slack.fake import Fault, People, Workspace
-from adapters.slack.fake.api import Api
-from adapters.slack.fake.delivery import SECRET, Deliveries
-from adapters.slack.fake.sockets import Sockets
-from bridge.clock import SystemClock
-from tests.adapters.slack.conftest import served, until
-from tests.adapters.slack.test_whole import CONFIG
-from tests.end_to_end.serving import Served, free_port, serving
-
-
-class Killable:
-    """A workspace, and a bridge process that comes and goes."""
-
-    def __init__(self, slack: Workspace, config: Path, port: int, stack: AsyncExitStack) -> None:
-        self.slack = slack
-        self._config = config
-        self._port = port
-        self._stack = stack
-        self._served: Served | None = None
-        self.deliveries = Deliveries(slack, self._post)
-        self.people = People(slack, self.deliveries)
-
-    async def start(self) -> None:
-        self._served = await self._stack.enter_async_context(serving(self._config, self._port))
-
-    async def kill(self) -> None:
-        assert self._served is not None
-        await self._served.kill()
-
-    async def settled(self) -> dict[str, object]:
-        assert self._served is not None
-        return await self._served.settled()
-
-    async def _post(self, headers: Mapping[str, str], body: bytes) -> int:
-        assert self._served is not None
-        try:
-            return (await self._served.http.post("/in/team", headers=dict(headers), content=body)).status_code
-        except httpx2.TransportError:
-            return 0
-
-
-@pytest.fixture
-async def killable(tmp_path: Path) -> AsyncIterator[Killable]:
-    slack, port = Workspace(SystemClock()), free_port()
-    async with served(Api(slack, Sockets(slack)).app()) as url, AsyncExitStack() as stack:
-        slack.url = url
-        config = tmp_path / "bridge.toml"
-        text = CONFIG.format(folder=tmp_path, secret=SECRET, url=url).replace(":8080", f":{port}")
-        config.write_text(text, encoding="utf-8")
-        killable = Killable(slack, config, port, stack)
-        await killable.start()
-        yield killable
+from adapters.slack.fake import Fault
+from tests.adapters.slack.lab import until
+from tests.adapters.slack.whole import Killable
 
 
 @pytest.mark.parametrize("redelivered", [False, True])

@@ -10,7 +10,7 @@ from adapters.slack.fake import Fault
 from bridge.errors import Permanent, Retryable
 from bridge.markdown import split
 from bridge.model import FileRef, OutboundMessage
-from tests.adapters.slack.conftest import Lab
+from tests.adapters.slack.lab import Lab
 
 
 async def asked(lab: Lab, text: str = "<@UBOT> hi", **more: str) -> str:

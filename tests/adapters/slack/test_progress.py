@@ -8,7 +8,7 @@ import pytest
 from adapters.slack.fake import Fault
 from bridge.adapter import Progress
 from bridge.model import OutboundMessage
-from tests.adapters.slack.conftest import Lab, until
+from tests.adapters.slack.lab import Lab, until
 
 WORDS = "All of this is said in small pieces, one after the other. " * 12
 

@@ -11,7 +11,7 @@ from adapters.slack.fake.delivery import FORM, JSON
 from adapters.slack.fake.people import Order
 from bridge.errors import Malformed, ReceiveError, TooLarge, Unverified
 from bridge.model import Act
-from tests.adapters.slack.conftest import Lab
+from tests.adapters.slack.lab import Lab
 
 
 @pytest.mark.parametrize("order", ["message_first", "mention_first"])

@@ -14,7 +14,7 @@ from adapters.slack.manifest import BOT_SCOPES, manifest
 from adapters.slack.settings import Settings
 from bridge.adapter import Adapter, Budgets, Closes, Connects, Enriches, Finds, Revises, Serves, Shows, Withdraws
 from tests.adapters.kits import FakeClock
-from tests.adapters.slack.conftest import Lab
+from tests.adapters.slack.lab import Lab
 
 URL = "https://bridge.example.com/in/team"
 

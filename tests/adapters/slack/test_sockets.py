@@ -14,7 +14,7 @@ from adapters.slack.socket import ConnectedSlack
 from bridge.adapter import Connects
 from bridge.errors import StoreUnavailable
 from bridge.model import Envelope, Received
-from tests.adapters.slack.conftest import Lab, until
+from tests.adapters.slack.lab import Lab, until
 
 
 class Store:

@@ -2,102 +2,15 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
-from pathlib import Path
 
 import httpx2
 import pytest
 
-from adapters.slack.fake import Fault, People, Workspace
-from adapters.slack.fake.api import Api
-from adapters.slack.fake.delivery import SECRET, Deliveries
+from adapters.slack.fake import Fault
 from adapters.slack.fake.oauth import CLIENT_ID, CLIENT_SECRET
 from adapters.slack.fake.people import Order
-from adapters.slack.fake.sockets import Sockets
-from bridge.app import running
-from bridge.clock import SystemClock
-from bridge.world import load_settings
-from tests.adapters.slack.conftest import served, until
-
-CONFIG = """
-[bridge]
-listen = "127.0.0.1:8080"
-database_url = "sqlite:///{folder}/bridge.db"
-files_url = "{folder}/files"
-secret_keys = ["a key of these tests alone"]
-admin_token = "an-admin-token-of-these-tests"
-log_level = "error"
-
-[agents.local]
-kind = "embedded"
-brain = "demo"
-
-[sources.team]
-adapter = "slack"
-agent = "local"
-signing_secret = "{secret}"
-bot_token = "xoxb-test"
-api_url = "{url}api/"
-"""
-
-
-class Ahead(SystemClock):
-    """The machine's clock, moved forward by a test."""
-
-    def __init__(self) -> None:
-        self._by = timedelta()
-
-    def now(self) -> datetime:
-        return super().now() + self._by
-
-    def advance(self, seconds: float) -> None:
-        self._by += timedelta(seconds=seconds)
-
-
-class Whole:
-    """A workspace with a bridge behind it that can be stopped and started."""
-
-    def __init__(self, slack: Workspace, sockets: Sockets, clock: Ahead, config: Path) -> None:
-        self.slack = slack
-        self.sockets = sockets
-        self.clock = clock
-        self.config = config
-        self.http: httpx2.AsyncClient | None = None
-        self.deliveries = Deliveries(slack, self.post)
-        self.people = People(slack, self.deliveries)
-
-    async def post(self, headers: Mapping[str, str], body: bytes) -> int:
-        if self.http is None:
-            return 0
-        return (await self.http.post("/in/team", headers=dict(headers), content=body)).status_code
-
-    @asynccontextmanager
-    async def up(self) -> AsyncIterator[None]:
-        async with running(load_settings(self.config, {}), self.clock) as bridge:
-            transport = httpx2.ASGITransport(app=bridge.asgi)
-            async with httpx2.AsyncClient(transport=transport, base_url="http://bridge", trust_env=False) as self.http:
-                yield
-        self.http = None
-
-    async def answers(self, channel: str, root: str, count: int = 1) -> list[str]:
-        """What stands in a thread once there are so many answers, and a moment later still."""
-        await until(lambda: len(self.slack.answers(channel, root)) >= count)
-        await asyncio.sleep(0.2)
-        return self.slack.answers(channel, root)
-
-
-@pytest.fixture
-async def whole(tmp_path: Path) -> AsyncIterator[Whole]:
-    clock = Ahead()
-    slack = Workspace(clock)
-    sockets = Sockets(slack)
-    async with served(Api(slack, sockets).app()) as url:
-        slack.url = url
-        config = tmp_path / "bridge.toml"
-        config.write_text(CONFIG.format(folder=tmp_path, secret=SECRET, url=url), encoding="utf-8")
-        yield Whole(slack, sockets, clock, config)
+from tests.adapters.slack.lab import until
+from tests.adapters.slack.whole import Whole
 
 
 @pytest.mark.parametrize("order", ["message_first", "mention_first"])

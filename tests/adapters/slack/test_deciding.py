@@ -1,0 +1,169 @@
+"""The agent asks, people press buttons: the decision is one person's, made once, and everybody sees what came of it."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from adapters.slack.fake.people import buttons
+from tests.adapters.slack.approving import Approving
+from tests.adapters.slack.lab import served, until
+from tests.adapters.slack.whole import Whole
+
+QUESTION = "May I delete the branch?"
+
+
+@pytest.fixture
+async def agent(whole: Whole) -> AsyncIterator[Approving]:
+    """The bridge's agent is one that wants an approval."""
+    agent = Approving()
+    async with served(agent.app()) as url:
+        table = f'kind = "xpander"\nbase_url = "{url}"\napi_key = "k"\nagent_id = "a"\nmode = "poll"\n'
+        table += 'decisions = "/tasks/{task_id}/approval"\n'
+        text = whole.config.read_text().replace('kind = "embedded"\nbrain = "demo"\n', table)
+        whole.config.write_text(text)
+        yield agent
+
+
+async def asked(whole: Whole, text: str = "<@UBOT> clean up") -> tuple[str, dict[str, Any]]:
+    """The thread, and the message with the buttons in it."""
+    ts = whole.people.say(text)
+    await whole.deliveries.pump()
+    await until(lambda: any(buttons(message) for message in whole.slack.thread("C1", ts)))
+    return ts, dict(next(message for message in whole.slack.thread("C1", ts) if buttons(message)))
+
+
+def standing(whole: Whole, ts: str) -> list[str]:
+    """The buttons in a thread."""
+    return [label for message in whole.slack.thread("C1", ts) for label in buttons(message)]
+
+
+@pytest.mark.parametrize("choice", ["Approve", "Deny"])
+async def test_a_decision_reaches_the_agent_once_and_its_buttons_go(
+    whole: Whole, agent: Approving, choice: str
+) -> None:
+    async with whole.up():
+        ts, question = await asked(whole)
+        assert buttons(question) == ["Approve", "Deny"]
+
+        await whole.people.press(question, choice)
+        answers = await whole.answers("C1", ts, count=2)
+
+        await until(lambda: not standing(whole, ts))
+        answers = whole.slack.answers("C1", ts)
+    assert answers == [f"{QUESTION}\nChoices: approve, deny\n\n{choice}, decided by ada.", f"Done: {choice.lower()}"]
+    assert [(made["choice"], made["decided_by"]) for made in agent.decisions] == [(choice.lower(), "U1")]
+    assert whole.slack.ephemeral == []
+
+
+async def test_somebody_else_decides_nothing_and_alone_is_told_so_once(whole: Whole, agent: Approving) -> None:
+    async with whole.up():
+        ts, question = await asked(whole)
+        for _ in range(3):
+            await whole.people.press(question, "Approve", user="U2")
+        await until(lambda: bool(whole.slack.ephemeral))
+        assert standing(whole, ts) == ["Approve", "Deny"]
+        assert agent.decisions == []
+
+        await whole.people.press(question, "Deny")
+        await whole.answers("C1", ts, count=2)
+    assert [made["choice"] for made in agent.decisions] == ["deny"]
+    assert [(one["user"], one["thread_ts"], one["text"]) for one in whole.slack.ephemeral] == [
+        ("U2", ts, "Only the person who was asked can decide this.")
+    ]
+
+
+async def test_a_second_click_changes_nothing(whole: Whole, agent: Approving) -> None:
+    async with whole.up():
+        ts, question = await asked(whole)
+        await whole.people.press(question, "Approve")
+        await whole.people.press(question, "Approve")
+        await whole.people.press(question, "Deny")
+        answers = await whole.answers("C1", ts, count=2)
+        await until(lambda: bool(whole.slack.ephemeral))
+    assert answers[-1] == "Done: approve"
+    assert [made["choice"] for made in agent.decisions] == ["approve"]
+    assert [one["text"] for one in whole.slack.ephemeral] == ["This was decided before."]
+
+
+async def test_buttons_work_after_a_restart(whole: Whole, agent: Approving) -> None:
+    async with whole.up():
+        ts, question = await asked(whole)
+    async with whole.up():
+        await whole.people.press(question, "Approve")
+        await whole.answers("C1", ts, count=2)
+        await until(lambda: not standing(whole, ts))
+    assert len(agent.decisions) == 1
+
+
+async def test_a_decision_that_the_agent_did_not_confirm_is_told_again_under_the_same_key(
+    whole: Whole, agent: Approving
+) -> None:
+    agent.broken = 1
+    async with whole.up():
+        ts, question = await asked(whole)
+        await whole.people.press(question, "Approve")
+        answers = await whole.answers("C1", ts, count=2)
+    assert answers[-1] == "Done: approve"
+    assert len(agent.decisions) == 2
+    assert len({made["key"] for made in agent.decisions}) == 1
+
+
+async def test_after_its_time_nobody_decides_and_the_buttons_are_gone(whole: Whole, agent: Approving) -> None:
+    async with whole.up():
+        ts, question = await asked(whole)
+        whole.clock.advance(8 * 86400)
+        answers = await whole.answers("C1", ts, count=2)
+        await until(lambda: not standing(whole, ts))
+        await whole.people.press(question, "Approve")
+        await until(lambda: bool(whole.slack.ephemeral))
+        assert whole.slack.answers("C1", ts)[0].endswith("Nobody has to decide this any more.")
+    assert "Sorry" in answers[-1]
+    assert [one["text"] for one in whole.slack.ephemeral] == ["Nobody has to decide this any more."]
+    assert agent.decisions == []
+
+
+async def test_a_stop_takes_the_buttons_away(whole: Whole, agent: Approving) -> None:
+    async with whole.up():
+        ts, _ = await asked(whole)
+        whole.people.stop(ts)
+        await whole.deliveries.pump()
+        await until(lambda: not standing(whole, ts))
+        answers = await whole.answers("C1", ts, count=2)
+    assert answers[-1] == "Stopped."
+    assert agent.decisions == []
+
+
+async def test_buttons_that_somebody_deleted_are_no_failure(whole: Whole, agent: Approving) -> None:
+    async with whole.up():
+        ts, question = await asked(whole)
+        del whole.slack.messages["C1", question["ts"]]
+        await whole.people.press(question, "Approve")
+        answers = await whole.answers("C1", ts)
+    assert answers == ["Done: approve"]
+    assert len(agent.decisions) == 1
+
+
+async def test_a_choice_is_the_answer_to_a_question_and_everybody_reads_what_follows(whole: Whole) -> None:
+    async with whole.up():
+        ts, question = await asked(whole, "<@UBOT> ask")
+        assert buttons(question) == ["Red", "Blue"]
+        await whole.people.press(question, "Blue")
+        answers = await whole.answers("C1", ts, count=2)
+        await until(lambda: not standing(whole, ts))
+    assert answers[-1] == "You said: blue"
+    assert whole.slack.ephemeral == []
+
+
+async def test_a_question_that_is_answered_in_words_needs_no_buttons_any_more(whole: Whole) -> None:
+    async with whole.up():
+        ts, question = await asked(whole, "<@UBOT> ask")
+        whole.people.say("green", thread_ts=ts)
+        await whole.deliveries.pump()
+        await whole.answers("C1", ts, count=2)
+        await until(lambda: not standing(whole, ts))
+        await whole.people.press(question, "Blue")
+        await until(lambda: bool(whole.slack.ephemeral))
+        answers = whole.slack.answers("C1", ts)
+    assert answers[0].endswith("Answered.")
+    assert answers[1:] == ["You said: green"]
