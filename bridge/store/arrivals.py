@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from bridge.model import Act, InboundMessage, new_id
+from bridge.store.prepared import Prepared, among
 from bridge.store.statements import insert_new
 from bridge.store.tables import arrivals, envelopes
 from bridge.store.writer import Tx
@@ -54,15 +55,17 @@ def claim(tx: Tx, rows: Sequence[Arrival]) -> Mapping[int, str]:
         (row.source, row.delivery_key) for row in insert_new(tx.connection, arrivals, values, "source", "delivery_key")
     }
     fresh = {position: ids[position] for key, position in firsts.items() if key in won}
-    if fresh:
-        tx.connection.execute(
-            envelopes.insert(),
-            [
-                {"id": ids[p], "source": rows[p].source, "sealed": rows[p].sealed, "created_at": rows[p].received_at}
-                for p in fresh
-            ],
-        )
+    _KEEP.run(
+        tx.connection,
+        [
+            {"id": ids[p], "source": rows[p].source, "sealed": rows[p].sealed, "created_at": rows[p].received_at}
+            for p in fresh
+        ],
+    )
     return fresh
+
+
+_KEEP = Prepared(envelopes.insert())
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +78,19 @@ class First:
 
 def firsts(tx: Tx, rows: Sequence[Arrival]) -> Mapping[tuple[str, str], First]:
     """The first copies of these arrivals, by (source, delivery_key)."""
-    table = arrivals.c
     known: dict[tuple[str, str], First] = {}
     for source in {row.source for row in rows}:
         keys = {row.delivery_key for row in rows if row.source == source}
-        query = select(table.delivery_key, table.digest, table.message_keys).where(
-            table.source == source, table.delivery_key.in_(keys)
-        )
-        for row in tx.connection.execute(query):
+        for row in _FIRSTS.rows(tx.connection, {"source": source, "keys": keys}):
             known[source, row.delivery_key] = First(row.digest, tuple(json.loads(row.message_keys or "[]")))
     return known
+
+
+_FIRSTS = Prepared(
+    select(arrivals.c.delivery_key, arrivals.c.digest, arrivals.c.message_keys).where(
+        arrivals.c.source == bindparam("source"), among(arrivals.c.delivery_key, "keys")
+    )
+)
 
 
 def _values(row: Arrival, envelope_id: str, owner: str) -> dict[str, object]:

@@ -10,6 +10,7 @@ from bridge.store import asked
 from bridge.store.arrivals import Arrival
 from bridge.store.lookup import Conversation, Lookup
 from bridge.store.notices import notify
+from bridge.store.prepared import Prepared, among
 from bridge.store.said import ADMITTED, Said
 from bridge.store.statements import insert_new
 from bridge.store.tables import conversations, messages, turns
@@ -85,22 +86,18 @@ class Batch:
             | {"foreign": c.owner != me}
             for c in changed
         ]
-        if values:
-            self.tx.connection.execute(_CLAIM, values)
+        _CLAIM.run(self.tx.connection, values)
         notify(self.tx, {str(c.owner) for c in changed if c.owner != me})
 
     def learn(self, keys: Iterable[tuple[str, str]]) -> None:
         """Look up those of these messages that are not known yet."""
-        table = messages.c
         wanted: dict[str, set[str]] = {}
         for source, key in keys:
             if (source, key) not in self.known:
                 wanted.setdefault(source, set()).add(key)
         for source, of_source in wanted.items():
-            query = select(table.message_key, table.id, table.conversation_id, table.turn_id, table.admission).where(
-                table.source == source, table.message_key.in_(of_source)
-            )
-            self.known |= {(source, row[0]): Known(*row[1:]) for row in self.tx.connection.execute(query)}
+            rows = _KNOWN.rows(self.tx.connection, {"source": source, "keys": of_source})
+            self.known |= {(source, row[0]): Known(*row[1:]) for row in rows}
 
     def _unknown(self, fresh: Iterable[Said]) -> list[Said]:
         """One per message: of two copies the one with the better claim to be admitted, in the order of arrival."""
@@ -115,8 +112,8 @@ class Batch:
 
     def _line_up(self, admitted: Sequence[Said]) -> list[Said]:
         """Give each message the turn it joins, or a new one; returns those that open a turn."""
-        open_ones = {e.conversation_id for e in admitted if e.match and e.match.conversation.open}
-        folding = {e.conversation_id for e in admitted if e.arrival.busy in FOLDING}
+        open_ones = {e.match.conversation.id for e in admitted if e.match and e.match.conversation.open}
+        folding = {e.match.conversation.id for e in admitted if e.match and e.arrival.busy in FOLDING}
         tails = Tails(self.tx, folding=folding & open_ones, open_ones=open_ones)
         opening = []
         for each in admitted:
@@ -181,11 +178,16 @@ class Batch:
             conversation.seq += 1
             conversation.changed = True
             rows.append(each.turn_row(conversation.seq, self.tx.now))
-        if rows:
-            self.tx.connection.execute(turns.insert(), rows)
+        _OPEN.run(self.tx.connection, rows)
 
 
-_CLAIM = (
+_KNOWN = Prepared(
+    select(
+        messages.c.message_key, messages.c.id, messages.c.conversation_id, messages.c.turn_id, messages.c.admission
+    ).where(messages.c.source == bindparam("source"), among(messages.c.message_key, "keys"))
+)
+_OPEN = Prepared(turns.insert())
+_CLAIM = Prepared(
     update(conversations)
     .where(conversations.c.id == bindparam("at"))
     .values(

@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 from sqlalchemy import bindparam, select, update
 
+from bridge.store.prepared import Prepared, among
 from bridge.store.statements import insert_new
 from bridge.store.tables import Instant, budgets
 from bridge.store.writer import Tx
@@ -22,7 +23,7 @@ def spend(tx: Tx, costs: Sequence[Iterable[Cost]]) -> list[datetime | None]:
     keys = sorted({key for one in costs for key, _, _ in one})
     state = _load(tx, keys)
     answers = [_spend_one(tx.now, state, list(one)) for one in costs]
-    tx.connection.execute(_SAVE, [{"at": key, "full": full} for key, (full, _) in state.items()])
+    _SAVE.run(tx.connection, [{"at": key, "full": full} for key, (full, _) in state.items()])
     return answers
 
 
@@ -31,13 +32,20 @@ def freeze(tx: Tx, until: Mapping[str, datetime]) -> None:
     if not until:
         return
     _load(tx, sorted(until))
-    tx.connection.execute(_FREEZE, [{"at": key, "thaw": at} for key, at in until.items()])
+    _FREEZE.run(tx.connection, [{"at": key, "thaw": at} for key, at in until.items()])
 
 
 def _load(tx: Tx, keys: Sequence[str]) -> dict[str, tuple[datetime, datetime | None]]:
-    insert_new(tx.connection, budgets, [{"key": key, "full_at": tx.now} for key in keys], "key")
-    query = select(budgets).where(budgets.c.key.in_(keys)).order_by(budgets.c.key).with_for_update()
-    return {row.key: (row.full_at, row.frozen_until) for row in tx.connection.execute(query)}
+    found = _stored(tx, keys)
+    if len(found) < len(keys):
+        missing = [{"key": key, "full_at": tx.now} for key in keys if key not in found]
+        insert_new(tx.connection, budgets, missing, "key")
+        found = _stored(tx, keys)
+    return found
+
+
+def _stored(tx: Tx, keys: Sequence[str]) -> dict[str, tuple[datetime, datetime | None]]:
+    return {row.key: (row.full_at, row.frozen_until) for row in _LOAD.rows(tx.connection, {"keys": keys})}
 
 
 def _spend_one(
@@ -59,5 +67,7 @@ def _wait(now: datetime, full: datetime, frozen: datetime | None, per_minute: fl
     return room_at if room_at > now else None
 
 
-_SAVE = update(budgets).where(budgets.c.key == bindparam("at")).values(full_at=bindparam("full", type_=Instant))
-_FREEZE = update(budgets).where(budgets.c.key == bindparam("at")).values(frozen_until=bindparam("thaw", type_=Instant))
+_LOAD = Prepared(select(budgets).where(among(budgets.c.key, "keys")).order_by(budgets.c.key).with_for_update())
+_HERE = update(budgets).where(budgets.c.key == bindparam("at"))
+_SAVE = Prepared(_HERE.values(full_at=bindparam("full", type_=Instant)))
+_FREEZE = Prepared(_HERE.values(frozen_until=bindparam("thaw", type_=Instant)))

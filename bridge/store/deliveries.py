@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Boolean, Row, String, bindparam, case, func, null, select, update
+from sqlalchemy import Boolean, String, bindparam, case, func, null, select, update
 
 from bridge.model import DeliveryState, Lease, OutboundMessage
 from bridge.store.bodies import load_outbound
 from bridge.store.budgets import Cost, freeze, spend
+from bridge.store.prepared import Prepared, Record, among
 from bridge.store.settling import settle
 from bridge.store.statements import insert_new
 from bridge.store.tables import LIVE_DELIVERY_STATES, aliases, attempts, deliveries
@@ -54,18 +55,17 @@ class Due:
 
 def _begin(tx: Tx, rows: Sequence[Due]) -> list[Delivery | NotYet | None]:
     """The next due delivery of each conversation, set `sending`; or how long to wait; or none is left."""
-    lines: dict[str, list[Row[Any]]] = {}
-    for row in tx.connection.execute(_LIVE, {"ids": [due.lease.conversation_id for due in rows]}):
+    lines: dict[str, list[Record]] = {}
+    for row in _LIVE.rows(tx.connection, {"ids": [due.lease.conversation_id for due in rows]}):
         lines.setdefault(row.conversation_id, []).append(row)
     found = [_pick(lines.get(due.lease.conversation_id, ()), tx.now) for due in rows]
     picked = [
-        _delivery(due.lease, one, lines[due.lease.conversation_id], tx.now) if isinstance(one, Row) else one
+        one if one is None or isinstance(one, NotYet) else _delivery(due.lease, one, lines[one.conversation_id], tx.now)
         for due, one in zip(rows, found, strict=True)
     ]
     picked = _afford(tx, rows, picked)
     chosen = [one for one in picked if isinstance(one, Delivery)]
-    if chosen:
-        tx.connection.execute(_SENDING, [{"at": one.id} for one in chosen])
+    _SENDING.run(tx.connection, [{"at": one.id} for one in chosen])
     idle = [due.lease for due, one in zip(rows, picked, strict=True) if not isinstance(one, Delivery)]
     settle(tx, [lease.conversation_id for lease in idle])
     return picked
@@ -83,8 +83,8 @@ def _afford(tx: Tx, rows: Sequence[Due], picked: Sequence[Delivery | NotYet | No
     return [one if wait is None else NotYet(wait) for one, wait in zip(picked, until, strict=True)]
 
 
-def _pick(line: Iterable[Row[Any]], now: datetime) -> Row[Any] | NotYet | None:
-    passed: list[Row[Any]] = []
+def _pick(line: Iterable[Record], now: datetime) -> Record | NotYet | None:
+    passed: list[Record] = []
     for row in line:
         if row.kind == "progress" or any(row.turn_id == other.turn_id for other in passed):
             continue  # a view ends with its answer; parts of one answer never overtake each other
@@ -96,7 +96,7 @@ def _pick(line: Iterable[Row[Any]], now: datetime) -> Row[Any] | NotYet | None:
     return NotYet(min(row.not_before for row in passed)) if passed else None
 
 
-def _delivery(lease: Lease, row: Row[Any], line: Iterable[Row[Any]], now: datetime) -> Delivery:
+def _delivery(lease: Lease, row: Record, line: Iterable[Record], now: datetime) -> Delivery:
     shown = (other.remote_id for other in line if other.kind == "progress" and other.turn_id == row.turn_id)
     return Delivery(
         id=row.id,
@@ -114,10 +114,10 @@ def _delivery(lease: Lease, row: Row[Any], line: Iterable[Row[Any]], now: dateti
     )
 
 
-_LIVE = (
+_LIVE = Prepared(
     select(deliveries)
     .where(
-        deliveries.c.conversation_id.in_(bindparam("ids", expanding=True)),
+        among(deliveries.c.conversation_id, "ids"),
         deliveries.c.state.in_(LIVE_DELIVERY_STATES),
     )
     # not by id alone: ids made in the same millisecond, as those of an answer's parts are, come in any order
@@ -125,7 +125,7 @@ _LIVE = (
         deliveries.c.conversation_id, deliveries.c.seq, deliveries.c.created_at, deliveries.c.part, deliveries.c.id
     )
 )
-_SENDING = (
+_SENDING = Prepared(
     update(deliveries)
     .where(deliveries.c.id == bindparam("at"))
     .values(state=DeliveryState.SENDING.value, attempt=deliveries.c.attempt + 1)
@@ -151,8 +151,8 @@ class Outcome:
 
 def _end(tx: Tx, rows: Sequence[Outcome]) -> list[bool]:
     """Note the outcomes; tells of each conversation whether another delivery waits."""
-    tx.connection.execute(_ENDED, [_ended(row, tx.now) for row in rows])
-    tx.connection.execute(attempts.insert(), [_attempt(row, tx.now) for row in rows])
+    _ENDED.run(tx.connection, [_ended(row, tx.now) for row in rows])
+    _TRIED.run(tx.connection, [_attempt(row, tx.now) for row in rows])
     named = {
         (row.delivery.source, row.remote_id): row for row in rows if row.remote_id and row.remote_id != row.delivery.id
     }
@@ -167,11 +167,11 @@ def _end(tx: Tx, rows: Sequence[Outcome]) -> list[bool]:
         "key",
     )
     ids = {row.delivery.lease.conversation_id for row in rows}
-    waiting = set(tx.connection.execute(_WAITING, {"ids": list(ids)}).scalars())
+    waiting = set(_WAITING.words(tx.connection, {"ids": ids}))
     freeze(tx, {key: row.until for row in rows if row.until for key in row.freeze})
     finished = [row.delivery.message.turn_id for row in rows if row.state in _FINAL]
     if finished:
-        tx.connection.execute(_UNSHOWN, {"ids": finished, "now": tx.now})
+        _UNSHOWN.run(tx.connection, [{"ids": finished, "now": tx.now}])
     settle(tx, ids - waiting)
     return [row.delivery.lease.conversation_id in waiting for row in rows]
 
@@ -212,7 +212,8 @@ def _attempt(row: Outcome, now: datetime) -> dict[str, Any]:
 _sent = bindparam("to", type_=String) == DeliveryState.SENT.value
 _revised = bindparam("revised", type_=Boolean)
 _to_revise = _sent & (deliveries.c.marker == "revise") & ~_revised  # its words changed while they were on their way
-_ENDED = (
+_TRIED = Prepared(attempts.insert())
+_ENDED = Prepared(
     update(deliveries)
     .where(deliveries.c.id == bindparam("at"))
     .values(
@@ -225,19 +226,19 @@ _ENDED = (
     )
 )
 
-_WAITING = (
+_WAITING = Prepared(
     select(deliveries.c.conversation_id)
     .where(
-        deliveries.c.conversation_id.in_(bindparam("ids", expanding=True)),
+        among(deliveries.c.conversation_id, "ids"),
         deliveries.c.state.in_(LIVE_DELIVERY_STATES),
         deliveries.c.kind != "progress",
     )
     .distinct()
 )
 _FINAL = frozenset({DeliveryState.SENT, DeliveryState.DEAD, DeliveryState.WITHDRAWN})
-_UNSHOWN = (
+_UNSHOWN = Prepared(
     update(deliveries)
-    .where(deliveries.c.turn_id.in_(bindparam("ids", expanding=True)), deliveries.c.kind == "progress")
+    .where(among(deliveries.c.turn_id, "ids"), deliveries.c.kind == "progress")
     .where(deliveries.c.state == "sending")
     .values(state=DeliveryState.WITHDRAWN.value, finished_at=bindparam("now", type_=deliveries.c.finished_at.type))
 )

@@ -45,6 +45,7 @@ def _sqlite(database_url: str) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+        # straight to the driver: every transaction begins here
+        connection.connection.driver_connection.execute(connection.get_execution_options().get("begin", "BEGIN"))
 
     return engine

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
+from bridge.store.prepared import Prepared, among
 from bridge.store.tables import conversations
 
 
@@ -20,11 +21,13 @@ def lock(connection: Connection, conversation_ids: Collection[str]) -> dict[str,
     """Lock the rows until the commit, always in the order of their ids, so that two batches never deadlock."""
     if not conversation_ids:
         return {}
-    table = conversations.c
-    rows = connection.execute(
-        select(table.id, table.owner, table.epoch)
-        .where(table.id.in_(conversation_ids))
-        .order_by(table.id)
-        .with_for_update()
-    )
+    rows = _LOCKED.rows(connection, {"ids": conversation_ids})
     return {row.id: Held(row.owner, row.epoch) for row in rows}
+
+
+_LOCKED = Prepared(
+    select(conversations.c.id, conversations.c.owner, conversations.c.epoch)
+    .where(among(conversations.c.id, "ids"))
+    .order_by(conversations.c.id)
+    .with_for_update()
+)

@@ -1,13 +1,14 @@
 """Finds the conversations a batch of messages belongs to, and locks their rows."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import bindparam, or_, select
 
 from bridge.model import Candidate, InboundMessage, new_id
+from bridge.store.prepared import Prepared, Values, among
 from bridge.store.statements import insert_new
 from bridge.store.tables import aliases, conversations, messages
 from bridge.store.writer import Tx
@@ -41,6 +42,31 @@ class Match:
 _COLUMNS = [
     conversations.c[name] for name in ("id", "source", "key", "seq", "owner", "epoch", "open", "muted", "task_id")
 ]
+_LOCKED = select(*_COLUMNS).order_by(conversations.c.id).with_for_update()
+_HERE = conversations.c.source == bindparam("source")
+_SENT_HERE = select(aliases.c.key).where(
+    aliases.c.source == bindparam("source"), aliases.c.conversation_id == conversations.c.id
+)
+_BY_ID = Prepared(_LOCKED.where(among(conversations.c.id, "values")))
+_BY: Mapping[str, Prepared] = {
+    "key": Prepared(_LOCKED.where(_HERE, among(conversations.c.key, "values"))),
+    # One of another source counts where something of it was sent here.
+    "conversation_id": Prepared(_LOCKED.where(or_(_HERE, _SENT_HERE.exists()), among(conversations.c.id, "values"))),
+    "task_id": Prepared(
+        _LOCKED.where(_HERE, among(conversations.c.task_id, "values"), conversations.c.task_id.is_not(None))
+    ),
+}
+_ALIASES = Prepared(
+    select(aliases.c.key, aliases.c.conversation_id).where(
+        aliases.c.source == bindparam("source"), among(aliases.c.key, "keys")
+    )
+)
+_PARTICIPANTS = Prepared(
+    select(messages.c.conversation_id, messages.c.author_id)
+    .where(among(messages.c.conversation_id, "ids"), among(messages.c.author_id, "authors"))
+    .where(messages.c.admission == "admitted")  # what was declined or parked made nobody a participant
+    .distinct()
+)
 
 
 class Lookup:
@@ -73,7 +99,7 @@ class Lookup:
             if known.id == conversation_id:
                 self._found[known.source, "conversation_id", known.id] = known
                 return known
-        for found in self._select(conversations.c.id == conversation_id):
+        for found in self._select(_BY_ID, {"values": [conversation_id]}):
             self._found[found.source, "conversation_id", found.id] = found
             return found
         return None
@@ -125,18 +151,7 @@ class Lookup:
         return conversation.source != source
 
     def _find(self, source: str, kind: str, values: set[str]) -> None:
-        column = {
-            "key": conversations.c.key,
-            "conversation_id": conversations.c.id,
-            "task_id": conversations.c.task_id,
-        }[kind]
-        here = conversations.c.source == source
-        if kind == "conversation_id":  # one of another source counts where something of it was sent here
-            sent = select(aliases.c.key).where(
-                aliases.c.source == source, aliases.c.conversation_id == conversations.c.id
-            )
-            here = or_(here, sent.exists())
-        for conversation in self._select(here, column.in_(values)):
+        for conversation in self._select(_BY[kind], {"source": source, "values": values}):
             value = {"key": conversation.key, "conversation_id": conversation.id, "task_id": conversation.task_id}[kind]
             self._found[source, kind, str(value)] = conversation
         if kind == "key":
@@ -145,35 +160,28 @@ class Lookup:
     def _find_aliases(self, source: str, keys: set[str]) -> None:
         if not keys:
             return
-        query = select(aliases.c.key, aliases.c.conversation_id).where(
-            aliases.c.source == source, aliases.c.key.in_(keys)
-        )
-        owners = {row.key: row.conversation_id for row in self._tx.connection.execute(query)}
+        found = _ALIASES.rows(self._tx.connection, {"source": source, "keys": keys})
+        owners = {row.key: row.conversation_id for row in found}
         if not owners:
             return
-        rows = {c.id: c for c in self._select(conversations.c.id.in_(set(owners.values())))}
+        rows = {c.id: c for c in self._select(_BY_ID, {"values": set(owners.values())})}
         for key, conversation_id in owners.items():
             self._found[source, "key", key] = rows[conversation_id]
 
-    def _select(self, *where: ColumnElement[bool]) -> list[Conversation]:
+    def _select(self, query: Prepared, values: Values) -> list[Conversation]:
+        rows = query.rows(self._tx.connection, values)
+        if not rows:
+            return []
         known = {c.id: c for c in self._conversations()}
-        rows = self._tx.connection.execute(
-            select(*_COLUMNS).where(*where).order_by(conversations.c.id).with_for_update()
-        )
         return [known.get(row.id) or Conversation(*row) for row in rows]
 
     def _learn_participants(self, author_ids: set[str]) -> None:
         ids = {c.id for c in self._conversations()}
-        query = (
-            select(messages.c.conversation_id, messages.c.author_id)
-            .where(messages.c.conversation_id.in_(ids), messages.c.author_id.in_(author_ids))
-            .where(messages.c.admission == "admitted")  # what was declined or parked made nobody a participant
-            .distinct()
-        )
-        self._participants = {(row.conversation_id, row.author_id) for row in self._tx.connection.execute(query)}
+        rows = _PARTICIPANTS.rows(self._tx.connection, {"ids": ids, "authors": author_ids})
+        self._participants = {(row.conversation_id, row.author_id) for row in rows}
 
     def _adopt(self, conversation: Conversation) -> None:
-        (other,) = self._select(conversations.c.source == conversation.source, conversations.c.key == conversation.key)
+        (other,) = self._select(_BY["key"], {"source": conversation.source, "values": [conversation.key]})
         for name in ("id", "seq", "owner", "epoch", "open", "muted", "task_id"):
             setattr(conversation, name, getattr(other, name))
         conversation.is_new = False

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from sqlalchemy import BigInteger, bindparam, case, func, literal, select, type_coerce, update
 
+from bridge.store.prepared import Prepared, among
 from bridge.store.tables import LIVE_DELIVERY_STATES, LIVE_TURN_STATES, Instant, conversations, deliveries, turns
 from bridge.store.writer import Tx
 
@@ -30,10 +31,12 @@ _delivery_at = (
     .where(deliveries.c.conversation_id == conversations.c.id, deliveries.c.state.in_(LIVE_DELIVERY_STATES))
     .scalar_subquery()
 )
-_HORIZON = select(conversations.c.id, _turn_at.label("turn_at"), _delivery_at.label("delivery_at")).where(
-    conversations.c.id.in_(bindparam("ids", expanding=True))
+_HORIZON = Prepared(
+    select(conversations.c.id, _turn_at.label("turn_at"), _delivery_at.label("delivery_at")).where(
+        among(conversations.c.id, "ids")
+    )
 )
-_LET_GO = (
+_LET_GO = Prepared(
     update(conversations)
     .where(conversations.c.id == bindparam("at"))
     .values(owner=None, open=bindparam("still_open"), wake_at=bindparam("due", type_=Instant))
@@ -50,10 +53,9 @@ def settle(tx: Tx, conversation_ids: Collection[str]) -> None:
         return
     near = Instant().process_bind_param(tx.now + NEAR, tx.connection.dialect) or 0
     letting_go = []
-    for row in tx.connection.execute(_HORIZON, {"ids": list(conversation_ids)}):
+    for row in _HORIZON.rows(tx.connection, {"ids": conversation_ids}):
         due = [at for at in (row.turn_at, row.delivery_at) if at is not None]
         if not due or min(due) > near:
             wake_at = Instant().process_result_value(min(due, default=None), tx.connection.dialect)
             letting_go.append({"at": row.id, "still_open": bool(due), "due": wake_at})
-    if letting_go:
-        tx.connection.execute(_LET_GO, letting_go)
+    _LET_GO.run(tx.connection, letting_go)

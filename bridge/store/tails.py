@@ -4,10 +4,11 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import func, select
 
 from bridge.model import InboundMessage
 from bridge.store.bodies import load_inbound
+from bridge.store.prepared import Prepared, among
 from bridge.store.tables import constants, messages, turns
 from bridge.store.writer import Tx
 
@@ -27,14 +28,14 @@ class Head:
 class Tails:
     """Looks at the lines of a batch's conversations as they are before it."""
 
-    def __init__(self, tx: Tx, *, folding: Collection[str | None], open_ones: Collection[str | None]) -> None:
+    def __init__(self, tx: Tx, *, folding: Collection[str], open_ones: Collection[str]) -> None:
         self._tails: dict[str | None, tuple[str, str, InboundMessage]] = {}
         self._heads: dict[str | None, Head] = {}
         if folding:
-            for row in tx.connection.execute(_LAST, {"ids": list(folding)}):
+            for row in _LAST.rows(tx.connection, {"ids": folding}):
                 self._tails[row.conversation_id] = (row.id, row.source, load_inbound(row.body, row.text))
         if open_ones:
-            for head in tx.connection.execute(_HEADS, {"ids": list(open_ones)}):
+            for head in _HEADS.rows(tx.connection, {"ids": open_ones}):
                 asks = head.state == "paused" and json.loads(head.pause)["kind"] == "question"
                 self._heads.setdefault(
                     head.conversation_id, Head(head.id, head.state, asks, head.author_id, head.source)
@@ -67,21 +68,19 @@ def _belong_together(one: InboundMessage, other: InboundMessage) -> bool:
 
 _last = (
     select(turns.c.conversation_id, func.max(turns.c.seq).label("seq"))
-    .where(turns.c.conversation_id.in_(bindparam("ids", expanding=True)))
+    .where(among(turns.c.conversation_id, "ids"))
     .group_by(turns.c.conversation_id)
     .subquery()
 )
-_LAST = (
+_LAST = Prepared(
     select(turns.c.conversation_id, turns.c.id, messages.c.source, messages.c.body, messages.c.text)
     .join(_last, (turns.c.conversation_id == _last.c.conversation_id) & (turns.c.seq == _last.c.seq))
     .join(messages, messages.c.turn_id == turns.c.id)
     .where(turns.c.state == "queued", turns.c.attempt == 0)
 )
-_HEADS = (
+_HEADS = Prepared(
     select(turns.c.conversation_id, turns.c.id, turns.c.state, turns.c.pause, messages.c.author_id, messages.c.source)
     .join(messages, messages.c.turn_id == turns.c.id)
-    .where(
-        turns.c.conversation_id.in_(bindparam("ids", expanding=True)), turns.c.state.in_(constants("running", "paused"))
-    )
+    .where(among(turns.c.conversation_id, "ids"), turns.c.state.in_(constants("running", "paused")))
     .order_by(messages.c.received_at, messages.c.id)
 )

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, bindparam, case, exists, func, or_, select, update
+from sqlalchemy import bindparam, case, exists, func, or_, select, update
 
 from bridge.errors import BridgeError
 from bridge.model import Lease, OutboundMessage, Said, Turn, TurnState
 from bridge.store import asked
 from bridge.store.bodies import dump_outbound, load_inbound
+from bridge.store.prepared import Prepared, Record, among
 from bridge.store.settling import settle
 from bridge.store.tables import LIVE_TURN_STATES, conversations, deliveries, messages, turns
 from bridge.store.writer import Tx, Write
@@ -25,13 +26,10 @@ class NotYet:
 
 def _take(tx: Tx, rows: Sequence[Lease]) -> list[Turn | NotYet | None]:
     """The head of each conversation: set running and given out, or why not. Nothing left: let go of it."""
-    heads = {
-        row.conversation_id: row for row in tx.connection.execute(_HEADS, {"ids": [r.conversation_id for r in rows]})
-    }
+    heads = {row.conversation_id: row for row in _HEADS.rows(tx.connection, {"ids": [r.conversation_id for r in rows]})}
     due = {key: head for key, head in heads.items() if _is_due(head, tx.now)}
     starting = [head for head in due.values() if head.state != "running"]
-    if starting:
-        tx.connection.execute(_START, [{"at": head.id, "now": tx.now} for head in starting])
+    _START.run(tx.connection, [{"at": head.id, "now": tx.now} for head in starting])
     settle(tx, [row.conversation_id for row in rows if row.conversation_id not in due])
     said = _messages(tx, [head.id for head in due.values()])
     return [
@@ -40,16 +38,16 @@ def _take(tx: Tx, rows: Sequence[Lease]) -> list[Turn | NotYet | None]:
     ]
 
 
-def _is_due(head: Row[Any], now: datetime) -> bool:
+def _is_due(head: Record, now: datetime) -> bool:
     return head.state == "running" or head.not_before is None or bool(head.not_before <= now)
 
 
-def _not_yet(heads: dict[str, Row[Any]], row: Lease) -> NotYet | None:
+def _not_yet(heads: dict[str, Record], row: Lease) -> NotYet | None:
     head = heads.get(row.conversation_id)
     return None if head is None else NotYet(head.not_before)
 
 
-def _turn(lease: Lease, head: Row[Any], said: dict[str, list[Said]]) -> Turn:
+def _turn(lease: Lease, head: Record, said: dict[str, list[Said]]) -> Turn:
     return Turn(
         id=head.id,
         lease=lease,
@@ -77,7 +75,7 @@ def _turn(lease: Lease, head: Row[Any], said: dict[str, list[Said]]) -> Turn:
 def _messages(tx: Tx, turn_ids: Sequence[str]) -> dict[str, list[Said]]:
     said: dict[str, list[Said]] = {}
     if turn_ids:
-        for row in tx.connection.execute(_MESSAGES, {"ids": turn_ids}):
+        for row in _MESSAGES.rows(tx.connection, {"ids": turn_ids}):
             said.setdefault(row.turn_id, []).append(Said(row.id, load_inbound(row.body, row.text), row.source))
     return said
 
@@ -90,7 +88,7 @@ _head_seq = (
     .scalar_subquery()
 )
 _shown = exists().where(deliveries.c.turn_id == turns.c.id, deliveries.c.kind == "progress")
-_HEADS = (
+_HEADS = Prepared(
     select(
         turns,
         conversations.c.source,
@@ -100,18 +98,18 @@ _HEADS = (
         _shown.label("shown"),
     )
     .join(conversations, turns.c.conversation_id == conversations.c.id)
-    .where(conversations.c.id.in_(bindparam("ids", expanding=True)), turns.c.seq == _head_seq)
+    .where(among(conversations.c.id, "ids"), turns.c.seq == _head_seq)
 )
-_MESSAGES = (
+_MESSAGES = Prepared(
     select(messages.c.id, messages.c.turn_id, messages.c.source, messages.c.text, messages.c.body)
     .join(turns, turns.c.id == messages.c.turn_id)
     .where(
-        turns.c.id.in_(bindparam("ids", expanding=True)),
+        among(turns.c.id, "ids"),
         or_(turns.c.asked_at.is_(None), messages.c.received_at >= turns.c.asked_at),
     )
     .order_by(messages.c.received_at, messages.c.id)
 )
-_START = (
+_START = Prepared(
     update(turns)
     .where(turns.c.id == bindparam("at"))
     .values(
@@ -135,15 +133,15 @@ class Tasked:
 
 
 def _note_task(tx: Tx, rows: Sequence[Tasked]) -> list[None]:
-    tx.connection.execute(_TASKED, [{"at": r.turn_id, "task": r.task_id, "now": tx.now} for r in rows])
-    tx.connection.execute(_THREAD, [{"at": r.lease.conversation_id, "task": r.task_id} for r in rows])
+    _TASKED.run(tx.connection, [{"at": r.turn_id, "task": r.task_id, "now": tx.now} for r in rows])
+    _THREAD.run(tx.connection, [{"at": r.lease.conversation_id, "task": r.task_id} for r in rows])
     return [None] * len(rows)
 
 
-_TASKED = (
+_TASKED = Prepared(
     update(turns).where(turns.c.id == bindparam("at")).values(task_id=bindparam("task"), tasked_at=bindparam("now"))
 )
-_THREAD = update(conversations).where(conversations.c.id == bindparam("at")).values(task_id=bindparam("task"))
+_THREAD = Prepared(update(conversations).where(conversations.c.id == bindparam("at")).values(task_id=bindparam("task")))
 
 NOTE_TASK: Write[Tasked, None] = Write(_note_task, lease=lambda row: row.lease)
 
@@ -169,7 +167,7 @@ class Stopping(BridgeError):
 
 def _end(tx: Tx, rows: Sequence[End]) -> list[bool | Stopping]:
     """End the turns; tells of each conversation whether another turn waits."""
-    stopping = set(tx.connection.execute(_STOPPING, {"ids": [row.turn.id for row in rows]}).scalars())
+    stopping = set(_STOPPING.words(tx.connection, {"ids": [row.turn.id for row in rows]}))
     ending = [row for row in rows if row.turn.id not in stopping]
     more = iter(end_turns(tx, ending) if ending else ())
     return [Stopping() if row.turn.id in stopping else next(more) for row in rows]
@@ -177,17 +175,15 @@ def _end(tx: Tx, rows: Sequence[End]) -> list[bool | Stopping]:
 
 def end_turns(tx: Tx, rows: Sequence[End]) -> list[bool]:
     """End these turns whatever was wished meanwhile."""
-    tx.connection.execute(_ENDED, [_ended(row, tx.now) for row in rows])
+    _ENDED.run(tx.connection, [_ended(row, tx.now) for row in rows])
     threads = [{"at": r.turn.lease.conversation_id, "task": r.task_id} for r in rows if r.task_id]
-    if threads:
-        tx.connection.execute(_THREAD, threads)
+    _THREAD.run(tx.connection, threads)
     out = [delivery_row(row.turn, message) | _begun(row) for row in rows for message in row.deliveries]
-    if out:
-        tx.connection.execute(deliveries.insert(), out)
+    _OWE.run(tx.connection, out)
     if paused := [row.turn.id for row in rows if row.turn.pause is not None]:
         asked.close(tx, paused, asked.OVER)
     ids = [row.turn.lease.conversation_id for row in rows]
-    waiting = set(tx.connection.execute(_WAITING, {"ids": ids}).scalars())
+    waiting = set(_WAITING.words(tx.connection, {"ids": ids}))
     silent = {row.turn.lease.conversation_id for row in rows if not row.deliveries}
     settle(tx, silent - waiting)
     return [conversation_id in waiting for conversation_id in ids]
@@ -226,7 +222,8 @@ def delivery_row(turn: Turn, message: OutboundMessage) -> dict[str, Any]:
     }
 
 
-_ENDED = (
+_OWE = Prepared(deliveries.insert())
+_ENDED = Prepared(
     update(turns)
     .where(turns.c.id == bindparam("at"))
     .values(
@@ -239,13 +236,13 @@ _ENDED = (
         tasked_at=func.coalesce(turns.c.tasked_at, bindparam("now", type_=turns.c.tasked_at.type)),
     )
 )
-_WAITING = (
+_WAITING = Prepared(
     select(turns.c.conversation_id)
-    .where(turns.c.conversation_id.in_(bindparam("ids", expanding=True)), turns.c.state.in_(LIVE_TURN_STATES))
+    .where(among(turns.c.conversation_id, "ids"), turns.c.state.in_(LIVE_TURN_STATES))
     .distinct()
 )
 
-_STOPPING = select(turns.c.id).where(turns.c.id.in_(bindparam("ids", expanding=True)), turns.c.stop_at.is_not(None))
+_STOPPING = Prepared(select(turns.c.id).where(among(turns.c.id, "ids"), turns.c.stop_at.is_not(None)))
 
 END: Write[End, bool] = Write(_end, lease=lambda row: row.turn.lease)  # type: ignore[arg-type]  # an error is raised to its caller
 
@@ -263,12 +260,12 @@ class Postponement:
 
 def _postpone(tx: Tx, rows: Sequence[Postponement]) -> list[None]:
     values = [{"at": r.turn.id, "until": r.until, "why": r.error, "unspent": 1 - r.spent} for r in rows]
-    tx.connection.execute(_POSTPONED, values)
+    _POSTPONED.run(tx.connection, values)
     settle(tx, [row.turn.lease.conversation_id for row in rows])
     return [None] * len(rows)
 
 
-_POSTPONED = (
+_POSTPONED = Prepared(
     update(turns)
     .where(turns.c.id == bindparam("at"))
     .values(

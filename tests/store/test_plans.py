@@ -1,5 +1,6 @@
 """What every message runs through finds its rows by index, however many there are."""
 
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
 from bridge.store.ingest import INGEST
 from bridge.store.migrations import migrate
+from bridge.store.prepared import Prepared
 from tests.conftest import FakeClock
 
 GROWING = ("messages", "turns", "deliveries", "conversations", "arrivals", "envelopes", "aliases", "attempts")
@@ -84,6 +86,14 @@ async def live_through_everything(store: Store) -> None:
     await store.accept(INGEST, arrival(store, "d8", said("", Act.STOP)))
 
 
+def prepared_statements() -> list[str]:
+    """The SQL of those that go to the driver without SQLAlchemy hearing of it."""
+    modules = [module for name, module in sys.modules.items() if name.startswith("bridge.store.")]
+    found = [value for module in modules for value in vars(module).values()]
+    found += [value for each in found if isinstance(each, dict) for value in each.values()]
+    return [sql for each in found if isinstance(each, Prepared) for sql in each.spellings if "%(" not in sql]
+
+
 async def test_no_statement_of_a_message_reads_a_whole_table(store: Store) -> None:
     statements: dict[str, Any] = {}
 
@@ -93,6 +103,7 @@ async def test_no_statement_of_a_message_reads_a_whole_table(store: Store) -> No
     event.listen(store.engine, "before_cursor_execute", remember)
     await live_through_everything(store)
     event.remove(store.engine, "before_cursor_execute", remember)
+    statements |= {sql: (None,) * sql.count("?") for sql in prepared_statements()}
     assert len(statements) > 20
     with store.engine.connect() as connection:
         for statement, parameters in statements.items():
