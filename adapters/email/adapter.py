@@ -10,11 +10,12 @@ from adapters.email.answers import Answers
 from adapters.email.classify import Judgement, Own
 from adapters.email.headers import Headers
 from adapters.email.identity import Identity, Verdict, judge, verdict_of_header
-from adapters.email.ingresses.arrived import Arrived, Ingress
+from adapters.email.ingresses.arrived import Arrived, Ingress, delivery_key
 from adapters.email.memory import Limit, Memory
 from adapters.email.mime import Limits, read_headers_of
 from adapters.email.opened import Opened, Rules, open_mail
-from adapters.email.reading import Admission, Reading, admit, key_of, message_of
+from adapters.email.reading import Admission, Reading, admit, key_of, message_of, message_of_report
+from adapters.email.reports import Report
 from adapters.email.return_address import ReturnAddress
 from adapters.email.settings import Settings
 from adapters.email.threads import Clues, own_key, read_clues
@@ -78,8 +79,8 @@ class Email:
             arrived = await self._ingress.open(envelope)
         except Malformed as error:
             return [_unreadable(envelope, str(error))]
-        if arrived is None:
-            return []
+        if not isinstance(arrived, Arrived):
+            return await self._told(envelope, arrived)
         opened = await self._opened(arrived)
         identity = await self._identity(arrived, opened)
         clues = read_clues(opened.headers, arrived.recipients, opens_with_quoted_header=not opened.reply)
@@ -166,6 +167,17 @@ class Email:
                 return Admission(parked="too_many_mails")
         return Admission()
 
+    async def _told(self, envelope: Envelope, reports: Sequence[Report]) -> list[InboundMessage]:
+        """A provider that has proven itself tells what became of mails of ours."""
+        messages = []
+        for at, report in enumerate(reports):
+            for recipient in report.recipients if report.permanent else ():
+                await self._memory.mark_undeliverable(recipient, report.reason)
+            tokens = tuple(filter(None, map(token_in_id, report.original_ids)))
+            known = await self._memory.conversations(Clues(references=report.original_ids, reference_tokens=tokens))
+            messages.append(message_of_report(report, f"{delivery_key(envelope.body)} {at}", [*known.values()]))
+        return messages
+
     async def _take_note(self, reading: Reading) -> None:
         """Remember what a bounce tells of an address, or that an address writes again."""
         report, author = reading.opened.report, reading.identity.author
@@ -174,7 +186,7 @@ class Email:
             tokens = [*reading.clues.tokens, *filter(None, map(token_in_id, report.original_ids))]
             written_to = await self._memory.participants(tokens)
             for recipient in written_to & set(report.recipients) if report.recipients else written_to:
-                await self._memory.mark_undeliverable(recipient, f"{report.kind} {report.status}".strip())
+                await self._memory.mark_undeliverable(recipient, report.reason)
         elif author is not None and reading.admission.is_open:
             await self._memory.mark_alive(author.address)
             leads = reading.conversation[:-1]

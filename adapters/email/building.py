@@ -44,7 +44,7 @@ def _ingress(settings: Settings, kit: Kit) -> Ingress:  # noqa: PLR0911 - one fo
         case "postmark":
             return PostmarkIngress(secrets)
         case "sendgrid":
-            return SendGridIngress(settings.public_key, kit.clock)
+            return SendGridIngress((settings.public_key, settings.event_public_key), kit.clock)
         case "ses":
             return SesIngress(_amazon(settings), kit.vault, kit.http, kit.clock)
         case "resend":

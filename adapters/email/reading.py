@@ -8,6 +8,7 @@ from adapters.email.headers import Address, Headers, decode_words
 from adapters.email.identity import Identity
 from adapters.email.ingresses.arrived import Arrived
 from adapters.email.opened import Opened
+from adapters.email.reports import Report
 from adapters.email.return_address import return_address_of
 from adapters.email.threads import Clues, candidates
 from adapters.email.tokens import scrub
@@ -108,6 +109,19 @@ def message_of(reading: Reading) -> InboundMessage:
         files=reading.files,
         declined=reading.admission.declined,
         parked=reading.admission.parked,
+    )
+
+
+def message_of_report(report: Report, key: str, conversation_ids: Sequence[str]) -> InboundMessage:
+    """What a provider tells of our own mail: kept beside the conversation it is about, answered by nobody."""
+    about = [Candidate(value=each, kind="conversation_id", matched_by="report") for each in conversation_ids]
+    return InboundMessage(
+        message_key=f"report {key}",
+        conversation=(*about, Candidate(value=f"report {key}", matched_by="new")),
+        return_address="",
+        author=Author(id=report.recipients[0]),
+        text=f"{report.reason}: {', '.join(report.recipients)}"[:1000],
+        declined=report.kind,
     )
 
 

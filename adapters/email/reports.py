@@ -24,6 +24,11 @@ class Report:
     original_ids: tuple[str, ...] = ()
     """Message-IDs and References of the mail it is about, where it was sent back."""
 
+    @property
+    def reason(self) -> str:
+        """Why nothing more is sent there, in a few words."""
+        return f"{self.kind} {self.status}".strip()
+
 
 def read_report(parts: list[Part]) -> Report:
     """Put together what the parts say; a bounce in plain prose still yields its status."""

@@ -37,6 +37,8 @@ class Settings(BaseModel):
     `resend`; for `raw` also a bearer token; `user:password` for `postmark` and wherever a URL can carry it."""
     public_key: str = ""
     """SendGrid's verification key (base64)."""
+    event_public_key: str = ""
+    """The one of its event webhook, which tells of bounces and complaints."""
     topics: tuple[str, ...] = ()
     """Amazon SNS topics that may deliver."""
     listen: str = ""
@@ -105,6 +107,10 @@ class Settings(BaseModel):
             (
                 way == "sendgrid" and not usable_secrets(SENDGRID, [self.public_key]),
                 'ingress "sendgrid" needs public_key, the verification key of its security policy (base64)',
+            ),
+            (
+                bool(self.event_public_key) and not usable_secrets(SENDGRID, [self.event_public_key]),
+                "event_public_key is no verification key (base64) of SendGrid",
             ),
             (way == "ses" and not self.topics, 'ingress "ses" needs topics = ["arn:aws:sns:…"]'),
             (

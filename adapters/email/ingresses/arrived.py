@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import parse_qsl
@@ -9,6 +10,7 @@ from urllib.parse import parse_qsl
 from adapters.email.headers import addresses
 from adapters.email.identity import Verdict
 from adapters.email.mime import Limits, TooComplex, leaves, parameters
+from adapters.email.reports import Report
 from bridge.errors import Malformed
 from bridge.model import Envelope, Received
 
@@ -34,8 +36,11 @@ class Ingress(Protocol):
         """Prove that the arrival is genuine. Raises ReceiveError only; no network but for a published key."""
         ...
 
-    async def open(self, envelope: Envelope) -> Arrived | None:
-        """The mail in a verified arrival; None if it holds none. Raises Malformed, or Retryable where it must fetch."""
+    async def open(self, envelope: Envelope) -> Arrived | Sequence[Report]:
+        """The mail in a verified arrival, or what it tells of mails we sent; empty if it holds neither.
+
+        Raises Malformed, or Retryable where it must fetch.
+        """
         ...
 
 

@@ -38,7 +38,7 @@ class ConnectedIngress:
     async def verify(self, envelope: Envelope) -> Received:
         raise Unverified(f"Source {envelope.source} takes mail over its own connection, not over HTTP.")
 
-    async def open(self, envelope: Envelope) -> Arrived | None:
+    async def open(self, envelope: Envelope) -> Arrived:
         sender = envelope.header(FROM_HEADER)
         return Arrived(
             raw=envelope.body,

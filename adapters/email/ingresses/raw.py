@@ -78,7 +78,7 @@ class RawIngress:
         sender, recipients = _envelope(envelope)
         return Received(delivery_key=delivery_key(sender or "", *recipients, envelope.body), messages=None)
 
-    async def open(self, envelope: Envelope) -> Arrived | None:
+    async def open(self, envelope: Envelope) -> Arrived:
         sender, recipients = _envelope(envelope)
         return Arrived(raw=envelope.body, mail_from=sender, recipients=recipients)
 

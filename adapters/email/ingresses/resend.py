@@ -6,8 +6,10 @@ from urllib.parse import quote
 import httpx2
 
 from adapters.email.ingresses.arrived import Arrived, bare_address
+from adapters.email.ingresses.events import resend_reports
 from adapters.email.ingresses.postmark import json_object
 from adapters.email.ingresses.raw import STANDARD, usable_secrets
+from adapters.email.reports import Report
 from adapters.email.senders.outgoing import post
 from bridge.clock import Clock
 from bridge.errors import Malformed, Permanent, Retryable
@@ -43,13 +45,16 @@ class ResendIngress:
     async def verify(self, envelope: Envelope) -> Received:
         verify(SCHEME, self._secrets, envelope, self._clock.now())
         document = json_object(envelope.body)
-        if document.get("type") != "email.received":
+        if document.get("type") == "email.received":
+            _email_id(document)
+        elif not resend_reports(document):
             return Received(reply=Reply(status=200))  # other notices of the same endpoint
-        _email_id(document)
         return Received(delivery_key=envelope.header("svix-id") or "", messages=None, reply=Reply(status=200))
 
-    async def open(self, envelope: Envelope) -> Arrived | None:
+    async def open(self, envelope: Envelope) -> Arrived | Sequence[Report]:
         document = json_object(envelope.body)
+        if document.get("type") != "email.received":
+            return resend_reports(document)
         data = document["data"]
         url = f"{self._url}/emails/receiving/{quote(_email_id(document), safe='')}"
         try:

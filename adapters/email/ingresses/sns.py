@@ -4,7 +4,7 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -18,7 +18,9 @@ from cryptography.x509 import load_pem_x509_certificate
 
 from adapters.email.identity import Verdict
 from adapters.email.ingresses.arrived import Arrived, bare_address, delivery_key
+from adapters.email.ingresses.events import ses_reports
 from adapters.email.ingresses.postmark import json_object
+from adapters.email.reports import Report
 from adapters.email.senders.outgoing import post
 from adapters.email.sigv4 import Credentials, sign
 from bridge.adapter import Vault
@@ -68,15 +70,15 @@ class SesIngress:
             return Received(reply=Reply(status=200))
         return Received(delivery_key=delivery_key(str(notice.get("MessageId"))), messages=None, reply=Reply(status=200))
 
-    async def open(self, envelope: Envelope) -> Arrived | None:
+    async def open(self, envelope: Envelope) -> Arrived | Sequence[Report]:
         notice = json_object(envelope.body)
         if notice.get("Type") == "SubscriptionConfirmation":
             await self._get(_amazon_url(str(notice.get("SubscribeURL"))))
-            return None
+            return ()
         document = json_object(str(notice.get("Message", "")).encode("utf-8", "replace"))
         receipt = document.get("receipt")
         if not isinstance(receipt, dict):
-            return None  # a notice about mail we sent
+            return ses_reports(document)
         return Arrived(
             raw=await self._raw(document, receipt),
             mail_from=_mail_from(document),

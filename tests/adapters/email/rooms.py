@@ -77,7 +77,11 @@ class Room:
         """Receive unless it was, read, ingest. Returns what the mail's message became."""
         received = received or await self.adapter.receive(envelope)
         (message,) = await self.adapter.read(envelope)
-        stored = await self.store.accept(INGEST, _arrival(self.store, received.delivery_key, [message]))
+        return await self.place(message, received.delivery_key)
+
+    async def place(self, message: InboundMessage, key: str = "by hand") -> Known:
+        """Ingest what was read."""
+        stored = await self.store.accept(INGEST, _arrival(self.store, key, [message]))
         return stored.messages[0]
 
     async def answer(self, known: Known, message: InboundMessage) -> str:

@@ -1,0 +1,113 @@
+"""What a provider tells of mail we sent: that it came back, or that somebody took it for spam. One table for each.
+
+Everything else a provider tells (delivered, opened, …) is acknowledged and forgotten.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+from adapters.email.ingresses.arrived import bare_address
+from adapters.email.reports import Report
+
+MOST = 1000
+"""How many events of one post are looked at."""
+
+Fields: TypeAlias = Mapping[str, Any]
+
+
+def ses_reports(message: Fields) -> tuple[Report, ...]:
+    """Of a notification (`notificationType`) or an event of a configuration set (`eventType`)."""
+    kind = str(message.get("notificationType") or message.get("eventType"))
+    about = _ids(_fields(message.get("mail")).get("messageId"))
+    if kind == "Bounce":
+        bounce = _fields(message.get("bounce"))
+        permanent = bounce.get("bounceType") == "Permanent"
+        status = f"{bounce.get('bounceType', '')} {bounce.get('bounceSubType', '')}"
+        return _bounce(_each(bounce.get("bouncedRecipients"), "emailAddress"), about, status, permanent=permanent)
+    if kind == "Complaint":
+        complaint = _fields(message.get("complaint"))
+        return _complaint(_each(complaint.get("complainedRecipients"), "emailAddress"), about)
+    return ()
+
+
+def mailgun_reports(event: Fields) -> tuple[Report, ...]:
+    """Of the `event-data` of one webhook."""
+    about = _ids(_fields(_fields(event.get("message")).get("headers")).get("message-id"))
+    if event.get("event") == "failed":
+        status = _fields(event.get("delivery-status"))
+        text = f"{status.get('code', '')} {status.get('description') or status.get('message') or ''}"
+        return _bounce([event.get("recipient")], about, text, permanent=event.get("severity") == "permanent")
+    return _complaint([event.get("recipient")], about) if event.get("event") == "complained" else ()
+
+
+_POSTMARK_HARD = {"HardBounce", "BadEmailAddress", "ManuallyDeactivated", "Unsubscribe", "Blocked"}
+
+
+def postmark_reports(record: Fields) -> tuple[Report, ...]:
+    """Of one record; `RecordType` says what it is."""
+    match record.get("RecordType"):
+        case "Bounce":
+            kind = str(record.get("Type"))
+            permanent = kind in _POSTMARK_HARD or record.get("Inactive") is True
+            return _bounce([record.get("Email")], (), kind, permanent=permanent)
+        case "SpamComplaint":
+            return _complaint([record.get("Email")], ())
+    return ()
+
+
+def sendgrid_reports(events: Sequence[object]) -> tuple[Report, ...]:
+    """Of a batch. A `blocked` mail was refused for what it was, not for where it went."""
+    return tuple(report for event in events[:MOST] for report in _sendgrid(_fields(event)))
+
+
+def _sendgrid(event: Fields) -> tuple[Report, ...]:
+    about = _ids(event.get("smtp-id"))
+    status = f"{event.get('status', '')} {event.get('reason', '')}"
+    match event.get("event"):
+        case "bounce":
+            return _bounce([event.get("email")], about, status, permanent=event.get("type") != "blocked")
+        case "spamreport":
+            return _complaint([event.get("email")], about)
+    return ()
+
+
+def resend_reports(event: Fields) -> tuple[Report, ...]:
+    """Of one notice."""
+    data = _fields(event.get("data"))
+    given = data.get("to")
+    to = given if isinstance(given, list) else [given]
+    if event.get("type") == "email.bounced":
+        bounce = _fields(data.get("bounce"))
+        status = f"{bounce.get('type', '')} {bounce.get('subType', '')}"
+        return _bounce(to, (), status, permanent=bounce.get("type", "Permanent") == "Permanent")
+    return _complaint(to, ()) if event.get("type") == "email.complained" else ()
+
+
+def _bounce(who: Sequence[object], about: Sequence[str], status: str, *, permanent: bool) -> tuple[Report, ...]:
+    return _of(who, Report(kind="bounce", permanent=permanent, status=_short(status), original_ids=tuple(about)))
+
+
+def _complaint(who: Sequence[object], about: Sequence[str]) -> tuple[Report, ...]:
+    return _of(who, Report(kind="complaint", permanent=True, original_ids=tuple(about)))
+
+
+def _of(who: Sequence[object], report: Report) -> tuple[Report, ...]:
+    recipients = tuple(filter(None, (bare_address(str(each)) for each in who[:100])))
+    return (replace(report, recipients=recipients),) if recipients else ()
+
+
+def _short(status: str) -> str:
+    return " ".join(status.split())[:200]
+
+
+def _each(found: object, name: str) -> list[object]:
+    return [_fields(each).get(name) for each in found[:100]] if isinstance(found, list) else []
+
+
+def _ids(found: object) -> tuple[str, ...]:
+    return (f"<{found.strip('<> ')[:250]}>",) if isinstance(found, str) and found.strip("<> ") else ()
+
+
+def _fields(found: object) -> Fields:
+    return found if isinstance(found, dict) else {}
