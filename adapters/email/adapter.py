@@ -13,6 +13,7 @@ from adapters.email.identity import Identity, Verdict, judge, verdict_of_header
 from adapters.email.ingresses.arrived import Arrived, Ingress, delivery_key
 from adapters.email.memory import Limit, Memory
 from adapters.email.mime import Limits, read_headers_of
+from adapters.email.oauth import AccessTokens
 from adapters.email.opened import Opened, Rules, open_mail
 from adapters.email.reading import Admission, Reading, admit, key_of, message_of, message_of_report
 from adapters.email.reports import Report
@@ -41,6 +42,7 @@ class Parts:
     ingress: Ingress
     answers: Answers
     memory: Memory
+    tokens: AccessTokens | None = None
 
 
 class Email:

@@ -12,6 +12,7 @@ from adapters.email.ingresses.resend import ResendIngress
 from adapters.email.ingresses.sendgrid import SendGridIngress
 from adapters.email.ingresses.sns import Amazon, SesIngress
 from adapters.email.memory import Memory
+from adapters.email.oauth import AccessTokens
 from adapters.email.senders.outgoing import Sender
 from adapters.email.senders.providers import PROVIDERS, Account, ProviderSender
 from adapters.email.senders.smtp import sender_of
@@ -24,12 +25,14 @@ _CONNECTED = {"lmtp", "smtp", "imap"}
 def build(settings: Settings, kit: Kit) -> Adapter:
     """The adapter of one source."""
     memory = Memory(kit.vault)
+    tokens = AccessTokens(settings.oauth, kit) if settings.oauth else None
     parts = Parts(
         settings=settings,
         kit=kit,
         ingress=_ingress(settings, kit),
-        answers=Answers(settings, kit, _sender(settings, kit), memory),
+        answers=Answers(settings, kit, _sender(settings, kit, tokens), memory),
         memory=memory,
+        tokens=tokens,
     )
     return ConnectedEmail(parts) if settings.ingress in _CONNECTED else Email(parts)
 
@@ -63,9 +66,9 @@ def _amazon(settings: Settings) -> Amazon:
     )
 
 
-def _sender(settings: Settings, kit: Kit) -> Sender:
+def _sender(settings: Settings, kit: Kit, tokens: AccessTokens | None) -> Sender:
     if settings.sender == "smtp":
-        return sender_of(settings.smtp_url)
+        return sender_of(settings.smtp_url, tokens)
     provider = PROVIDERS[settings.sender]
     account = Account(
         api_url=settings.api_url or provider.api_url,

@@ -13,7 +13,7 @@ class ConnectedEmail(Email):
         super().__init__(parts)
         settings, kit = parts.settings, parts.kit
         self._connection = (
-            Mailbox(settings.imap_url, kit=kit, idle_seconds=settings.imap_idle)
+            Mailbox(settings.imap_url, kit=kit, idle_seconds=settings.imap_idle, tokens=parts.tokens)
             if settings.ingress == "imap"
             else Listener(
                 source=kit.source,

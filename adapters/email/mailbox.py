@@ -11,9 +11,11 @@ from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 from imapclient import IMAPClient
-from imapclient.exceptions import IMAPClientError
+from imapclient.exceptions import IMAPClientError, LoginError
 
+from adapters.email.hosts import must_encrypt
 from adapters.email.ingresses.connected import received, wrap
+from adapters.email.oauth import AccessTokens
 from bridge.adapter import Accept, Kit
 from bridge.errors import Retryable
 
@@ -34,7 +36,7 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    mails: list[tuple[int, bytes]]
+    uids: list[int]
     end: Cursor
     """Where the cursor stands once they are stored."""
 
@@ -42,22 +44,26 @@ class _Batch:
 class Mailbox:
     """One mailbox of one account. A mail is marked as taken only after it is stored."""
 
-    def __init__(self, url: str, *, kit: Kit, idle_seconds: int) -> None:
+    def __init__(self, url: str, *, kit: Kit, idle_seconds: int, tokens: AccessTokens | None = None) -> None:
         parts = urlsplit(url)
         self._host = parts.hostname or "localhost"
         self._tls = parts.scheme == "imaps"
+        self._start_tls = not self._tls and must_encrypt(parts)
         self._port = parts.port or (993 if self._tls else 143)
         self._user, self._password = unquote(parts.username or ""), unquote(parts.password or "")
         self._folder = unquote(parts.path.lstrip("/")) or "INBOX"
         self._kit = kit
+        self._tokens = tokens
         self._idle_seconds = idle_seconds
         self._stop = threading.Event()
 
     async def run(self, accept: Accept) -> None:
         """Take what is there, wait for more, for ever. Raises Retryable when the connection is lost."""
         with self._failures_named():
+            token = await self._tokens.current() if self._tokens else ""
             client = await self._in_thread(self._connect)
             try:
+                await self._log_in(client, token)
                 while True:
                     await self._take_over(client, accept)
                     await self._in_thread(self._wait, client)
@@ -84,8 +90,23 @@ class Mailbox:
 
     def _connect(self) -> IMAPClient:
         client = IMAPClient(self._host, port=self._port, ssl=self._tls, timeout=60)
-        client.login(self._user, self._password)
+        try:
+            if self._start_tls:
+                client.starttls()
+        except (IMAPClientError, OSError):
+            _close(client)
+            raise
         return client
+
+    async def _log_in(self, client: IMAPClient, token: str) -> None:
+        if self._tokens is None:
+            await self._in_thread(client.login, self._user, self._password)
+            return
+        try:
+            await self._in_thread(client.oauth2_login, self._user, token)
+        except LoginError:
+            await self._tokens.refuse(token)
+            raise
 
     async def _take_over(self, client: IMAPClient, accept: Accept) -> None:
         """Store every mail beyond the cursor, oldest first, and move the cursor after each batch's commit."""
@@ -93,8 +114,9 @@ class Mailbox:
             stored = await self._kit.vault.get(CURSOR)
             cursor = Cursor(**json.loads(stored[0])) if stored else None
             batch = await self._in_thread(self._fetch, client, cursor)
-            for uid, raw in batch.mails:
-                await self._store(accept, batch.end.validity, uid, raw)
+            for uid in batch.uids:
+                if raw := await self._in_thread(self._fetch_one, client, uid):
+                    await self._store(accept, batch.end.validity, uid, raw)
             if batch.end == cursor:
                 return
             value = json.dumps(asdict(batch.end)).encode()
@@ -117,9 +139,12 @@ class Mailbox:
         uids = sorted(uid for uid in client.search(wanted) if uid > after)
         taken = uids[:BATCH]
         end = taken[-1] if len(uids) > BATCH else max([after, top, *taken])
-        found = client.fetch(taken, ["BODY.PEEK[]"]) if taken else {}
-        mails = [(uid, bytes(found[uid][b"BODY[]"])) for uid in taken if uid in found and found[uid].get(b"BODY[]")]
-        return _Batch(mails, Cursor(validity, end))
+        return _Batch(taken, Cursor(validity, end))
+
+    def _fetch_one(self, client: IMAPClient, uid: int) -> bytes:
+        """The mail, or nothing where it was deleted meanwhile. One at a time: twenty may not fit into memory."""
+        found = client.fetch([uid], ["BODY.PEEK[]"])
+        return bytes(found.get(uid, {}).get(b"BODY[]") or b"")
 
     async def _store(self, accept: Accept, validity: int, uid: int, raw: bytes) -> None:
         envelope = wrap(

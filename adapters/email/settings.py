@@ -10,6 +10,7 @@ from adapters.email.ingresses.mailgun import SCHEME as MAILGUN
 from adapters.email.ingresses.raw import usable_secrets
 from adapters.email.ingresses.resend import SCHEME as RESEND
 from adapters.email.ingresses.sendgrid import SCHEME as SENDGRID
+from adapters.email.oauth import OAuth
 from adapters.email.tokens import Style
 
 Ingress = Literal["raw", "mailgun", "postmark", "sendgrid", "ses", "resend", "lmtp", "smtp", "imap"]
@@ -45,6 +46,8 @@ class Settings(BaseModel):
     """`127.0.0.1:8024` for the `lmtp` and `smtp` ingresses."""
     imap_url: str = Field(default="", repr=False)
     """`imaps://user:password@host/INBOX`."""
+    oauth: OAuth | None = None
+    """For `imap_url` and `smtp_url` without a password: how to log in by XOAUTH2."""
     imap_idle: int = Field(default=60, ge=1, le=1700)
     """Seconds after which the mailbox is looked at even if the server announced nothing."""
 

@@ -7,6 +7,8 @@ from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
 
+from adapters.email.hosts import must_encrypt
+from adapters.email.oauth import AccessTokens
 from adapters.email.senders.outgoing import Outgoing, Sender
 from bridge.errors import Permanent, Retryable
 
@@ -16,7 +18,7 @@ TEMPORARY = range(400, 500)
 class SmtpSender:
     """Hands mails to the server of an `smtp://` (STARTTLS where offered) or `smtps://` address."""
 
-    def __init__(self, url: str, *, timeout: float = 60) -> None:
+    def __init__(self, url: str, tokens: AccessTokens | None = None, *, timeout: float = 60) -> None:
         parts = urlsplit(url)
         self._host = parts.hostname or "localhost"
         self._tls = parts.scheme == "smtps"
@@ -24,19 +26,24 @@ class SmtpSender:
         self._user = unquote(parts.username or "") or None
         self._password = unquote(parts.password or "") or None
         self._timeout = timeout
+        self._tokens = tokens
+        # Otherwise STARTTLS is used where it is offered.
+        self._start_tls = True if not self._tls and must_encrypt(parts) else None
 
     async def send(self, mail: Outgoing) -> str:
         """Our Message-ID stays, so nothing is returned. A failure after DATA is ambiguous: the copy has the same id."""
-        client = aiosmtplib.SMTP(hostname=self._host, port=self._port, use_tls=self._tls, timeout=self._timeout)
+        client = aiosmtplib.SMTP(
+            hostname=self._host, port=self._port, use_tls=self._tls, start_tls=self._start_tls, timeout=self._timeout
+        )
         handed_over = False
         try:
-            await client.connect(username=self._user, password=self._password)
+            await self._log_in(client)
             handed_over = True
             await client.sendmail(mail.mail_from, [mail.recipient], mail.raw)
         except aiosmtplib.SMTPRecipientsRefused as error:
             raise _refused(error.recipients[0].code, error.recipients[0].message) from error
         except aiosmtplib.SMTPAuthenticationError as error:
-            raise Retryable(f"The mail server refused our login: {error.message}. Check smtp_url.") from error
+            raise Retryable(f"The mail server refused our login: {error.message}. Check smtp_url and oauth.") from error
         except aiosmtplib.SMTPResponseException as error:
             raise _refused(error.code, error.message) from error
         except (aiosmtplib.SMTPException, OSError) as error:
@@ -44,6 +51,18 @@ class SmtpSender:
         finally:
             client.close()
         return ""
+
+    async def _log_in(self, client: aiosmtplib.SMTP) -> None:
+        if self._tokens is None:
+            await client.connect(username=self._user, password=self._password)
+            return
+        token = await self._tokens.current()
+        await client.connect()
+        try:
+            await client.auth_xoauth2(self._user or "", token)
+        except aiosmtplib.SMTPAuthenticationError:
+            await self._tokens.refuse(token)
+            raise
 
 
 def _refused(code: int, message: str) -> Retryable | Permanent:
@@ -77,8 +96,8 @@ class MaildirSender:
         part.replace(path)
 
 
-def sender_of(url: str) -> Sender:
+def sender_of(url: str, tokens: AccessTokens | None = None) -> Sender:
     """The sender a `smtp_url` names."""
     if url.startswith("maildir:"):
         return MaildirSender(url.removeprefix("maildir:"))
-    return SmtpSender(url)
+    return SmtpSender(url, tokens)

@@ -1,12 +1,13 @@
 """A mail server that keeps what it gets, and misbehaves where a test asks it to."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiosmtpd.smtp import SMTP, Envelope, Session
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
 
 @dataclass
@@ -19,6 +20,12 @@ class Sink:
     hang_up: bool = False
     """Take the mail, then close the connection without an answer."""
     mails: list[Envelope] = field(default_factory=list)
+    tokens: tuple[str, ...] = ()
+    """Access tokens that open it."""
+
+    async def auth_XOAUTH2(self, _server: SMTP, args: list[str]) -> AuthResult:  # noqa: N802
+        shown = base64.b64decode(args[1]).decode()
+        return AuthResult(success=shown.partition("auth=Bearer ")[2].strip("\1") in self.tokens, handled=False)
 
     async def handle_RCPT(  # noqa: N802 - the library's name
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
@@ -38,7 +45,7 @@ class Sink:
 async def open_sink() -> AsyncIterator[Sink]:
     sink = Sink()
     server = await asyncio.get_running_loop().create_server(
-        lambda: SMTP(sink, hostname="sink", enable_SMTPUTF8=True), "127.0.0.1", 0
+        lambda: SMTP(sink, hostname="sink", enable_SMTPUTF8=True, auth_require_tls=False), "127.0.0.1", 0
     )
     sink.port = server.sockets[0].getsockname()[1]
     async with server:

@@ -5,13 +5,17 @@ import json
 from collections.abc import Callable
 from email import message_from_bytes
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
 
+from adapters.email.hosts import must_encrypt
 from bridge.errors import Permanent, Retryable
 from tests.adapters.email.mails import mail, posted
-from tests.adapters.email.rooms import open_email, outbound
+from tests.adapters.email.rooms import open_email, outbound, read_one
+from tests.adapters.email.sinks import open_sink
+from tests.adapters.email.test_mailbox import GOOGLE, TokenServer
 
 Requests = list[httpx2.Request]
 ANSWERS: dict[str, dict[str, str]] = {
@@ -121,3 +125,40 @@ async def test_a_key_never_shows_in_an_error() -> None:
         with pytest.raises(Retryable) as caught:
             await adapter.send(outbound(message))
     assert "very-secret" not in f"{caught.value!r}{adapter!r}"
+
+
+async def test_mail_goes_out_where_only_access_tokens_are_taken() -> None:
+    server = TokenServer()
+    question = outbound(await read_one(mail()))
+    async with open_sink() as sink:
+        url = f"smtp://agent%40example.com@127.0.0.1:{sink.port}"
+        async with open_email(wire=server, smtp_url=url, oauth=GOOGLE) as (adapter, _):
+            sink.tokens = ("access-2",)
+            with pytest.raises(Retryable, match="login"):
+                await adapter.send(question)
+            assert await adapter.send(question)
+        assert len(sink.mails) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "encrypted"),
+    [
+        ("smtp://user:password@mail.example.com", True),
+        ("imap://user@127.0.0.1.example.com/INBOX", True),
+        ("smtp://user:password@127.0.0.1:25", False),
+        ("smtp://user:password@[::1]:25", False),
+        ("smtp://user:password@localhost", False),
+        ("smtp://user:password@mail.internal:25?tls=off", False),
+        ("smtp://mail.internal:25", False),
+    ],
+)
+def test_no_login_goes_over_the_open_net_unless_that_is_wanted(url: str, encrypted: bool) -> None:  # noqa: FBT001
+    assert must_encrypt(urlsplit(url)) is encrypted
+
+
+async def test_a_server_that_cannot_encrypt_gets_no_password() -> None:
+    question = outbound(await read_one(mail()))
+    async with open_sink() as sink, open_email(smtp_url=f"smtp://u:p@0.0.0.0:{sink.port}") as (adapter, _):
+        with pytest.raises(Retryable, match="STARTTLS"):
+            await adapter.send(question)
+    assert not sink.mails
