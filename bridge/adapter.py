@@ -187,6 +187,18 @@ class Budgets(Protocol):
 
 
 @runtime_checkable
+class Destines(Protocol):
+    """Sends to addresses of many owners, any of which may be down, or want no more."""
+
+    concurrency: int
+    """How many sends one address gets at the same time, from each node."""
+
+    def destination(self, message: OutboundMessage) -> str | None:
+        """The address that `send` would call; None where it would call none."""
+        ...
+
+
+@runtime_checkable
 class Closes(Protocol):
     """Holds connections of its own."""
 

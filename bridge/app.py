@@ -68,6 +68,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         counting = Counting(store, metrics)
         store.observe(counting)
         outbox = Outbox(store, clock, adapters=world.adapters, age=limits.answer_age)
+        await outbox.destinations.look()
         watchers = Watchers(store, clock)
         turns = Turns(
             store,
@@ -97,11 +98,11 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         sizes = {"turns": turns.lanes.__len__, "outbox": outbox.lanes.__len__}
         scrape = Scrape(metrics, store, stuck=limits.stuck, lanes=sizes)
         asgi = _asgi(world, inbox=inbox, watchers=watchers, operations=operations, scrape=scrape, metrics=metrics)
-        ages = Ages(payloads=limits.payloads, rows=limits.rows, dedupe=limits.dedupe)
-        retention = Retention(store, clock, ages, forget_bytes=world.files.forget)
+        retention = Retention(store, clock, _ages(limits), forget_bytes=world.files.forget)
         watching = (sweeper.run(), retention.run(), reading.run(), turns.watch(), watchers.run())
+        keeping = (connection.run() for connection in connections)
         try:
-            async with _looping(*watching, *(connection.run() for connection in connections)):
+            async with _looping(*watching, outbox.destinations.run(), *keeping):
                 yield Bridge(store=store, asgi=asgi)
         finally:
             await asyncio.gather(turns.lanes.close(), outbox.lanes.close(), return_exceptions=True)
@@ -123,6 +124,10 @@ async def _looping(*loops: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 def _patience(limits: Limits) -> Patience:
     return Patience(attempts=limits.attempts, age=limits.answer_age, stuck=limits.stuck, pause=limits.pause)
+
+
+def _ages(limits: Limits) -> Ages:
+    return Ages(payloads=limits.payloads, rows=limits.rows, dedupe=limits.dedupe)
 
 
 def _connections(world: World, inbox: Inbox) -> list[Connection]:

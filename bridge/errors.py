@@ -10,6 +10,7 @@ BridgeError
     SendError
         Retryable         try again, after a while
         Permanent         trying again cannot help
+            Gone          … and the destination wants nothing more at all
     AgentError
         Unreachable       nothing was sent: try again
         Interrupted       something was sent, the outcome is unknown: re-attach, or repeat with the same key
@@ -97,6 +98,10 @@ class Retryable(SendError):
 
 class Permanent(SendError):
     """Trying again cannot help: the delivery is dead and a person must look."""
+
+
+class Gone(Permanent):
+    """The destination itself wants no more: nothing is sent there until a person enables it again."""
 
 
 class AgentError(BridgeError):

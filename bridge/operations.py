@@ -10,6 +10,7 @@ from bridge.model import Lease
 from bridge.store import erasure, replay, reposting, stopping
 from bridge.store.admitting import ADMIT, is_held_back
 from bridge.store.database import Store
+from bridge.store.destinations import ENABLE, Enable, Enabled
 from bridge.store.erasure import ERASE, Erase, Erased
 from bridge.store.replay import REPLAY, How, Replay, Replayed
 from bridge.store.reposting import RETRY, Retried, Retry
@@ -74,6 +75,10 @@ class Operations:
         )
         self._rouse(done.wake)
         return done
+
+    async def enable(self, destination_id: str, *, dry_run: bool = False) -> Enabled:
+        """Call a disabled destination again. Raises Missing."""
+        return await self._store.write(ENABLE, Enable(destination_id=destination_id, dry_run=dry_run))
 
     async def stop(self, conversation_id: str, *, dry_run: bool = False) -> Stopped:
         """Cancel what waits and stop what runs, at whichever node. Raises Missing."""

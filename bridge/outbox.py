@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 import structlog
 from structlog.contextvars import bind_contextvars
 
-from bridge.adapter import Adapter, Budgets, Finds, Revises, Scheduled, Withdraws
+from bridge.adapter import Adapter, Budgets, Destines, Finds, Revises, Scheduled, Withdraws
 from bridge.backoff import delay, scheduled
 from bridge.clock import Clock
+from bridge.destinations import Destinations, Held
 from bridge.errors import Permanent, Retryable
 from bridge.lanes import AGAIN, Lanes
 from bridge.model import DeliveryState, Lease, OutboundMessage
@@ -20,6 +21,7 @@ from bridge.store.database import Store
 from bridge.store.deliveries import Delivery, Outcome
 from bridge.store.settling import NEAR
 from bridge.store.turns import NotYet
+from bridge.store.withheld import WITHHOLD, Withheld
 
 log = structlog.get_logger()
 
@@ -36,6 +38,8 @@ class Outbox:
         self._adapters = adapters
         # Worked out once: isinstance with a protocol costs as much as a row (measured: 15 us on Python 3.11).
         self._budgets = {name: adapter for name, adapter in adapters.items() if isinstance(adapter, Budgets)}
+        self._destining = {name: adapter for name, adapter in adapters.items() if isinstance(adapter, Destines)}
+        self.destinations = Destinations(store, clock)
         self._age = age
         self.lanes = Lanes(self.step, clock, now=store.now, name="outbox", near=NEAR)
 
@@ -48,10 +52,17 @@ class Outbox:
             return delivery.until
         message = delivery.message
         bind_contextvars(delivery=delivery.id, turn=message.turn_id, messages=list(message.message_ids))
-        more = await self._store.write(rows.END, await self._try(delivery))
+        try:
+            outcome = await self._try(delivery)
+        except Held as held:
+            until = self._store.now() + held.wait
+            await self._store.write(WITHHOLD, Withheld(delivery, until, str(held)))
+            return AGAIN
+        more = await self._store.write(rows.END, outcome)
         return AGAIN if more else None
 
     async def _try(self, delivery: Delivery) -> Outcome:
+        """Raises Held where no try was made."""
         adapter = self._adapters.get(delivery.source)
         if adapter is None:
             return self._dead(delivery, f"No source named {delivery.source!r} is configured.")
@@ -101,6 +112,15 @@ class Outbox:
         return None
 
     async def _send(self, delivery: Delivery, adapter: Adapter) -> str:
+        """Sent, where many owners share a source within the bounds of the address it goes to."""
+        destining = self._destining.get(delivery.source)
+        address = destining.destination(delivery.message) if destining else None
+        if destining is None or address is None:
+            return await self._say(delivery, adapter)
+        async with self.destinations.calling(delivery.source, address, concurrency=destining.concurrency):
+            return await self._say(delivery, adapter)
+
+    async def _say(self, delivery: Delivery, adapter: Adapter) -> str:
         if delivery.shown is not None and await self._revised(delivery, delivery.shown, adapter):
             return delivery.shown
         repeated = delivery.uncertain and not isinstance(adapter, Finds)

@@ -19,7 +19,8 @@ DRAWING = {
     " settings options problems expansion units secrets_file"
     " egress transport gate addresses",
     "world": "store agent files",
-    "ground": "circuits shares lanes answers pauses views calls results recording watching captures routing",
+    "ground": "circuits shares destinations lanes answers pauses views calls results recording watching captures"
+    " routing",
     "stages": "inbox reading connections turns outbox sweeper operations retention counting",
     "edge": "web app world embedded server serving standalone cli console trial demo __main__",
 }

@@ -34,6 +34,7 @@ class WebhookAdapter:
         self._plan = plan
         self._kit = kit
         self.methods = plan.methods
+        self.concurrency = plan.settings.callback_concurrency
 
     async def receive(self, envelope: Envelope) -> Received:
         """Verified first; then messages, parked where none can be made, or a form with files to be read later."""
@@ -73,6 +74,13 @@ class WebhookAdapter:
             document = structured(message, self._kit.public_url, document)
         target = self._target(message.return_address)
         return await self._plan.callbacks.post(self._kit, target, message, encoded(document))
+
+    def destination(self, message: OutboundMessage) -> str | None:
+        """The callback's target, which may be anybody's and may be down."""
+        try:
+            return self._target(message.return_address)
+        except Permanent:
+            return None
 
     def answer(self, envelope: Envelope, message: OutboundMessage) -> Reply | None:
         """The vendor's own form where its mapping is in use, else the bridge's."""

@@ -12,7 +12,7 @@ import httpx2
 from adapters.webhook.presets import STANDARD, STANDARD_V1A
 from bridge.adapter import Kit
 from bridge.egress import NEVER_SENT
-from bridge.errors import Denied, Permanent, Retryable
+from bridge.errors import Denied, Gone, Permanent, Retryable
 from bridge.model import Envelope, FileRef, OutboundMessage
 from bridge.signing import Secret, sign
 
@@ -149,7 +149,7 @@ def _judge(status: int, retry_after: str | None, now: datetime) -> None:
     if 200 <= status < 300:  # noqa: PLR2004 - HTTP's own numbers
         return
     if status == httpx2.codes.GONE:
-        raise Permanent("The callback target answered 410: it wants no more callbacks.")
+        raise Gone("The callback target answered 410: it wants no more callbacks.")
     if status in _MOVED_FOR_GOOD:
         raise Permanent(f"The callback target answered {status}: it has moved. Configure the new address.")
     if 400 <= status < 500 and status not in _TRY_LATER:  # noqa: PLR2004

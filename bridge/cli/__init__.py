@@ -10,7 +10,7 @@ import typer
 import uvloop
 
 from bridge import console, demo, server, standalone, trial, world
-from bridge.cli import conversations, deliveries, messages, relaying
+from bridge.cli import conversations, deliveries, destinations, messages, relaying
 from bridge.cli.adapters import WithAdapters
 from bridge.cli.reading import FAILED, MISUSED, AsJson, Config, read, settings_from
 from bridge.clock import SystemClock
@@ -30,7 +30,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     help="An agent in Slack, behind signed webhooks and behind email, that never loses a message.",
 )
-for noun in (conversations, messages, deliveries):
+for noun in (conversations, messages, deliveries, destinations):
     cli.add_typer(noun.cli, name=noun.__name__.rpartition(".")[2])
 
 

@@ -16,6 +16,7 @@ from bridge.store.tables import (
     attempts,
     captures,
     deliveries,
+    destinations,
     discards,
     envelopes,
     events,
@@ -35,7 +36,10 @@ NAME = "retention"
 """The lease under which one node does all of this."""
 DAY = timedelta(days=1)
 
-What = Literal["envelopes", "captures", "words", "turns", "messages", "arrivals", "files", "vault", "nodes", "pages"]
+What = Literal[
+    "envelopes", "captures", "words", "turns", "messages", "arrivals",
+    "files", "vault", "destinations", "nodes", "pages",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +74,7 @@ class Ages:
             "arrivals": now,
             "files": now - self.rows - DAY,
             "vault": now,
+            "destinations": now - self.rows,
             "nodes": now - DAY,
             "pages": now,
         }
@@ -181,6 +186,14 @@ def _vault(tx: Tx, before: datetime) -> int:
     return len(found)
 
 
+def _destinations(tx: Tx, before: datetime) -> int:
+    """A destination that was not called for so long begins anew; a disabled one stays so."""
+    query = select(destinations.c.id).where(destinations.c.failed_at < before, destinations.c.disabled_at.is_(None))
+    ids = tx.connection.execute(query.order_by(destinations.c.failed_at).limit(SLICE)).scalars().all()
+    tx.connection.execute(delete(destinations).where(destinations.c.id.in_(ids)))
+    return len(ids)
+
+
 def _nodes(tx: Tx, before: datetime) -> int:
     ids = tx.connection.execute(select(nodes.c.id).where(nodes.c.until < before).limit(SLICE)).scalars().all()
     tx.connection.execute(delete(nodes).where(nodes.c.id.in_(ids)))
@@ -207,6 +220,7 @@ _FORGETTING: Mapping[What, Callable[[Tx, datetime], int]] = {
     "arrivals": _arrivals,
     "files": _files,
     "vault": _vault,
+    "destinations": _destinations,
     "nodes": _nodes,
     "pages": _pages,
 }

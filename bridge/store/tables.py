@@ -276,6 +276,19 @@ circuits = Table(
     Column("probed_until", Instant),  # until then one node's try decides for all
 )
 
+destinations = Table(  # only those that fail, or are disabled
+    "destinations",
+    metadata,
+    Column("id", String, primary_key=True),  # made of source and address
+    Column("source", String, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("failures", Integer, nullable=False),  # in a row
+    Column("failing_since", Instant, nullable=False),
+    Column("failed_at", Instant, nullable=False, index=True),  # the last time
+    Column("error", Text),
+    Column("disabled_at", Instant),
+)
+
 decisions = Table(
     "decisions",
     metadata,

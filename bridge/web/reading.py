@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Route
 
 from bridge.store import reader
 from bridge.store.database import Store
+from bridge.store.destinations import destination_list
 from bridge.store.ledger import books, report
 from bridge.web.access import Access, Endpoint
 from bridge.web.problem import problem, sentence_of
@@ -46,6 +47,7 @@ class Reading:
             Route("/v1/conversations", self._access.admin(_paged(self.conversations))),
             Route("/v1/conversations/{id}", self._access.admin(self.conversation)),
             Route("/v1/deliveries", self._access.admin(_paged(self.deliveries))),
+            Route("/v1/destinations", self._access.admin(_paged(self.destinations))),
             Route("/v1/ledger", self._access.admin(self.ledger)),
         ]
 
@@ -89,6 +91,14 @@ class Reading:
             limit=page.limit,
         )
         return json_response({"deliveries": found})
+
+    async def destinations(self, request: Request, page: _Page) -> Response:
+        """Addresses that fail or are disabled; `source` and `state` narrow them down."""
+        given = request.query_params
+        found = await self._store.read(
+            destination_list, source=given.get("source"), state=given.get("state"), limit=page.limit
+        )
+        return json_response({"destinations": found})
 
     async def ledger(self, _: Request) -> Response:
         """The conservation check."""

@@ -46,6 +46,7 @@ class Writing:
         return [
             self._route("/v1/messages/{id}/replay", _ReplayWish, self._replay),
             self._route("/v1/deliveries/{id}/retry", _Wish, self._retry),
+            self._route("/v1/destinations/{id}/enable", _Wish, self._enable),
             self._route("/v1/conversations/{id}/stop", _Wish, self._stop),
             self._route("/v1/conversations/{id}", _Wish, self._erase, "DELETE"),
         ]
@@ -55,6 +56,9 @@ class Writing:
 
     async def _retry(self, delivery_id: str, wish: _Wish) -> object:
         return await self._operations.retry(delivery_id, dry_run=wish.dry_run)
+
+    async def _enable(self, destination_id: str, wish: _Wish) -> object:
+        return await self._operations.enable(destination_id, dry_run=wish.dry_run)
 
     async def _stop(self, conversation_id: str, wish: _Wish) -> object:
         return await self._operations.stop(conversation_id, dry_run=wish.dry_run)

@@ -89,7 +89,7 @@ async def test_the_receivers_own_wish_is_waited_for(opened: Opened, clock: FakeC
     assert sink.received[1].signed_at - sink.received[0].signed_at >= timedelta(seconds=120)
 
 
-@pytest.mark.parametrize("status", [410, 404, 301])
+@pytest.mark.parametrize("status", [404, 301])
 async def test_a_final_no_stops_the_tries(opened: Opened, clock: FakeClock, sink: Sink, status: int) -> None:
     sink.answers.append((status, {"location": "http://127.0.0.1:9/elsewhere"}))
     await post(opened.http, request("hello", at=clock.now()))

@@ -257,6 +257,21 @@ def upgrade() -> None:
         )
 
     op.create_table(
+        "destinations",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("source", sa.String(), nullable=False),
+        sa.Column("address", sa.Text(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("failing_since", sa.BigInteger(), nullable=False),
+        sa.Column("failed_at", sa.BigInteger(), nullable=False),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("disabled_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_destinations")),
+    )
+    with op.batch_alter_table("destinations", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_destinations_failed_at"), ["failed_at"], unique=False)
+
+    op.create_table(
         "discards",
         sa.Column("digest", sa.String(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),

@@ -1,0 +1,183 @@
+"""Addresses that answers go to, as far as they fail: since when, why, and whether they are left alone for good."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Connection, bindparam, case, delete, select, update
+
+from bridge.errors import Missing
+from bridge.store.statements import insert_new
+from bridge.store.tables import Instant, destinations
+from bridge.store.writer import Tx, Write
+
+FAILING: Final = timedelta(days=5)
+"""Failures and nothing else for this long: it is disabled."""
+PAGE = 100
+
+
+def destination_id(source: str, address: str) -> str:
+    """The id of an address, the same at every node and however long the address is."""
+    return "dst_" + hashlib.sha256(f"{source}\0{address}".encode()).hexdigest()[:26]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DestinationView:
+    """A destination that fails, or that is disabled."""
+
+    destination_id: str
+    source: str
+    address: str
+    state: str
+    """`failing` or `disabled`."""
+    failures: int
+    """In a row."""
+    failing_since: datetime
+    failed_at: datetime
+    disabled_at: datetime | None
+    error: str | None
+
+
+def destination_list(
+    connection: Connection, *, source: str | None = None, state: str | None = None, limit: int = PAGE
+) -> Sequence[DestinationView]:
+    """Those that failed last, newest first."""
+    query = select(destinations).order_by(destinations.c.failed_at.desc(), destinations.c.id).limit(limit)
+    if source is not None:
+        query = query.where(destinations.c.source == source)
+    if state is not None:
+        is_disabled = destinations.c.disabled_at.is_not(None)
+        query = query.where(is_disabled if state == "disabled" else ~is_disabled)
+    return [_view(row) for row in connection.execute(query)]
+
+
+def destination(connection: Connection, id: str) -> DestinationView | None:  # noqa: A002 - what it is
+    """One of them; None for one that does not fail."""
+    row = connection.execute(select(destinations).where(destinations.c.id == id)).one_or_none()
+    return None if row is None else _view(row)
+
+
+def troubled(connection: Connection) -> dict[str, bool]:
+    """All ids of which something is noted, and whether they are disabled."""
+    rows = connection.execute(select(destinations.c.id, destinations.c.disabled_at))
+    return {row.id: row.disabled_at is not None for row in rows}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A try that brought nothing."""
+
+    source: str
+    address: str
+    error: str
+    final: bool
+    """The destination itself wants no more."""
+
+
+def _fail(tx: Tx, rows: Sequence[Failure]) -> list[bool]:
+    """Note the failures; tells of each destination whether it is disabled now."""
+    noted = {destination_id(row.source, row.address): row for row in rows}  # of several, the newest
+    times = Counter(destination_id(row.source, row.address) for row in rows)
+    final = {destination_id(row.source, row.address) for row in rows if row.final}
+    new: list[dict[str, Any]] = [
+        {"id": one, "source": row.source, "address": row.address, "failures": 0}
+        | {"failing_since": tx.now, "failed_at": tx.now}
+        for one, row in sorted(noted.items())
+    ]
+    insert_new(tx.connection, destinations, new, "id")
+    tx.connection.execute(
+        _FAILED,
+        [
+            {"at": one, "times": times[one], "now": tx.now, "why": noted[one].error}
+            | {"over": one in final, "before": tx.now - FAILING}
+            for one in sorted(noted)
+        ],
+    )
+    query = select(destinations.c.id).where(destinations.c.id.in_(noted), destinations.c.disabled_at.is_not(None))
+    disabled = set(tx.connection.execute(query).scalars())
+    return [destination_id(row.source, row.address) in disabled for row in rows]
+
+
+_NOW = bindparam("now", type_=Instant)
+_FAILED = (
+    update(destinations)
+    .where(destinations.c.id == bindparam("at"))
+    .values(
+        failures=destinations.c.failures + bindparam("times"),
+        failed_at=_NOW,
+        error=bindparam("why"),
+        disabled_at=case(
+            (destinations.c.disabled_at.is_not(None), destinations.c.disabled_at),
+            (bindparam("over"), _NOW),
+            (destinations.c.failing_since <= bindparam("before", type_=Instant), _NOW),
+            else_=None,
+        ),
+    )
+)
+
+FAIL: Write[Failure, bool] = Write(_fail)
+
+
+def _recover(tx: Tx, rows: Sequence[str]) -> list[None]:
+    """A success ends a row of failures; what was disabled stays so until a person enables it."""
+    _forget(tx, rows, only_failing=True)
+    return [None] * len(rows)
+
+
+RECOVER: Write[str, None] = Write(_recover)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enable:
+    """A destination that is to be called again."""
+
+    destination_id: str
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enabled:
+    """What was done, or would be."""
+
+    destination_id: str
+    dry_run: bool
+    does: str
+
+
+def _enable(tx: Tx, rows: Sequence[Enable]) -> list[Enabled | Missing]:
+    return [_enable_one(tx, row) for row in rows]
+
+
+def _enable_one(tx: Tx, row: Enable) -> Enabled | Missing:
+    found = destination(tx.connection, row.destination_id)
+    if found is None:
+        return Missing(f"Nothing is noted of a destination {row.destination_id}: it is called as ever.")
+    if not row.dry_run:
+        _forget(tx, [row.destination_id])
+    does = f"Call {found.address} again. What died meanwhile: agent-bridge deliveries retry --state dead."
+    return Enabled(destination_id=row.destination_id, dry_run=row.dry_run, does=does)
+
+
+ENABLE: Write[Enable, Enabled] = Write(_enable)  # type: ignore[arg-type]  # an error as a row's answer is raised to its caller
+
+
+def _forget(tx: Tx, ids: Collection[str], *, only_failing: bool = False) -> None:
+    statement = delete(destinations).where(destinations.c.id.in_(ids))
+    tx.connection.execute(statement.where(destinations.c.disabled_at.is_(None)) if only_failing else statement)
+
+
+def _view(row: Any) -> DestinationView:
+    return DestinationView(
+        destination_id=row.id,
+        source=row.source,
+        address=row.address,
+        state="failing" if row.disabled_at is None else "disabled",
+        failures=row.failures,
+        failing_since=row.failing_since,
+        failed_at=row.failed_at,
+        disabled_at=row.disabled_at,
+        error=row.error,
+    )
