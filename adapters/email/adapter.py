@@ -1,7 +1,7 @@
 """Speaks email: takes mail in by any ingress, sends answers by any sender, and keeps both in one thread."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -18,6 +18,7 @@ from adapters.email.opened import Opened, Rules, open_mail
 from adapters.email.reading import Admission, Reading, admit, key_of, message_of, message_of_report
 from adapters.email.reports import Report
 from adapters.email.return_address import ReturnAddress
+from adapters.email.seals import check_seals, is_sealed
 from adapters.email.settings import Settings
 from adapters.email.threads import Clues, own_key, read_clues
 from adapters.email.tokens import token_in_id
@@ -128,7 +129,13 @@ class Email:
             return Opened(headers=headers, judgement=Judgement("human"), fingerprint=digest, too_complex=True)
 
     async def _identity(self, arrived: Arrived, opened: Opened) -> Identity:
-        return judge(opened.headers, await self._verdict(arrived, opened.headers), self._settings.require_auth)
+        required = self._settings.require_auth
+        found = judge(opened.headers, await self._verdict(arrived, opened.headers), required)
+        sealers = self._settings.trusted_sealers
+        if found.verified or found.author is None or not sealers or not is_sealed(opened.headers):
+            return found
+        sealed = await self._checked(check_seals, arrived.raw, sealers, self._settings.dns_servers)
+        return judge(opened.headers, sealed, required) if sealed else found
 
     async def _verdict(self, arrived: Arrived, headers: Headers) -> Verdict | None:
         if arrived.verdict is not None:
@@ -137,13 +144,15 @@ class Email:
             return verdict_of_header(headers, self._settings.authserv_id)
         if self._settings.require_auth == "none":
             return None
+        return await self._checked(signatures.check, arrived.raw, self._settings.dns_servers)
+
+    async def _checked(self, check: Callable[..., Verdict | None], *given: object) -> Verdict | None:
+        """What a check with keys and records of strangers finds, in the killable worker."""
         try:
-            found = await self._kit.cpu.run(
-                signatures.check, arrived.raw, self._settings.dns_servers, seconds=CHECK_SECONDS
-            )
+            found = await self._kit.cpu.run(check, *given, seconds=CHECK_SECONDS)
         except (TimeoutError, MemoryError) as error:
             raise Retryable("The sender's signature could not be checked in time.") from error
-        if found.is_temporary:
+        if found is not None and found.is_temporary:
             raise Retryable("The name servers did not answer, so the sender could not be checked.")
         return found
 

@@ -24,7 +24,7 @@ _COMMENT = re.compile(r"\([^()]{0,500}\)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What somebody found out about a mail. `by` says who: `provider`, `authserv`, `own`."""
+    """What somebody found out about a mail. `by` says who: `provider`, `authserv`, `own`, `arc` and a domain."""
 
     by: str
     dmarc: str = ""
@@ -113,11 +113,16 @@ def verdict_of_header(headers: Headers, authserv_id: str) -> Verdict | None:
             continue
         said_by, _, results = _COMMENT.sub(" ", value[:8192]).partition(";")
         if (said_by.split() or [""])[0].lower() == authserv_id.lower():
-            return _verdict(results, headers)
+            return _verdict(results, headers, "authserv")
     return None
 
 
-def _verdict(results: str, headers: Headers) -> Verdict:
+def results_of(value: str, headers: Headers, *, by: str) -> Verdict:
+    """The verdict in a header whose author is known by other means, such as a seal."""
+    return _verdict(_COMMENT.sub(" ", value[:8192]), headers, by)
+
+
+def _verdict(results: str, headers: Headers, by: str) -> Verdict:
     dmarc, spf = "", ""
     signed: list[str] = []
     author = sole_author(headers)
@@ -130,4 +135,4 @@ def _verdict(results: str, headers: Headers) -> Verdict:
             signed.append(domains[0])
         elif result.lower() == "pass" and domains:
             spf = domains[0]
-    return Verdict(by="authserv", dmarc=dmarc, dkim_domains=tuple(signed), spf_domain=spf)
+    return Verdict(by=by, dmarc=dmarc, dkim_domains=tuple(signed), spf_domain=spf)

@@ -54,6 +54,8 @@ class Settings(BaseModel):
     require_auth: Requirement = "dmarc"
     authserv_id: str = ""
     """The id our own mail server writes into Authentication-Results; without it signatures are checked here."""
+    trusted_sealers: tuple[str, ...] = ()
+    """Domains that forward mail to us and whose ARC seals count for what they found out about its sender."""
     dns_servers: tuple[str, ...] = ()
     """Name servers for that check (`address` or `address:port`); the machine's own if empty."""
     unauthenticated: Literal["quarantine", "drop"] = "quarantine"

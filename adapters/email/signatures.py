@@ -81,14 +81,20 @@ def _is_whole(signature: bytes) -> bool:
     return not _BODY_LENGTH.search(signature)
 
 
-def _passing_domain(raw: bytes, at: int, lookup: Lookup) -> str:
+def dns_answer(lookup: Lookup) -> Callable[..., bytes | None]:
+    """The lookup, in the form the library asks for."""
+
     def answer(name: bytes, **_timeout: int) -> bytes | None:
         text = lookup(name.decode("ascii", "replace").rstrip("."))
         return text.encode() if text is not None else None
 
+    return answer
+
+
+def _passing_domain(raw: bytes, at: int, lookup: Lookup) -> str:
     message = dkim.DKIM(raw, minkey=1024)
     try:
-        passed = message.verify(idx=at, dnsfunc=answer)
+        passed = message.verify(idx=at, dnsfunc=dns_answer(lookup))
     except (dkim.DKIMException, ValueError, TypeError, LookupError, AttributeError):
         return ""  # a signature that cannot be read is none
     covered = {name.lower() for name in message.include_headers or ()}
