@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: setup check test test-sdk test-mail extraction demo run format clean
+.PHONY: setup check test test-sdk test-mail extraction hostile demo run format clean
 
 setup: $(VENV)/ready
 
@@ -42,6 +42,10 @@ test-mail: setup
 # How well replies are told from quotes, per corpus.
 extraction: setup
 	PYTHONPATH=. $(BIN)/python tests/adapters/email/extraction_table.py
+
+# How long hostile mails take, and whether others are served meanwhile.
+hostile: setup
+	PYTHONPATH=. $(BIN)/python tests/adapters/email/hostile_table.py
 
 demo: setup
 	$(BIN)/agent-bridge demo

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from adapters.email import quotes
 from adapters.email.quotes import MARKER, extract
+from tests.adapters.email.bombs import BODIES
 from tests.adapters.email.extraction_table import measure, total
 
 CLIENTS = Path(__file__).parents[2] / "vectors" / "email" / "clients"
@@ -132,22 +133,7 @@ def test_introductions_of_many_languages_are_known(introduction: str) -> None:
 
 @pytest.mark.parametrize(
     "bomb",
-    [
-        {"text": "On foo bar\n" * 20_000},
-        {"text": "On foo 1 bar\n" * 20_000},
-        {"text": "On a 1 b " * 25_000},
-        {"text": " " * 262_144},
-        {"text": "-" * 262_144},
-        {"text": "From: a@b.c\n" * 20_000},
-        {"text": "a@b.c <\n" * 30_000},
-        {"text": "> x\ny\n" * 40_000},
-        {"html": "<table>" + "<tr><td>x</td></tr>" * 14_000},
-        {"html": "<div>" * 50_000 + "x"},
-        {"html": "<b><i>" * 40_000 + "x"},
-        {"html": "<ul><li>" * 30_000 + "x"},
-        {"html": "<div class=gmail_quote>x</div>" * 8_000},
-        {"html": ("<ul><li>" * 190 + "x" + "</ul>" * 190) * 80},
-    ],
+    BODIES,
     ids=lambda bomb: f"{next(iter(bomb))}-{next(iter(bomb.values()))[:12]!r}",
 )
 def test_no_input_of_256_kib_takes_longer_than_the_worker_is_given(bomb: dict[str, str]) -> None:
