@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -52,18 +52,23 @@ class Call:
         self._stopped = False
         self.task_id = turn.task_id
         self.told: list[TaskEvent] = []
+        self.alive_at: datetime | None = None
+        """When the agent last told anything of it."""
+        self._limit: asyncio.Timeout | None = None
+        self._within = 0.0
 
     async def run(self, request: InvokeRequest, *, within: timedelta) -> Task:
-        """The task when it is over or waits for a person.
+        """The task when it is over or waits for a person. `within` is how long it may go without a sign of life.
 
         Raises Stopped if a person wants it stopped, and the agent's errors as they are.
         """
         self._runner = asyncio.current_task()
         try:
-            async with asyncio.timeout(within.total_seconds()):
+            async with asyncio.timeout(within.total_seconds()) as self._limit:
+                self._within = within.total_seconds()
                 return await self._follow(request)
         except TimeoutError:
-            raise Interrupted(f"No end after {within}.") from None
+            raise Interrupted(f"No sign of life for {within}.") from None
         except asyncio.CancelledError:
             if not self._stopped or self._runner is None:
                 raise
@@ -101,6 +106,7 @@ class Call:
     async def _watch(self, task: Task, *, attached: bool) -> Task:
         try:
             async for event in task.aevents():
+                self._show_life()
                 if event.type in TOLD:
                     self.told.append(event)
                 await self._view.show(event)
@@ -110,6 +116,11 @@ class Call:
             log.warning("turn_repeated", turn=self._turn.id, task=task.id, error=str(error))
             raise _NotThisTurn from error
         return task
+
+    def _show_life(self) -> None:
+        self.alive_at = self._store.now()
+        if self._limit is not None:
+            self._limit.reschedule(asyncio.get_running_loop().time() + self._within)
 
     async def _note(self, task: Task) -> None:
         """From here on the turn is re-attached to, whatever dies."""

@@ -272,6 +272,8 @@ class Turn:
     """How many calls were begun, this one included."""
     created_at: datetime
     said: tuple[Said, ...]
+    started_at: datetime | None = None
+    """Since when it is worked on without a wait for a person or for an agent that is away; None: from now on."""
     stopping: bool = False
     """A person wants it stopped."""
     pause: str | None = None

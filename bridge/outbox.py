@@ -64,9 +64,11 @@ class Outbox:
     async def _try(self, delivery: Delivery) -> Outcome:
         """Raises Held where no try was made."""
         adapter = self._adapters.get(delivery.source)
+        if delivery.withdrawing:
+            return await self._withdraw(delivery, adapter)
         if adapter is None:
             return self._dead(delivery, f"No source named {delivery.source!r} is configured.")
-        if not (delivery.withdrawing or delivery.revising) and self._is_late(delivery, adapter):
+        if not delivery.revising and self._is_late(delivery, adapter):
             return self._dead(delivery, "Too late: the answer is older than the configured age.")
         try:
             return await self._put(delivery, adapter)
@@ -76,8 +78,6 @@ class Outbox:
             return self._again(delivery, adapter, error)
 
     async def _put(self, delivery: Delivery, adapter: Adapter) -> Outcome:
-        if delivery.withdrawing:
-            return await self._withdraw(delivery, adapter)
         if delivery.revising:
             return await self._revise(delivery, adapter)
         remote_id = await self._find(delivery, adapter) or await self._send(delivery, adapter)
@@ -87,12 +87,24 @@ class Outbox:
         adapter = self._budgets.get(source)
         return adapter.budget(message) if adapter else ()
 
-    async def _withdraw(self, delivery: Delivery, adapter: Adapter) -> Outcome:
-        """Take back what was sent, where the platform can; elsewhere it stays sent."""
-        if delivery.remote_id is None or not isinstance(adapter, Withdraws):
-            return Outcome(delivery=delivery, state=DeliveryState.SENT, remote_id=delivery.remote_id)
-        await adapter.withdraw(delivery.remote_id, delivery.message)
-        return Outcome(delivery=delivery, state=DeliveryState.WITHDRAWN)
+    async def _withdraw(self, delivery: Delivery, adapter: object) -> Outcome:
+        """Take back what stands there, whatever its age; where the platform will not let it go, it stays sent."""
+        gone = Outcome(delivery=delivery, state=DeliveryState.WITHDRAWN)
+        stands = replace(gone, state=DeliveryState.SENT, remote_id=delivery.remote_id)
+        if not isinstance(adapter, Withdraws):
+            return stands
+        try:
+            remote_id = delivery.remote_id or await self._find(delivery, adapter)
+            if remote_id is None:  # it never got there
+                return gone if isinstance(adapter, Finds) else stands
+            self._store.check_pulse()
+            await adapter.withdraw(remote_id, delivery.message)
+        except Permanent as error:
+            return replace(stands, error=str(error))
+        except Retryable as error:
+            again = self._again(delivery, adapter, error)
+            return replace(stands, error=again.error) if again.state is DeliveryState.DEAD else again
+        return gone
 
     async def _revise(self, delivery: Delivery, adapter: Adapter) -> Outcome:
         """Change what was sent, where the platform can; what was never sent goes out with its new words."""
@@ -106,7 +118,7 @@ class Outbox:
                 log.warning("not_revised", delivery=delivery.id, error=str(error))
         return Outcome(delivery=delivery, state=DeliveryState.SENT, remote_id=remote_id)
 
-    async def _find(self, delivery: Delivery, adapter: Adapter) -> str | None:
+    async def _find(self, delivery: Delivery, adapter: object) -> str | None:
         if delivery.uncertain and isinstance(adapter, Finds):
             return await adapter.find(delivery.message)
         return None
@@ -123,11 +135,14 @@ class Outbox:
     async def _say(self, delivery: Delivery, adapter: Adapter) -> str:
         if delivery.shown is not None and await self._revised(delivery, delivery.shown, adapter):
             return delivery.shown
+        # A look at the platform takes its time, and a machine may stand still: another node may be at it by now.
+        self._store.check_pulse()
         repeated = delivery.uncertain and not isinstance(adapter, Finds)
         return await adapter.send(replace(delivery.message, repeated=True) if repeated else delivery.message)
 
     async def _revised(self, delivery: Delivery, shown: str, adapter: Adapter) -> bool:
         """Turn the view an earlier life left behind into the answer; where that cannot be done, take it away."""
+        self._store.check_pulse()
         if isinstance(adapter, Revises) and delivery.message.parts == 1:
             try:
                 await adapter.revise(shown, delivery.message)
@@ -143,7 +158,7 @@ class Outbox:
     def _is_late(self, delivery: Delivery, adapter: Adapter) -> bool:
         return self._store.now() - delivery.created_at > self._age and not isinstance(adapter, Scheduled)
 
-    def _again(self, delivery: Delivery, adapter: Adapter, error: Retryable) -> Outcome:
+    def _again(self, delivery: Delivery, adapter: object, error: Retryable) -> Outcome:
         wait = _wait(delivery.attempt, adapter.schedule if isinstance(adapter, Scheduled) else None, error.after)
         if wait is None:
             return self._dead(delivery, f"Given up after {delivery.attempt} attempts: {error}")

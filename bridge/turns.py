@@ -16,7 +16,7 @@ from bridge.agent.task import Task
 from bridge.calls import Agent, Call, Stopped
 from bridge.circuits import Circuits
 from bridge.clock import Clock
-from bridge.errors import AgentError, Busy, Refused, StoreUnavailable, Unreachable
+from bridge.errors import AgentError, Busy, Interrupted, Refused, StoreUnavailable, Unreachable
 from bridge.lanes import AGAIN, Lanes
 from bridge.model import DeliveryState, FileRef, InboundMessage, Lease, OutboundMessage, Turn, TurnState, new_id
 from bridge.patience import Patience
@@ -141,6 +141,8 @@ class Turns:
         agent = self._agents.get(turn.agent)
         if agent is None:
             return await self._give_up(turn, f"No agent named {turn.agent!r} is configured.", answers.UNAVAILABLE)
+        if turn.stopping:
+            return await self._call(turn, agent)
         if self._has_expired(turn):
             return await self._give_up(turn, "Too old to be answered.", answers.UNAVAILABLE)
         if turn.task_id is None and (wait := await self._circuits.wait(turn.agent)) is not None:
@@ -148,7 +150,7 @@ class Turns:
         return await self._call(turn, agent)
 
     async def _call(self, turn: Turn, agent: Agent) -> timedelta | datetime | None:
-        turn = await self._enriched(turn)
+        turn = turn if turn.stopping else await self._enriched(turn)
         if declined := next((said.message.declined for said in turn.said if said.message.declined), None):
             more = await self._store.write(halts.DECLINE, halts.Declined(turn, declined))
             return AGAIN if more else None
@@ -168,6 +170,8 @@ class Turns:
             return await self._halt(turn, call, view)
         except AgentError as error:
             await view.close(None)
+            if self._is_stuck(turn, call, error):
+                return await self._give_up_stuck(turn, call, error)
             return await self._fail(turn, error)
         finally:
             self._calls.pop(turn.lease.conversation_id, None)
@@ -214,7 +218,7 @@ class Turns:
             for notice in answers.notice(turn, answers.AWAY, status="waiting", now=self._store.now(), part=0):
                 if await self._store.write(halts.TELL, halts.Notice(turn, notice)):
                     self._deliver(turn.lease)
-        return await self._postpone(turn, error, wait, spent=0)
+        return await self._postpone(turn, error, wait, spent=0, away=True)
 
     async def _pause(self, turn: Turn, task: Task, pause: Pause) -> datetime:
         """The agent waits for a person: say so once for each thing it waits for, and look again later."""
@@ -276,6 +280,17 @@ class Turns:
         self._deliver(turn.lease)
         return AGAIN if more else None
 
+    def _is_stuck(self, turn: Turn, call: Call, error: AgentError) -> bool:
+        """Whether nothing was heard of it for too long, over all tries. An agent that is away is waited for instead."""
+        since = call.alive_at or turn.started_at or self._store.now()
+        return isinstance(error, (Interrupted, Busy)) and self._store.now() - since >= self._patience.stuck
+
+    async def _give_up_stuck(self, turn: Turn, call: Call, error: AgentError) -> timedelta | None:
+        """The conversation goes on; the agent is told to stop, so that its thread is free, too."""
+        if not isinstance(error, Busy):  # then it is at another turn
+            await call.stop()
+        return await self._give_up(turn, f"stuck: {error}", answers.UNAVAILABLE)
+
     async def _give_up(self, turn: Turn, error: str, sentence: str) -> timedelta | None:
         log.error("turn_dead", turn=turn.id, attempt=turn.attempt, error=error)
         out = answers.apology(turn, sentence, status="failed", now=self._store.now())
@@ -328,9 +343,11 @@ class Turns:
         state = DeliveryState.SENT if remote_id else DeliveryState.PENDING
         await self._store.write(deliveries.END, deliveries.Outcome(delivery=delivery, state=state, remote_id=remote_id))
 
-    async def _postpone(self, turn: Turn, error: AgentError, wait: timedelta, *, spent: int) -> datetime:
+    async def _postpone(
+        self, turn: Turn, error: AgentError, wait: timedelta, *, spent: int, away: bool = False
+    ) -> datetime:
         until = self._store.now() + max(wait, timedelta(seconds=error.after or 0))
-        postponement = rows.Postponement(turn=turn, until=until, error=str(error), spent=spent)
+        postponement = rows.Postponement(turn=turn, until=until, error=str(error), spent=spent, away=away)
         await self._store.write(rows.POSTPONE, postponement)
         return until
 

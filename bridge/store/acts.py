@@ -13,7 +13,8 @@ from bridge.store.bodies import dump_inbound, load_inbound
 from bridge.store.lookup import Conversation
 from bridge.store.said import Said
 from bridge.store.statements import AnyRow
-from bridge.store.tables import LIVE_TURN_STATES, conversations, deliveries, messages, turns
+from bridge.store.tables import conversations, messages, turns
+from bridge.store.taking_back import CANCEL, STOP, stop_all, withdraw_words
 
 EDITED = "(Edited, it now reads:) "
 _RESTARTING = frozenset({"interrupt", "steer"})
@@ -34,7 +35,7 @@ def apply(batch: Batch, done: Iterable[tuple[Arrival, InboundMessage, str]]) -> 
         if row is None:
             batch.place(_ACTS[message.act](batch, conversation, Said(arrival, message, envelope_id)) or ())
         elif message.act is Act.DELETE:
-            _delete(batch, conversation, row)
+            _delete(batch, conversation, row, Said(arrival, message, envelope_id))
             batch.owe(arrival, conversation)
         else:
             batch.place(_edit(batch, conversation, row, Said(arrival, message, envelope_id, act="edit")))
@@ -43,18 +44,21 @@ def apply(batch: Batch, done: Iterable[tuple[Arrival, InboundMessage, str]]) -> 
 def _edit(batch: Batch, conversation: Conversation, row: AnyRow, said: Said) -> list[Said]:
     """Before its turn starts: the new text. While it runs: by policy. After: a turn of its own, if it differs."""
     arrival, message = said.arrival, said.message
-    old = load_inbound(row.body, row.text)
-    if (old.text, _names(old.files)) == (message.text, _names(message.files)):
-        return []  # an unfurled link, a detected language: nothing was said
-    if row.state == "queued" and row.attempt == 0:
-        _rewrite(batch, row, replace(old, text=message.text, files=message.files))
+    newest = _newest(batch, row, said)
+    old = load_inbound(newest.body, newest.text)
+    text = message.text if newest.id == row.id else EDITED + message.text
+    if (old.text, _names(old.files)) == (text, _names(message.files)):
+        return []  # an unfurled link, a detected language, a second copy: nothing was said
+    if newest.state == "queued" and newest.attempt == 0:
+        _rewrite(batch, newest, replace(old, text=text, files=message.files))
         return []
-    if row.state == "running" and arrival.busy in _RESTARTING:
-        _rewrite(batch, row, replace(old, text=message.text, files=message.files))
-        batch.tx.connection.execute(_RESTART, {"at": row.turn_id, "now": batch.tx.now})
+    if newest.state == "running" and arrival.busy in _RESTARTING:
+        _rewrite(batch, newest, replace(old, text=text, files=message.files))
+        batch.tx.connection.execute(_RESTART, {"at": newest.turn_id, "now": batch.tx.now})
         batch.stops.add(conversation.id)
         return []
-    key = f"{message.message_key}#{digest(message.text.encode())[:16]}"
+    # Named after what it changes: whoever edits to and fro is heard each time.
+    key = f"{message.message_key}#{digest(f'{newest.id} {message.text}'.encode())[:16]}"
     here = (Candidate(value=conversation.id, kind="conversation_id", matched_by="edit"),)
     again = replace(
         message, act=Act.SAY, message_key=key, text=EDITED + message.text, addressed="direct", conversation=here
@@ -62,30 +66,47 @@ def _edit(batch: Batch, conversation: Conversation, row: AnyRow, said: Said) -> 
     return [replace(said, message=again)]
 
 
-def _delete(batch: Batch, conversation: Conversation, row: AnyRow) -> None:
-    """Before its turn starts: cancelled. While it runs: stopped. After: the answer is taken back, where possible."""
-    if row.state in {"queued", "running", "paused"}:
-        others = batch.tx.connection.execute(_OTHERS, {"turn": row.turn_id, "not_this": row.id}).first()
-        if others is not None and row.state == "queued":
-            batch.tx.connection.execute(_UNSAY, {"at": row.id})
-        elif others is None:
-            _cancel(batch, conversation, [row])
+def _newest(batch: Batch, row: AnyRow, said: Said) -> AnyRow:
+    """The message as the agent heard it last: itself, or the last edit that became a turn of its own."""
+    return next(iter(_edits(batch, row, said)), row)
+
+
+def _edits(batch: Batch, row: AnyRow, said: Said) -> Sequence[AnyRow]:
+    which = {"conversation": row.conversation_id, "of_source": said.arrival.source}
+    edits = _EDITS.where(messages.c.message_key.startswith(f"{said.message.message_key}#", autoescape=True))
+    return batch.tx.connection.execute(edits, which).all()
+
+
+def _delete(batch: Batch, conversation: Conversation, row: AnyRow, said: Said) -> None:
+    """The message and whatever was edited into it afterwards."""
+    for version in (row, *_edits(batch, row, said)):
+        if version.turn_id is not None:
+            _take_out(batch, conversation, version)
+
+
+def _take_out(batch: Batch, conversation: Conversation, row: AnyRow) -> None:
+    """Before its turn starts: cancelled. While it runs: stopped. After: the answer is taken back, where possible.
+
+    What others said in the same turn keeps it going, and keeps its answer.
+    """
+    others = batch.tx.connection.execute(_OTHERS, {"turn": row.turn_id, "not_this": row.id}).first()
+    if row.state == "queued" and others is not None:
+        batch.tx.connection.execute(_UNSAY, {"at": row.id})
+    elif others is not None:
+        return
+    elif row.state == "queued":
+        batch.tx.connection.execute(CANCEL, {"at": row.turn_id, "now": batch.tx.now})
+    elif row.state in {"running", "paused"}:
+        batch.tx.connection.execute(STOP, {"at": row.turn_id, "now": batch.tx.now})
+        batch.stops.add(conversation.id)
     else:
-        batch.tx.connection.execute(_WITHDRAW, {"turn": row.turn_id})
+        withdraw_words(batch.tx, row.turn_id)
 
 
 def _stop(batch: Batch, conversation: Conversation, _: Said) -> None:
     """Everything that waits is cancelled, and what runs is stopped by whoever runs it."""
-    _cancel(batch, conversation, batch.tx.connection.execute(LIVE_TURNS, {"conversation": conversation.id}).all())
-
-
-def _cancel(batch: Batch, conversation: Conversation, live: Iterable[AnyRow]) -> None:
-    for row in live:
-        if row.state == "queued":
-            batch.tx.connection.execute(CANCEL, {"at": row.turn_id, "now": batch.tx.now})
-        else:
-            batch.tx.connection.execute(STOP, {"at": row.turn_id, "now": batch.tx.now})
-            batch.stops.add(conversation.id)
+    stop_all(batch.tx, conversation.id)
+    batch.stops.add(conversation.id)
 
 
 def _mute(batch: Batch, conversation: Conversation, _: Said) -> None:
@@ -98,8 +119,9 @@ def _unmute(batch: Batch, conversation: Conversation, _: Said) -> None:
     conversation.muted = False
 
 
-def _reset(batch: Batch, conversation: Conversation, _: Said) -> None:
-    """What comes next starts a new thread at the agent."""
+def _reset(batch: Batch, conversation: Conversation, said: Said) -> None:
+    """What comes next starts a new thread at the agent. What is still going on in the old one ends."""
+    _stop(batch, conversation, said)
     batch.tx.connection.execute(_FORGET_TASK, {"at": conversation.id})
     conversation.task_id = None
 
@@ -146,8 +168,23 @@ _TARGET = (
     .outerjoin(turns, turns.c.id == messages.c.turn_id)
     .where(messages.c.source == bindparam("of_source"), messages.c.message_key == bindparam("key"))
 )
-LIVE_TURNS = select(turns.c.id.label("turn_id"), turns.c.state).where(
-    turns.c.conversation_id == bindparam("conversation"), turns.c.state.in_(LIVE_TURN_STATES)
+_EDITS = (
+    select(
+        messages.c.id,
+        messages.c.conversation_id,
+        messages.c.turn_id,
+        messages.c.text,
+        messages.c.body,
+        turns.c.state,
+        turns.c.attempt,
+    )
+    .outerjoin(turns, turns.c.id == messages.c.turn_id)
+    .where(
+        messages.c.conversation_id == bindparam("conversation"),
+        messages.c.source == bindparam("of_source"),
+        messages.c.act == "edit",
+    )
+    .order_by(messages.c.received_at.desc(), messages.c.id.desc())
 )
 _OTHERS = select(messages.c.id).where(
     messages.c.turn_id == bindparam("turn"), messages.c.id != bindparam("not_this"), messages.c.act == "say"
@@ -158,15 +195,6 @@ _REWRITE = (
     .where(messages.c.id == bindparam("at"))
     .values(text=bindparam("to_text"), body=bindparam("to_body"))
 )
-CANCEL = update(turns).where(turns.c.id == bindparam("at")).values(state="cancelled", finished_at=bindparam("now"))
-STOP = (
-    update(turns).where(turns.c.id == bindparam("at")).values(stop_at=bindparam("now"), restart=False, not_before=None)
-)
 _RESTART = update(turns).where(turns.c.id == bindparam("at")).values(stop_at=bindparam("now"), restart=True)
-_WITHDRAW = (
-    update(deliveries)
-    .where(deliveries.c.turn_id == bindparam("turn"), deliveries.c.kind == "answer", deliveries.c.state == "sent")
-    .values(state="pending", marker="withdraw", finished_at=None, not_before=None)
-)
 _SET_MUTED = update(conversations).where(conversations.c.id == bindparam("at")).values(muted=bindparam("to"))
 _FORGET_TASK = update(conversations).where(conversations.c.id == bindparam("at")).values(task_id=None)

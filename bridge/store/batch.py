@@ -209,6 +209,7 @@ _ANSWERED_QUESTION = (
         idempotency_key=bindparam("key"),
         task_id=None,
         attempt=0,
+        started_at=None,
         not_before=None,
         pause=None,
         paused_at=None,

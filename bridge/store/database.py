@@ -117,9 +117,14 @@ class Store:
         """
         outcome = await self._engine_lane(write, args)
         self._observer(write, args, outcome)
-        if write.lease is not None and self.pulse.is_late:
-            raise Replaced
+        if write.lease is not None:
+            self.check_pulse()
         return outcome
+
+    def check_pulse(self) -> None:
+        """Raises Replaced where this node is late for its leases: what it was about to do may be another's by now."""
+        if self.pulse.is_late:
+            raise Replaced
 
     async def read(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `function(connection, …)` on a connection apart from the writers'. Raises StoreUnavailable."""

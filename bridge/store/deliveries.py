@@ -189,7 +189,7 @@ def _ended(row: Outcome, now: datetime) -> dict[str, Any]:
     return {
         "at": row.delivery.id,
         "to": row.state.value,
-        "revised": row.delivery.revising,
+        "changed": row.delivery.revising or row.delivery.withdrawing,
         "remote": row.remote_id,
         "why": row.error,
         "until": row.until,
@@ -210,19 +210,20 @@ def _attempt(row: Outcome, now: datetime) -> dict[str, Any]:
 
 
 _sent = bindparam("to", type_=String) == DeliveryState.SENT.value
-_revised = bindparam("revised", type_=Boolean)
-_to_revise = _sent & (deliveries.c.marker == "revise") & ~_revised  # its words changed while they were on their way
+_changed = bindparam("changed", type_=Boolean)
+# Its words changed, or were taken back, while they were on their way.
+_to_change = _sent & deliveries.c.marker.in_(("revise", "withdraw")) & ~_changed
 _TRIED = Prepared(attempts.insert())
 _ENDED = Prepared(
     update(deliveries)
     .where(deliveries.c.id == bindparam("at"))
     .values(
-        state=case((_to_revise, DeliveryState.PENDING.value), else_=bindparam("to")),
-        marker=case((_sent & _revised, null()), else_=deliveries.c.marker),
+        state=case((_to_change, DeliveryState.PENDING.value), else_=bindparam("to")),
+        marker=case((_sent & _changed, null()), else_=deliveries.c.marker),
         remote_id=func.coalesce(bindparam("remote"), deliveries.c.remote_id),
         error=bindparam("why"),
         not_before=bindparam("until"),
-        finished_at=case((_to_revise, null()), else_=bindparam("ended", type_=deliveries.c.finished_at.type)),
+        finished_at=case((_to_change, null()), else_=bindparam("ended", type_=deliveries.c.finished_at.type)),
     )
 )
 

@@ -49,6 +49,7 @@ _AGAIN = (
         idempotency_key=bindparam("key"),
         task_id=None,
         attempt=0,
+        started_at=None,
         not_before=None,
         stop_at=None,
         restart=False,
@@ -105,6 +106,7 @@ _PAUSED = (
     .where(turns.c.id == bindparam("at"))
     .values(
         state=TurnState.PAUSED.value,
+        started_at=None,
         task_id=bindparam("task"),
         status="paused",
         pause=bindparam("what"),

@@ -229,6 +229,7 @@ _AGAIN = (
         seq=bindparam("to_seq"),
         created_at=bindparam("now"),
         attempt=0,
+        started_at=None,
         notices=0,
         restart=False,
         **_FRESH,

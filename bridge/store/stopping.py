@@ -7,9 +7,9 @@ from sqlalchemy import Connection, select
 
 from bridge.errors import Missing
 from bridge.model import Lease
-from bridge.store.acts import CANCEL, LIVE_TURNS, STOP
 from bridge.store.rousing import rouse
 from bridge.store.tables import conversations
+from bridge.store.taking_back import LIVE_TURNS, ending, stop_all
 from bridge.store.writer import Tx, Write
 
 
@@ -56,22 +56,17 @@ STOP_CONVERSATION: Write[Stop, Stopped] = Write(_stop, conversation=lambda row: 
 
 
 def _stop_one(tx: Tx, row: Stop) -> Stopped:
-    live = tx.connection.execute(LIVE_TURNS, {"conversation": row.conversation_id}).all()
-    waiting = [{"at": turn.turn_id, "now": tx.now} for turn in live if turn.state == "queued"]
-    begun = [{"at": turn.turn_id, "now": tx.now} for turn in live if turn.state != "queued"]
+    found = ending(tx, row.conversation_id)
     wake = None
-    if live and not row.dry_run:
-        if waiting:
-            tx.connection.execute(CANCEL, waiting)
-        if begun:
-            tx.connection.execute(STOP, begun)
+    if (found.waiting or found.begun) and not row.dry_run:
+        stop_all(tx, row.conversation_id)
         wake = rouse(tx, row.conversation_id, claim=row.claim)
     return Stopped(
         conversation_id=row.conversation_id,
         dry_run=row.dry_run,
-        does=_sentence(len(waiting), len(begun)),
-        cancelled=len(waiting),
-        stopping=len(begun),
+        does=_sentence(found.waiting, found.begun),
+        cancelled=found.waiting,
+        stopping=found.begun,
         wake=wake,
     )
 

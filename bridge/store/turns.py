@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, case, exists, func, or_, select, update
+from sqlalchemy import Boolean, bindparam, case, exists, func, or_, select, update
 
 from bridge.errors import BridgeError
 from bridge.model import Lease, OutboundMessage, Said, Turn, TurnState
@@ -62,6 +62,7 @@ def _turn(lease: Lease, head: Record, said: dict[str, list[Said]]) -> Turn:
         event_cursor=head.event_cursor,
         attempt=head.attempt + (head.state == "queued"),
         created_at=head.created_at,
+        started_at=head.started_at,
         stopping=head.stop_at is not None,
         pause=head.pause,
         paused_at=head.paused_at,
@@ -256,10 +257,14 @@ class Postponement:
     error: str
     spent: int = 1
     """0 where nothing was tried (the thread was busy, the circuit open): no attempt is counted."""
+    away: bool = False
+    """It waits for an agent that is away, which is no work on it."""
 
 
 def _postpone(tx: Tx, rows: Sequence[Postponement]) -> list[None]:
-    values = [{"at": r.turn.id, "until": r.until, "why": r.error, "unspent": 1 - r.spent} for r in rows]
+    values = [
+        {"at": r.turn.id, "until": r.until, "why": r.error, "unspent": 1 - r.spent, "is_away": r.away} for r in rows
+    ]
     _POSTPONED.run(tx.connection, values)
     settle(tx, [row.turn.lease.conversation_id for row in rows])
     return [None] * len(rows)
@@ -273,6 +278,7 @@ _POSTPONED = Prepared(
         not_before=bindparam("until"),
         error=bindparam("why"),
         attempt=turns.c.attempt - bindparam("unspent"),
+        started_at=case((bindparam("is_away", type_=Boolean), None), else_=turns.c.started_at),
     )
 )
 

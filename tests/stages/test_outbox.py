@@ -1,17 +1,19 @@
 """Deliveries: once, in order, within the platform's limits, and honest about what is not known."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from bridge.errors import Permanent, Retryable
+from bridge.errors import Permanent, Replaced, Retryable
 from bridge.model import Act, DeliveryState, Lease, OutboundMessage, Turn, TurnState, new_id
 from bridge.outbox import Outbox
 from bridge.store import deliveries, halts, reader, shown, turns
 from bridge.store.database import Store
 from bridge.store.ingest import INGEST
+from bridge.store.ledger import ledger
+from bridge.store.pulse import Pulse
 from tests.conftest import FakeClock
 from tests.stages.platform import Chat, Plain, arrival
 
@@ -290,3 +292,101 @@ async def test_where_nothing_can_be_changed_it_stays_as_it_was(store: Store, clo
     await outbox(store, clock, platform).step(lease)
     assert len(platform.sent) == 1
     assert await states(store) == [("notice", "sent")]
+
+
+async def taken_back(store: Store) -> Lease:
+    gone = arrival(store, "m1")
+    assert gone.messages
+    deleted = replace(gone, delivery_key="d2", messages=(replace(gone.messages[0], act=Act.DELETE),))
+    (lease,) = (await store.accept(INGEST, deleted)).wake
+    return lease
+
+
+async def test_an_old_answer_is_taken_back_too(store: Store, clock: FakeClock) -> None:
+    platform = Chat()
+    box = outbox(store, clock, platform)
+    await box.step(await answered(store))
+    await clock.advance(timedelta(days=3))
+    await box.step(await taken_back(store))
+    assert platform.withdrawn == ["remote-1"]
+
+
+@dataclass
+class Keeping(Chat):
+    """Lets nothing go."""
+
+    async def withdraw(self, remote_id: str, message: OutboundMessage) -> None:  # noqa: ARG002 - whatever it is
+        raise Permanent("it may not be deleted")
+
+
+async def test_what_a_platform_will_not_let_go_stays_an_answer(store: Store, clock: FakeClock) -> None:
+    box = outbox(store, clock, Keeping())
+    await box.step(await answered(store))
+    await box.step(await taken_back(store))
+    assert await states(store) == [("answer", "sent")]
+    assert (await store.read(ledger)).answered == 1
+
+
+@pytest.mark.parametrize(("found", "withdrawn"), [("remote-7", ["remote-7"]), (None, [])])
+async def test_what_may_have_got_through_is_looked_for_before_it_is_taken_back(
+    store: Store, clock: FakeClock, found: str | None, withdrawn: list[str]
+) -> None:
+    platform = Chat(found=found)
+    platform.outcomes.append(Retryable("cut", after=30, ambiguous=True))
+    box = outbox(store, clock, platform)
+    await box.step(await answered(store))
+    await box.step(await taken_back(store))
+    assert (platform.withdrawn, len(platform.sent)) == (withdrawn, 1)
+    assert await states(store) == [("answer", "withdrawn")]
+
+
+async def test_an_answer_that_still_waits_is_not_sent_after_its_question_is_gone(
+    store: Store, clock: FakeClock
+) -> None:
+    platform = Chat()
+    platform.outcomes.append(Retryable("busy", after=30))
+    box = outbox(store, clock, platform)
+    await box.step(await answered(store))
+    lease = await taken_back(store)
+    await clock.advance(timedelta(minutes=1))
+    await box.step(lease)
+    assert len(platform.sent) == 1
+    assert await states(store) == [("answer", "withdrawn")]
+
+
+@dataclass
+class Slow(Chat):
+    """A look at it takes longer than a lease."""
+
+    clock: FakeClock = field(default_factory=FakeClock)
+
+    async def find(self, message: OutboundMessage) -> str | None:
+        await self.clock.advance(timedelta(seconds=6))
+        return await super().find(message)
+
+
+async def test_whoever_is_late_after_a_look_at_the_platform_sends_nothing(database_url: str, clock: FakeClock) -> None:
+    pulse = Pulse(lambda: clock.now().timestamp())
+    store = Store.open(database_url, clock, node="nod_one", pulse=pulse)
+    platform = Slow(clock=clock)
+    lease = await answered(store)
+    begun = await store.write(deliveries.BEGIN, deliveries.Due(lease, lambda _, __: ()))
+    assert isinstance(begun, deliveries.Delivery)  # caught in flight
+    pulse.renewed(pulse.seconds(), timedelta(seconds=5))
+    with pytest.raises(Replaced):
+        await outbox(store, clock, platform).step(lease)
+    assert platform.sent == []
+    await store.close()
+
+
+async def test_an_answer_on_its_way_is_taken_back_once_it_has_arrived(store: Store, clock: FakeClock) -> None:
+    platform = Chat()
+    lease = await answered(store)
+    under_way = await store.write(deliveries.BEGIN, deliveries.Due(lease, lambda _, __: ()))
+    assert isinstance(under_way, deliveries.Delivery)
+    await taken_back(store)
+    sent = deliveries.Outcome(delivery=under_way, state=DeliveryState.SENT, remote_id="remote-1")
+    assert await store.write(deliveries.END, sent)
+    await outbox(store, clock, platform).step(lease)
+    assert platform.withdrawn == ["remote-1"]
+    assert await states(store) == [("answer", "withdrawn")]

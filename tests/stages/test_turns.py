@@ -321,3 +321,48 @@ async def test_a_flood_of_one_person_does_not_keep_another_waiting(narrow: Room)
     texts = [json.loads(request.content)["input"]["text"] for request in narrow.asked]
     assert texts.index("zoe") <= 2
     assert (await narrow.store.read(ledger)).balanced
+
+
+async def test_a_thread_that_stays_busy_is_stuck_and_the_conversation_goes_on(room: Room, clock: FakeClock) -> None:
+    room.answer = lambda _: httpx2.Response(409, json={"detail": "a turn is running"})
+    lease = await room.hear("m1")
+    await room.hear("m2")
+    for _ in range(7):
+        await room.turns.step(lease)
+        await clock.advance(timedelta(minutes=10))
+    views = await room.store.read(reader.message_list)
+    assert [(view.state, (view.error or "").partition(":")[0]) for view in views] == [("queued", ""), ("dead", "stuck")]
+    assert "Reference" in (await room.deliver(lease))[0]
+    room.answer = task
+    await room.turns.step(lease)
+    assert await state(room) == ("answered", 1)
+
+
+async def test_an_agent_that_was_away_for_long_makes_nothing_stuck(room: Room, clock: FakeClock) -> None:
+    lease = await room.hear("m1")
+    room.answer = cut
+    await room.turns.step(lease)
+    room.answer = refused
+    for _ in range(6):
+        await clock.advance(timedelta(minutes=20))
+        await room.turns.step(await room.again(lease))
+    room.answer = cut
+    await clock.advance(timedelta(minutes=1))
+    await room.turns.step(await room.again(lease))
+    assert await state(room) == ("queued", 2)
+
+
+async def test_stopping_what_only_waits_is_confirmed_once_though_the_agent_is_away(room: Room) -> None:
+    room.answer = refused
+    for number in range(5):
+        await room.turns.step(await room.hear(f"n{number}", thread=f"t{number}"))
+    lease = await room.hear("m1")
+    await room.turns.step(lease)
+    await room.hear("m2")
+    await room.hear("m3")
+    said = arrival(room.store, "stop")
+    assert said.messages
+    await room.store.accept(INGEST, replace(said, messages=(replace(said.messages[0], act=Act.STOP),)))
+    await room.turns.step(lease)
+    assert [view.state for view in await room.store.read(reader.message_list)][:3] == ["cancelled"] * 3
+    assert (await room.deliver(lease))[1:] == ["Stopped."]

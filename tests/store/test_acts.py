@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, select
 
+from bridge.errors import Replaced
 from bridge.model import (
     Act,
     Author,
@@ -27,6 +29,7 @@ from bridge.store.database import Store
 from bridge.store.ingest import INGEST, Ingested
 from bridge.store.ledger import ledger
 from bridge.store.tables import conversations, decisions, feedback
+from bridge.store.tables import turns as turn_rows
 
 
 def said(key: str, text: str = "hello", *, act: Act = Act.SAY, author: str = "anna", **metadata: str) -> InboundMessage:
@@ -276,3 +279,65 @@ async def test_what_only_the_platform_could_tell_declines_a_turn_in_the_books(st
         return bool(connection.execute(select(conversations.c.open)).scalar_one())
 
     assert not await store.read(is_open)
+
+
+async def heard(store: Store, lease: Lease) -> list[str]:
+    """Answer whatever waits; what was asked."""
+    texts = []
+    with suppress(Replaced):  # nothing is left, so it was let go of
+        while isinstance(turn := await store.write(turns.TAKE, lease), Turn):
+            texts += [one.message.text for one in turn.said]
+            await answered(store, turn)
+    return texts
+
+
+async def test_whoever_edits_to_and_fro_is_heard_each_time_and_a_second_copy_of_an_edit_is_not(store: Store) -> None:
+    await heard(store, (await arrive(store, said("m1", "A"))).wake[0])
+    texts = []
+    for text in ("B", "B", "A", "B", "B"):
+        edited = await arrive(store, said("m1", text, act=Act.EDIT))
+        texts += await heard(store, edited.wake[0])
+    assert [text[-1] for text in texts] == ["B", "A", "B"]
+    counts = await store.read(ledger)
+    assert (counts.accepted, counts.balanced) == (1, True)
+
+
+async def test_an_edit_of_an_edit_that_waits_replaces_it(store: Store) -> None:
+    first = await arrive(store, said("m1", "A"))
+    turn = await begin(store, first.wake[0])
+    await arrive(store, said("m1", "B", act=Act.EDIT))
+    await arrive(store, said("m1", "C", act=Act.EDIT))
+    await answered(store, turn)
+    assert [text[-1] for text in await heard(store, turn.lease)] == ["C"]
+
+
+async def test_deleting_takes_edits_along(store: Store) -> None:
+    lease = (await arrive(store, said("m1", "A"))).wake[0]
+    await heard(store, lease)
+    await heard(store, (await arrive(store, said("m1", "B", act=Act.EDIT))).wake[0])
+    await arrive(store, said("m1", "C", act=Act.EDIT))
+    await arrive(store, said("m1", act=Act.DELETE))
+    assert [view.state for view in await store.read(reader.delivery_list)] == ["pending", "pending"]
+    rows = await store.read(lambda connection: connection.execute(select(turn_rows.c.state)).scalars().all())
+    assert sorted(rows) == ["answered", "answered", "cancelled"]
+
+
+async def test_an_answer_to_several_stays_while_one_of_their_messages_does(store: Store) -> None:
+    lease = (await arrive(store, said("m1"), busy="collect")).wake[0]
+    await arrive(store, said("m2"), busy="collect")
+    await heard(store, lease)
+    await arrive(store, said("m1", act=Act.DELETE), busy="collect")
+    assert [view.state for view in await store.read(reader.delivery_list)] == ["sent"]
+
+
+async def test_what_runs_in_the_old_thread_does_not_become_the_new_one(store: Store) -> None:
+    first = await arrive(store, said("m1"))
+    turn = await begin(store, first.wake[0])
+    await store.write(turns.NOTE_TASK, turns.Tasked(turn.lease, turn.id, "task-1"))
+    reset = await arrive(store, said("", act=Act.RESET))
+    assert reset.stop == (turn.lease.conversation_id,)
+    with pytest.raises(turns.Stopping):
+        await store.write(turns.END, turns.End(turn=turn, state=TurnState.ANSWERED, task_id="task-1"))
+    await store.write(halts.HALT, halts.Halt(turn=turn, confirmation=()))
+    later = await begin(store, (await arrive(store, said("m2"))).wake[0])
+    assert later.thread_id is None
