@@ -13,7 +13,7 @@ from bridge.store.budgets import Cost, freeze, spend
 from bridge.store.prepared import Prepared, Record, among
 from bridge.store.settling import settle
 from bridge.store.statements import insert_new
-from bridge.store.tables import LIVE_DELIVERY_STATES, aliases, attempts, deliveries
+from bridge.store.tables import LIVE_DELIVERY_STATES, aliases, attempts, constants, deliveries
 from bridge.store.turns import NotYet
 from bridge.store.writer import Tx, Write
 
@@ -212,7 +212,7 @@ def _attempt(row: Outcome, now: datetime) -> dict[str, Any]:
 _sent = bindparam("to", type_=String) == DeliveryState.SENT.value
 _changed = bindparam("changed", type_=Boolean)
 # Its words changed, or were taken back, while they were on their way.
-_to_change = _sent & deliveries.c.marker.in_(("revise", "withdraw")) & ~_changed
+_to_change = _sent & deliveries.c.marker.in_(constants("revise", "withdraw")) & ~_changed
 _TRIED = Prepared(attempts.insert())
 _ENDED = Prepared(
     update(deliveries)
