@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -50,6 +50,8 @@ class Bridge:
 
     store: Store
     asgi: ASGIApp
+    release: Callable[[], None]
+    """Let go of callers who are kept for an answer; to be called before the server waits for open requests."""
 
 
 @asynccontextmanager
@@ -103,7 +105,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         keeping = (connection.run() for connection in connections)
         try:
             async with _looping(*watching, outbox.destinations.run(), *keeping):
-                yield Bridge(store=store, asgi=asgi)
+                yield Bridge(store=store, asgi=asgi, release=watchers.close)
         finally:
             await asyncio.gather(turns.lanes.close(), outbox.lanes.close(), return_exceptions=True)
             with contextlib.suppress(StoreUnavailable, TimeoutError):  # then others wait for the lease to run out

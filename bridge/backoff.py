@@ -12,8 +12,6 @@ STANDARD_WEBHOOKS: Final[tuple[float, ...]] = (0, 5, 300, 1_800, 7_200, 18_000, 
 """Seconds before each attempt, counted from the failure of the one before (Standard Webhooks 1.0):
 at once, 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h; some three days and four hours in all."""
 
-_SPREAD: Final = 0.1
-
 Random = Callable[[], float]
 """A number from 0 up to, not including, 1."""
 
@@ -45,14 +43,15 @@ def scheduled(
 ) -> timedelta | None:
     """How long to wait after the failure of try number `attempt`, or None once the schedule has ended.
 
-    `schedule` holds the seconds before each try, the first included. Up to a tenth is added, so that
-    what failed together does not return together. A wish (`after`) can delay a try; it never grants
+    `schedule` holds the seconds before each try, the first included. Full jitter, laid around the plan instead
+    of below it: between half and one and a half of it, so that what failed together does not return together, and
+    the whole still lasts as long as the schedule promises. A wish (`after`) can delay a try; it never grants
     one more than the schedule has.
     """
     if attempt >= len(schedule):
         return None
     planned = timedelta(seconds=schedule[max(attempt, 0)])
-    return max(planned * (1 + _SPREAD * random()), _wish(after))
+    return max(planned * (0.5 + random()), _wish(after))
 
 
 def _wish(after: float | None) -> timedelta:

@@ -13,5 +13,6 @@ async def serve(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT: no new work, in-flight calls left to be resumed, exit within ten seconds."""
     async with running(settings) as bridge:
         log.info("serving", listen=str(settings.bridge.listen), sources=sorted(settings.sources))
-        await listen(bridge.asgi, *settings.bridge.listen)
+        patience = settings.bridge.max_arrival.total_seconds()
+        await listen(bridge.asgi, *settings.bridge.listen, arrival_seconds=patience, release=bridge.release)
         log.info("stopping")

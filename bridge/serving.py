@@ -1,38 +1,63 @@
-"""uvicorn, told to stop by us: what runs around a server lets go in its own order."""
+"""uvicorn, told to stop by us: what runs around a server lets go in its own order. Slow senders are cut off."""
 
 import asyncio
 import gc
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, Final
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from bridge.errors import BridgeError
 
 GRACE_SECONDS = 5
 """How long open requests may take to end. Calls to the agent are not waited for: they are resumed."""
+ARRIVAL_SECONDS = 60.0
+"""How long a request may take to arrive."""
+
+_DETAIL: Final = (
+    b'{"type":"about:blank","title":"Request Timeout","status":408,'
+    b'"detail":"The request did not arrive in time. Nothing of it is kept; send it again."}'
+)
+_TOO_SLOW: Final = (
+    b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/problem+json\r\nconnection: close\r\n"
+    b"content-length: %d\r\n\r\n%s" % (len(_DETAIL), _DETAIL)
+)
 
 
-async def listen(asgi: ASGIApp, host: str, port: int) -> None:
+def _nothing() -> None:
+    pass
+
+
+async def listen(
+    asgi: ASGIApp,
+    host: str,
+    port: int,
+    *,
+    arrival_seconds: float = ARRIVAL_SECONDS,
+    release: Callable[[], None] = _nothing,
+) -> None:
     """Serve an app until SIGTERM or SIGINT. Its lifespan is not run: what it needs is open already.
 
-    Raises BridgeError where the address cannot be had.
+    `release` lets go of open requests that wait for something. Raises BridgeError where the address cannot be had.
     """
     _calm_the_collector()
-    server = QuietServer(
-        uvicorn.Config(
-            asgi,
-            host=host,
-            port=port,
-            lifespan="off",
-            log_config=None,
-            access_log=False,  # a status URL carries a token
-            server_header=False,
-            timeout_graceful_shutdown=GRACE_SECONDS,
-        )
+    config = _Config(
+        asgi,
+        host=host,
+        port=port,
+        http=PromptProtocol,
+        lifespan="off",
+        log_config=None,
+        access_log=False,  # a status URL carries a token
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
     )
+    config.arrival_seconds = arrival_seconds
+    server = QuietServer(config, release)
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, server.stop)
@@ -53,14 +78,70 @@ def _calm_the_collector() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
+class _Config(uvicorn.Config):
+    arrival_seconds: float = ARRIVAL_SECONDS
+
+
 class QuietServer(uvicorn.Server):
     """uvicorn's own handling would raise the signal again, before what runs around the server could let go."""
+
+    def __init__(self, config: uvicorn.Config, release: Callable[[], None] = _nothing) -> None:
+        super().__init__(config)
+        self._release = release
 
     def stop(self) -> None:
         """Take no more connections, give open requests their grace, then return from `serve`."""
         self.should_exit = True
+        self._release()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Signals belong to whoever runs the server."""
         yield
+
+
+class PromptProtocol(HttpToolsProtocol):
+    """A connection on which each request has to arrive in time: uvicorn itself waits for ever for the next byte."""
+
+    config: _Config
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._expect()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._arrived()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._deadline is None:
+            self._expect()
+
+    def on_message_complete(self) -> None:
+        self._arrived()
+        super().on_message_complete()
+
+    def _expect(self) -> None:
+        self._deadline = self.loop.call_later(self.config.arrival_seconds, self._give_up)
+
+    def _arrived(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _give_up(self) -> None:
+        """Nothing of what came so far is kept; the app, where it was asked already, hears of a disconnect."""
+        self._deadline = None
+        # None before the first request, whatever its annotation says.
+        answering = self.cycle is not None and not self.cycle.response_complete  # type: ignore[redundant-expr]
+        if self.flow.read_paused or (answering and not self.cycle.more_body):
+            self._expect()  # it is we who are slow: a large body, or a request behind one that is still answered
+            return
+        if not answering or not self.cycle.response_started:
+            self.transport.write(_TOO_SLOW)
+        self.transport.close()

@@ -58,6 +58,15 @@ class Watchers:
         self._watches: dict[str, list[Watch]] = {}
         self._listened: set[str] = set()
         self._versions: dict[str, tuple[object, ...]] = {}
+        self.closing = False
+        """This node stops: nobody is kept any longer."""
+
+    def close(self) -> None:
+        """Let everybody go who waits here. They may come back, to the next life or to another node."""
+        self.closing = True
+        for watches in self._watches.values():
+            for watch in watches:
+                watch.poke()
 
     @contextmanager
     def watching(self, turn_id: str) -> Iterator[Watch]:

@@ -67,7 +67,7 @@ class Results:
         """The messages of an arrival that is read after its acknowledgement; none if that takes too long."""
         until = self._clock.now() + timedelta(seconds=seconds)
         while not (found := await self._store.read(outcomes_of, envelope_id, received_at)):
-            if self._clock.now() >= until:
+            if self._clock.now() >= until or self._watchers.closing:
                 return ()
             await self._clock.sleep(UNREAD_SECONDS)
         return found
@@ -108,7 +108,7 @@ class Results:
         with self._watchers.watching(one.turn_id) as watch:
             while (one := await self._store.read(outcome, message_id)) is not None and not is_answerable(one):
                 left = until - self._clock.now().timestamp()
-                if left <= 0 or is_over(one):
+                if left <= 0 or is_over(one) or self._watchers.closing:
                     return None
                 await watch.changed(left)
         return one
@@ -141,8 +141,10 @@ class Results:
             if is_over(found.outcome):
                 yield _frame("finished", self.content(found.outcome), seq=found.last_seq + 1)
                 return
-            while not await watch.changed(HEARTBEAT_SECONDS):
+            while not self._watchers.closing and not await watch.changed(HEARTBEAT_SECONDS):
                 yield ": still here\n\n"
+            if self._watchers.closing:
+                return  # without an end: the reader comes back to where it was
 
 
 async def _until_away(frames: AsyncIterator[str]) -> AsyncIterator[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.end_to_end.parties import Sink, post, request, signed, write_config
+from tests.end_to_end.parties import PATIENCE_SECONDS, Sink, post, request, signed, write_config
 from tests.end_to_end.serving import Served, free_port, run_command, serving
 
 
@@ -81,6 +81,61 @@ async def test_half_a_request_starts_nothing(served: Served, port: int) -> None:
     assert (await post(served.http, request("another"))).status_code == 202
     books = await served.settled()
     assert books["accepted"] == 1
+
+
+def hurry(config: Path) -> None:
+    """A request has to arrive within a second."""
+    config.write_text(config.read_text().replace("[bridge]", '[bridge]\nmax_arrival = "1s"', 1))
+
+
+@pytest.mark.parametrize("part", ["nothing", "half a head", "a head and half a body", "a second request"])
+async def test_who_sends_byte_by_byte_is_cut_off_and_others_are_not(config: Path, port: int, part: str) -> None:
+    hurry(config)
+    body = request("hello").body
+    head = f"POST /in/orders HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n"
+    sent = {
+        "nothing": b"",
+        "half a head": head.encode(),
+        "a head and half a body": f"{head}\r\n".encode() + body[:5],
+        "a second request": f"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n{head}".encode(),
+    }[part]
+    async with serving(config, port) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        assert (await post(served.http, request("another"))).status_code == 202
+        answer = await asyncio.wait_for(reader.read(), PATIENCE_SECONDS)  # to its end: the server closes
+        writer.close()
+        assert answer.count(b"HTTP/1.1 408 ") == 1
+        assert b" 400 " not in answer
+        assert (await served.settled())["accepted"] == 1
+
+
+async def test_a_caller_who_waits_longer_than_requests_may_take_is_not_cut_off(config: Path, port: int) -> None:
+    hurry(config)
+    async with serving(config, port) as served:
+        sent = request("sleep 3")
+        response = await served.http.post(
+            "/in/orders", content=sent.body, headers={**sent.headers, "prefer": "wait=20"}
+        )
+        assert (response.status_code, response.json()["result"]) == (200, "You said: sleep 3")
+
+
+async def test_a_caller_who_waits_is_told_at_the_stop_where_to_ask_later(
+    served: Served, config: Path, port: int, sink: Sink
+) -> None:
+    sent = request("sleep 5")
+    waiting = asyncio.create_task(
+        served.http.post("/in/orders", content=sent.body, headers={**sent.headers, "prefer": "wait=20"})
+    )
+    await served.books(lambda books: books["in_flight"] == 1)
+    served.send_signal(signal.SIGTERM)
+    response = await waiting
+    assert response.status_code == 202, response.text
+    assert await asyncio.wait_for(served.process.wait(), 10) == 0
+    async with serving(config, port) as again:
+        await sink.callbacks(1)
+        view = (await again.http.get(response.json()["status_url"])).json()
+        assert view["result"] == "You said: sleep 5"
 
 
 async def test_a_full_disk_is_told_and_stores_nothing_half(served: Served, sink: Sink) -> None:
