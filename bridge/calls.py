@@ -95,9 +95,13 @@ class Call:
 
     async def _follow(self, request: InvokeRequest) -> Task:
         if self._turn.task_id is not None:
+            # Behind a pause the agent tells anew, and nothing of it has been told yet.
+            cursor = self._turn.event_cursor if self._turn.pause is None else None
             with suppress(_NotThisTurn):
-                return await self._watch(await self._agent.backend.attach(self._turn.task_id, request), attached=True)
+                task = await self._agent.backend.attach(self._turn.task_id, request, cursor=cursor)
+                return await self._watch(task, attached=True)
         task = await self._agent.backend.invoke(request)
+        await self._view.show(TaskEvent("task_created", task.id, task.record))
         if not task.finished:
             await self._note(task)
         await self._circuits.succeeded(self._turn.agent)

@@ -45,7 +45,7 @@ class Inbox:
         self._deliver = deliver
         self._read = read
 
-    async def accept(self, entrance: Entrance, envelope: Envelope) -> Accepted | Reply:
+    async def accept(self, entrance: Entrance, envelope: Envelope, *, listened: bool = False) -> Accepted | Reply:
         """Store what the adapter reads in the envelope; returns after the commit.
 
         A Reply alone means that nothing was stored (a handshake, something to ignore). Raises
@@ -55,14 +55,16 @@ class Inbox:
         received = await entrance.adapter.receive(envelope)
         if received.messages == () and received.reply is not None:
             return received.reply
-        ingested = await self.store(entrance, received, envelope)
+        ingested = await self.store(entrance, received, envelope, listened=listened)
         if ingested.copy and not ingested.same_body and envelope.header("idempotency-key"):
             raise Unprocessable(
                 "This Idempotency-Key was used before with another body. Use a new key for a new request."
             )
         return Accepted(ingested, received.reply, received.wait_seconds)
 
-    async def store(self, entrance: Entrance, received: Received, envelope: Envelope) -> Ingested:
+    async def store(
+        self, entrance: Entrance, received: Received, envelope: Envelope, *, listened: bool = False
+    ) -> Ingested:
         """Commit what was received, then wake the conversations that are now this node's."""
         arrival = Arrival(
             source=entrance.name,
@@ -72,6 +74,7 @@ class Inbox:
             messages=None if received.messages is None else tuple(received.messages),
             received_at=envelope.received_at,
             keep=entrance.keep,
+            listened=listened,
             agent=entrance.agent,
             busy=entrance.busy,
         )

@@ -49,7 +49,8 @@ class Recorder:
         self._kept: list[Happened] = []
         self._chunks: list[str] = []
         self._chars = 0
-        self._begins = turn.pause is None  # what goes on after a pause belongs to what was told before it
+        self._begins = False
+        self._cursor: str | None = None
         self._timer: asyncio.Task[None] | None = None
         self._flushing = asyncio.Lock()
 
@@ -87,7 +88,13 @@ class Recorder:
             given, self._kept, self._chars = self._kept, [], 0
             if not given:
                 return
-            append = Append(lease=self._turn.lease, turn_id=self._turn.id, events=tuple(given), begins=self._begins)
+            append = Append(
+                lease=self._turn.lease,
+                turn_id=self._turn.id,
+                events=tuple(given),
+                begins=self._begins,
+                cursor=self._cursor,
+            )
             try:
                 await self._store.write(APPEND, append)
             except (Replaced, StoreUnavailable) as error:  # whoever runs the turn will meet the same and act on it
@@ -103,7 +110,11 @@ class Recorder:
         await self.flush()
 
     def _keep(self, event: TaskEvent) -> None:
-        if event.type == "chunk" and isinstance(event.data, str):
+        self._cursor = event.cursor
+        if event.type == "task_created":  # from here on the agent tells everything anew
+            self._kept, self._chunks, self._chars = [], [], 0
+            self._begins = self._turn.pause is None  # what goes on after a pause belongs to what was told before it
+        elif event.type == "chunk" and isinstance(event.data, str):
             self._chunks.append(event.data)
             self._chars += len(event.data)
         elif not event.type.startswith("task_"):

@@ -49,6 +49,8 @@ class StreamView:
         """Text is sent by 256 characters or 0.75 seconds, whichever comes first; a step at once."""
         if self._broken:
             return
+        if kind == "task_created":
+            self._said = ""  # the agent begins anew: nothing is appended until it has said what is shown already
         if kind == "chunk":
             self._said += str(data)
         changed = self._cards.take(kind, data)

@@ -90,13 +90,18 @@ class Backend:
         """
         return await self._invoke(request, self._mode)
 
-    async def attach(self, task_id: str, request: InvokeRequest) -> Task:
+    async def attach(self, task_id: str, request: InvokeRequest, *, cursor: str | None = None) -> Task:
         """Take up a turn that was started in an earlier life; nothing is sent until its events are read.
 
-        `aevents` polls, and lets a terminal read count only if it shows this request's turn. Where
-        reads keep showing another one, it raises Interrupted: repeat with the same key.
+        With the cursor of an event, `aevents` goes on behind it. Else it polls, and lets a terminal read count
+        only if it shows this request's turn. Where reads keep showing another one, it raises Interrupted: repeat
+        with the same key.
         """
-        return self._task({"id": task_id}, self._pursuit(request, reattached=True))
+        pursuit = self._pursuit(request, reattached=True)
+        task = self._task({"id": task_id}, pursuit)
+        if cursor is not None:
+            task.feed(pursuit.stream(task, self._client.resume_stream(task_id, cursor), cursor))
+        return task
 
     async def stop(self, task_id: str) -> Task:
         """Stop what runs in the thread. Stopping a finished task changes nothing."""
@@ -192,7 +197,7 @@ class Backend:
             async for raw in sent:
                 if (record := _first_record(raw)) is not None:
                     task = self._task(record, pursuit)
-                    task.feed(pursuit.stream(task, sent))
+                    task.feed(pursuit.stream(task, sent, raw.id))
                     return task
         except BaseException:
             await sent.aclose()

@@ -46,7 +46,12 @@ class Client:
 
         A service that answers with plain JSON instead yields that task as its only event.
         """
-        return self._stream(request)
+        url, headers, content = self._invocation(request, "/stream")
+        return self._stream("POST", url, headers, content)
+
+    def resume_stream(self, task_id: str, cursor: str) -> AsyncGenerator[Sent, None]:
+        """Follow a turn from behind an event whose id is `cursor`, at a service that gives its events ids."""
+        return self._stream("GET", f"/tasks/{_segment(task_id)}/events", {**self._headers, "last-event-id": cursor})
 
     async def task(self, task_id: str) -> Json | None:
         """The task as it is now, the *latest* turn of its thread; None where the service knows none."""
@@ -92,11 +97,12 @@ class Client:
             headers["idempotency-key"] = request.idempotency_key
         return url, headers, json.dumps(request.rest_body(), default=_plain, separators=(",", ":")).encode()
 
-    async def _stream(self, request: InvokeRequest) -> AsyncGenerator[Sent, None]:
-        url, headers, content = self._invocation(request, "/stream")
+    async def _stream(
+        self, method: str, path: str, headers: dict[str, str], content: bytes | None = None
+    ) -> AsyncGenerator[Sent, None]:
         headers["accept"] = "text/event-stream, application/json"
         with foreign_failures():
-            answer = await self._send("POST", url, headers, content, READ_SECONDS)
+            answer = await self._send(method, path, headers, content, READ_SECONDS)
             async with aclosing(answer):
                 if not _is_success(answer):
                     raise await self._failure(answer)

@@ -12,7 +12,7 @@ from bridge.agent.client import Client
 from bridge.agent.request import InvokeRequest
 from bridge.agent.sse import Sent
 from bridge.agent.task import TERMINAL, Task, TaskEvent
-from bridge.errors import Interrupted, Unreachable
+from bridge.errors import AgentError, Interrupted, Unreachable
 from bridge.model import Json
 
 _OLD_NAMES: Final = {"content_chunk": "chunk", "task_started": "task_updated", "task_completed": "task_finished"}
@@ -39,24 +39,36 @@ class Pursuit:
     reattached: bool = False
     """The call was made in an earlier life: a read that tells nothing of its turn proves nothing."""
 
-    async def stream(self, task: Task, sent: AsyncGenerator[Sent, None]) -> AsyncGenerator[TaskEvent, None]:
-        """Yields the stream's events; where it ends early, a status read decides and polling goes on."""
-        try:
-            async with aclosing(sent):
-                async for raw in sent:
-                    event = event_from(raw)
-                    if event is None:
-                        continue
-                    learn(task, event)
-                    yield event
-                    if _settled(task, event):
-                        if task.finished:
-                            await _let_end(sent)
-                        return
-                    if self.client.clock.now() >= self.until:
-                        break
-        except (Interrupted, Unreachable):
-            pass  # the connection broke, the task did not: ask for it
+    async def stream(
+        self, task: Task, sent: AsyncGenerator[Sent, None], cursor: str | None = None
+    ) -> AsyncGenerator[TaskEvent, None]:
+        """Yields the stream's events. Where it ends early it goes on from its cursor; without one, by status reads.
+
+        Only a service that gives its events ids is asked to resume, and only while that brings something new.
+        Where it has begun the turn anew, `task_created` comes before what is told again.
+        """
+        asked = None
+        while True:
+            try:
+                async with aclosing(sent):
+                    async for raw in sent:
+                        event = event_from(raw)
+                        if event is None:
+                            continue
+                        cursor = event.cursor or cursor
+                        learn(task, event)
+                        yield event
+                        if _settled(task, event):
+                            if task.finished:
+                                await _let_end(sent)
+                            return
+                        if self.client.clock.now() >= self.until:
+                            break
+            except AgentError:
+                pass  # the connection broke, the task did not: ask for it
+            if cursor in {None, asked} or self.client.clock.now() >= self.until:
+                break
+            asked, sent = cursor, self.client.resume_stream(task.id, str(cursor))
         async for event in self.poll(task):
             yield event
 

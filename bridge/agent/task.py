@@ -82,7 +82,8 @@ class Task:
     async def aevents(self) -> AsyncIterator[TaskEvent]:
         """What happens until the turn is over or waits for a person; then `status` is terminal or `paused`.
 
-        A cut stream is continued by polling, so chunks may be missing from then on: `result` is what counts.
+        A cut stream goes on where it was cut, if the service numbers its events; else by polling, and chunks are
+        missing from then on: `result` is what counts.
         Raises Interrupted when the time allowed for the turn is over, or Refused if the key stops working.
         """
         feed, self._feed = self._feed, None

@@ -33,6 +33,8 @@ class Arrival:
     busy: str
     keep: timedelta = timedelta(days=14)
     """How long a copy is recognised."""
+    listened: bool = False
+    """The caller wants the events of the turn, which may be over before he could ask for them."""
 
 
 def digest(body: bytes) -> str:

@@ -33,6 +33,8 @@ class Append:
     events: tuple[Happened, ...]
     begins: bool
     """The first of one call to the agent: where there are events of an earlier call, `restarted` goes before it."""
+    cursor: str | None = None
+    """Where the agent's own stream goes on behind these events."""
 
 
 def _append(tx: Tx, rows: Sequence[Append]) -> list[None]:
@@ -42,6 +44,8 @@ def _append(tx: Tx, rows: Sequence[Append]) -> list[None]:
     values = [value for row in rows if row.turn_id in heads for value in _numbered(row, heads, tx)]
     if values:
         tx.connection.execute(events.insert(), values)
+    if places := [{"at": row.turn_id, "cursor": row.cursor} for row in rows if row.turn_id in heads]:
+        tx.connection.execute(_PLACED, places)
     return [None] * len(rows)
 
 
@@ -57,6 +61,8 @@ def _numbered(row: Append, heads: dict[str, int], tx: Tx) -> Iterable[dict[str, 
             "created_at": tx.now,
         }
 
+
+_PLACED = update(turns).where(turns.c.id == bindparam("at")).values(event_cursor=bindparam("cursor"))
 
 _HEADS = (
     select(turns.c.id, func.coalesce(func.max(events.c.seq), 0).label("seq"))

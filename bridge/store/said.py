@@ -92,5 +92,6 @@ class Said:
             "attempt": 0,
             "restart": False,
             "notices": 0,
+            "listened": self.arrival.listened,
             "created_at": now,
         }

@@ -62,7 +62,8 @@ class Incoming:
         envelope = self._envelope(name, scope)
         try:
             envelope = replace(envelope, body=await _body(scope, receive, entrance.max_body))
-            accepted = await self._inbox.accept(entrance, envelope)
+            listened = wants_stream(envelope.header_values("accept"))
+            accepted = await self._inbox.accept(entrance, envelope, listened=listened)
             scope[ACKNOWLEDGED_AT] = time.perf_counter()
             response = await self._answer(entrance, envelope, accepted)
         except ReceiveError as error:

@@ -17,7 +17,7 @@ from bridge.agent_rows import TaskFilter
 from bridge.clock import SystemClock
 from bridge.store.embedded import EmbeddedRows
 from tests.adapters.email.mails import mail
-from tests.adapters.slack.conftest import served
+from tests.adapters.slack.lab import served
 from tests.end_to_end.conftest import Opened, bridge_from
 from tests.end_to_end.parties import SECRET, Request, Sink, post, request, signed, write_config
 

@@ -10,7 +10,7 @@ from starlette.routing import Route
 from bridge.agent.server.desk import Desk, Invalid, Report, problems_of
 from bridge.agent.server.orders import TaskId
 from bridge.agent.server.reading import said_in
-from bridge.agent.server.rest import agent_record, wanted_tasks
+from bridge.agent.server.rest import agent_record, place_of, wanted_tasks
 from bridge.agent.server.streams import EndlessStream, EventStream
 from bridge.agent.server.tasks import CHANGEABLE, STATUSES, list_item, order_of, record, stamp
 from bridge.agent.server.workers import Workers
@@ -90,9 +90,8 @@ class Controller:
         return JSONResponse(await self._desk.show(request.path_params["task_id"]))
 
     async def events(self, request: Request) -> Response:
-        """The latest turn from its start, also for who comes late."""
-        turn = await self._desk.known(request.path_params["task_id"])
-        return EventStream(self._desk.events(turn))
+        """The latest turn from its start, also for who comes late; with Last-Event-ID, from that place."""
+        return EventStream(await self._desk.told(request.path_params["task_id"], place_of(request)))
 
     async def stop(self, request: Request) -> Response:
         """What this dialect means by DELETE: stop, keep, and answer with the task."""

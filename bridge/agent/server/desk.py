@@ -18,8 +18,9 @@ from bridge.agent.server.access import body_of
 from bridge.agent.server.brains import Brain
 from bridge.agent.server.orders import Document, Order, OrderInput
 from bridge.agent.server.runs import Run, Runs
+from bridge.agent.server.story import Place, whole_story
 from bridge.agent.server.streams import QUIET_SECONDS, STILL_HERE
-from bridge.agent.server.tasks import FINISHED, LIVE, TaskRows, changes_of, history, record, storable
+from bridge.agent.server.tasks import FINISHED, LIVE, TaskRows, changes_of, record, storable
 from bridge.agent_rows import Begun, NewTurn, TaskTurn, TurnChange
 from bridge.clock import Clock
 from bridge.errors import StoreUnavailable
@@ -134,10 +135,21 @@ class Desk:
             turn = await self._ended_elsewhere(turn)
         return record(turn, order=taken.run.order)
 
-    async def events(self, turn: TaskTurn) -> AsyncGenerator[bytes, None]:
-        """Everything of a turn from its start, as lines for the wire, wherever it is worked on."""
+    async def told(self, task_id: str, since: Place | None) -> AsyncGenerator[bytes, None]:
+        """What a reader of a task wants: the turn of its place from there, else the latest from its start.
+
+        Raises HTTPException 404.
+        """
+        turn = await self.known(task_id)
+        if since is not None and since.turn != turn.number:
+            turns = await self.rows.turns(task_id, limit=_FAR_BACK)
+            turn = next((one for one in turns if one.number == since.turn), turn)
+        return self.events(turn, since)
+
+    async def events(self, turn: TaskTurn, since: Place | None = None) -> AsyncGenerator[bytes, None]:
+        """Everything of a turn, from its start or a place in it, as lines for the wire, wherever it is worked on."""
         if (run := self._run_of(turn)) is not None:
-            async with aclosing(run.follow()) as lines:
+            async with aclosing(run.follow(since)) as lines:
                 async for line in lines:
                     yield line
             return
@@ -145,7 +157,7 @@ class Desk:
         try:
             while not (await asyncio.wait({waiting}, timeout=QUIET_SECONDS))[0]:
                 yield STILL_HERE
-            for line in history(waiting.result()):
+            for line in whole_story(waiting.result(), since):
                 yield line
         finally:
             waiting.cancel()

@@ -26,7 +26,8 @@ _QUERIES: Final = {
     "invoke_async": ("version",),
     "invoke_stream": ("version",),
 }
-_STREAMS: Final = frozenset({"invoke_stream", "events", "work"})
+_RESUMABLE: Final = frozenset({"invoke_stream", "events"})
+_STREAMS: Final = _RESUMABLE | {"work"}
 
 
 def document(routes: Sequence[Route]) -> Json:
@@ -57,6 +58,8 @@ def _operation(route: Route) -> Json:
     name = route.endpoint.__name__
     parameters = [_parameter(found, "path") for found in re.findall(r"{(\w+)}", route.path)]
     parameters += [_parameter(query, "query") for query in _QUERIES.get(name, ())]
+    if name in _RESUMABLE:
+        parameters.append(_parameter("Last-Event-ID", "header"))
     media_type = "text/event-stream" if name in _STREAMS else "application/json"
     operation: dict[str, Any] = {
         "summary": (route.endpoint.__doc__ or "").strip().split("\n")[0],

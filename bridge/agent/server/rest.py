@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from bridge.agent.server.desk import Agent, Desk, Invalid, Taken
 from bridge.agent.server.reading import said_in
+from bridge.agent.server.story import Place, place_from
 from bridge.agent.server.streams import EventStream
 from bridge.agent.server.tasks import ORGANIZATION, STATUSES, list_item, record
 from bridge.agent_rows import TaskFilter, TaskTurn
@@ -33,6 +34,7 @@ class Rest:
             Route("/v1/tasks/{task_id}", self.task, methods=["GET"]),
             Route("/v1/tasks/{task_id}", self.erase, methods=["DELETE"]),
             Route("/v1/tasks/{task_id}/stop", self.stop, methods=["POST"]),
+            Route("/v1/tasks/{task_id}/events", self.events, methods=["GET"]),
             Route("/v1/tasks/{task_id}/thread", self.thread, methods=["GET"]),
             Route("/v1/tasks/{task_id}/thread/full", self.thread_full, methods=["GET"]),
             Route("/v1/tasks", self.tasks, methods=["GET"]),
@@ -55,7 +57,7 @@ class Rest:
 
     async def invoke_stream(self, request: Request) -> Response:
         """The answer is everything that happens."""
-        return EventStream(self._desk.events((await self._take(request)).turn))
+        return EventStream(self._desk.events((await self._take(request)).turn, place_of(request)))
 
     async def _take(self, request: Request) -> Taken:
         order = await self._desk.order(request)
@@ -66,6 +68,10 @@ class Rest:
     async def task(self, request: Request) -> Response:
         """The latest turn of the task."""
         return JSONResponse(await self._desk.show(request.path_params["task_id"]))
+
+    async def events(self, request: Request) -> Response:
+        """The latest turn from its start; with Last-Event-ID, the turn of that place from there."""
+        return EventStream(await self._desk.told(request.path_params["task_id"], place_of(request)))
 
     async def stop(self, request: Request) -> Response:
         """Idempotent."""
@@ -120,6 +126,11 @@ class Rest:
         """One agent."""
         agent_id = request.path_params["agent_id"]
         return JSONResponse(agent_record(agent_id, self._desk.agent(agent_id)))
+
+
+def place_of(request: Request) -> Place | None:
+    """Where a stream that was cut off shall go on."""
+    return place_from(request.headers.get("last-event-id"))
 
 
 async def health(_: Request) -> Response:

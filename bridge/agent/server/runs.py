@@ -7,15 +7,16 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
 from bridge.agent.server.brains import Brain, BrainFault, Pause, Result, Told
 from bridge.agent.server.orders import Order
 from bridge.agent.server.reading import Reading
+from bridge.agent.server.story import Place, Teller, Telling
 from bridge.agent.server.streams import QUIET_SECONDS, STILL_HERE
-from bridge.agent.server.tasks import LIVE, TaskRows, beginning, end, event_line, order_of, record, stamp, storable
+from bridge.agent.server.tasks import LIVE, TaskRows, order_of, record, stamp, storable
 from bridge.agent.server.verdict import violation
 from bridge.agent.server.workers import Workers
 from bridge.agent_rows import TaskTurn, TurnChange
@@ -57,8 +58,8 @@ class Run:
 
     turn: TaskTurn
     order: Order
-    told: list[tuple[str, str | None, Any]] = field(default_factory=list)
-    """Type, time and data of what happened so far; it becomes bytes only where someone listens."""
+    told: list[Telling] = field(default_factory=list)
+    """What happened so far; it becomes bytes only where someone listens."""
     status: str = "pending"
     work: asyncio.Task[None] | None = None
     stopped: bool = False
@@ -76,19 +77,20 @@ class Run:
         self._tick.set()
         self._tick = asyncio.Event()
 
-    async def follow(self) -> AsyncGenerator[bytes, None]:
-        """Everything from the start, as lines for the wire; ends when the turn is over or paused."""
-        yield b"".join(beginning(self.turn, self.order))
+    async def follow(self, since: Place | None = None) -> AsyncGenerator[bytes, None]:
+        """Everything from the start or from a place, as lines for the wire; ends when the turn is over or paused."""
+        teller = Teller(self.turn, self.order, since)
+        yield teller.beginning()
         position = 0
         while not self.over or position < len(self.told):
             news = self.told[position:]
             if news:
                 position += len(news)
-                yield b"".join([event_line(self.turn.task_id, kind, data, time) for kind, time, data in news])
+                yield teller.lines(news)
             elif not await self._news():
                 yield STILL_HERE
         if self.status != ABANDONED:
-            yield end(self.turn, self.order)
+            yield teller.end(self.turn)
 
     async def _news(self) -> bool:
         """Wait for something to happen; False after a while without anything."""
@@ -299,14 +301,14 @@ class Runs:
         run.wake()
 
 
-def _joined(told: list[tuple[str, str | None, Any]]) -> list[tuple[str, str | None, Any]]:
+def _joined(told: list[Telling]) -> list[Telling]:
     """The same story for later readers, with fragments that follow each other as one where there are very many."""
     if len(told) <= _KEPT_APART:
         return told
-    joined: list[tuple[str, str | None, Any]] = []
-    for kind, group in itertools.groupby(told, key=lambda one: one[0]):
+    joined: list[Telling] = []
+    for is_text, group in itertools.groupby(told, key=lambda one: one[0] == "chunk" and isinstance(one[2], str)):
         first, *more = group
-        joined += [(kind, first[1], first[2] + "".join(one[2] for one in more))] if kind == "chunk" else [first, *more]
+        joined += [("chunk", first[1], first[2] + "".join(one[2] for one in more))] if is_text else [first, *more]
     return joined
 
 

@@ -1,7 +1,7 @@
 """The tasks of the embedded agent: where they are kept, and how they look on the wire of either dialect."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
@@ -147,33 +147,6 @@ def list_item(turn: TaskTurn) -> Json:
         "result": turn.result,
         "title": changes.get("title", order.title),
     }
-
-
-def history(turn: TaskTurn) -> Iterator[bytes]:
-    """The events of a turn that is over, as they were sent: a late subscriber sees what an early one saw."""
-    order = order_of(turn)
-    yield from beginning(turn, order)
-    for kind, time, data in json.loads(turn.events) if turn.events else ():
-        yield event_line(turn.task_id, kind, data, time)
-    yield end(turn, order)
-
-
-def beginning(turn: TaskTurn, order: Order) -> Iterator[bytes]:
-    """What every turn's stream begins with: the task as created, then at work."""
-    for kind, status in (("task_created", "pending"), ("task_updated", "executing")):
-        yield event_line(turn.task_id, kind, record(turn, status=status, order=order), stamp(turn.created_at))
-
-
-def end(turn: TaskTurn, order: Order) -> bytes:
-    """What every turn's stream ends with: finished, or paused."""
-    kind = "task_finished" if turn.status in FINISHED else "task_updated"
-    return event_line(turn.task_id, kind, record(turn, order=order), stamp(turn.updated_at))
-
-
-def event_line(task_id: str, kind: str, data: Any, time: str | None) -> bytes:
-    """One event as the wire has it."""
-    event = {"type": kind, "task_id": task_id, "organization_id": ORGANIZATION, "time": time, "data": data}
-    return b"data: " + json.dumps(event, separators=(",", ":")).encode() + b"\n\n"
 
 
 def storable(text: str) -> str:
