@@ -24,6 +24,7 @@ from bridge.options import Limits
 from bridge.outbox import Outbox
 from bridge.patience import Patience
 from bridge.reading import Readings
+from bridge.resealing import Resealing
 from bridge.retention import Retention
 from bridge.settings import Settings
 from bridge.store.database import Store
@@ -101,7 +102,8 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         scrape = Scrape(metrics, store, stuck=limits.stuck, lanes=sizes)
         asgi = _asgi(world, inbox=inbox, watchers=watchers, operations=operations, scrape=scrape, metrics=metrics)
         retention = Retention(store, clock, _ages(limits), forget_bytes=world.files.forget)
-        watching = (sweeper.run(), retention.run(), reading.run(), turns.watch(), watchers.run())
+        resealing = Resealing(store, clock, world.sealer)
+        watching = (sweeper.run(), retention.run(), resealing.run(), reading.run(), turns.watch(), watchers.run())
         keeping = (connection.run() for connection in connections)
         try:
             async with _looping(*watching, outbox.destinations.run(), *keeping):

@@ -17,6 +17,8 @@ _ID_BYTES: Final = 4
 _SALT_BYTES: Final = 16
 _NONCE_BYTES: Final = 12
 _HEAD_BYTES: Final = len(_VERSION) + _ID_BYTES + _SALT_BYTES
+MARK_BYTES: Final = len(_VERSION) + _ID_BYTES
+"""How many bytes at the front of a sealed value tell its version and its key."""
 _PER_SALT: Final = 2**24  # NIST SP 800-38D allows 2**32 random nonces to a key
 
 
@@ -59,6 +61,16 @@ class Sealer:
         except InvalidTag as error:
             raise Unsealable(f"The sealed value was changed, or it was not sealed as {purpose!r}.") from error
 
+    @property
+    def mark(self) -> bytes:
+        """How every value begins that the newest key has sealed."""
+        return _VERSION + self._newest
+
+    @property
+    def has_older_keys(self) -> bool:
+        """Whether something may be sealed with another key than the newest."""
+        return len(self._secrets) > 1
+
     def _renew(self) -> None:
         self._left = _PER_SALT
         self._head = _VERSION + self._newest + os.urandom(_SALT_BYTES)
@@ -66,6 +78,11 @@ class Sealer:
     def _derive(self, head: bytes, purpose: str) -> AESGCM:
         key_id, salt = head[len(_VERSION) : -_SALT_BYTES], head[-_SALT_BYTES:]
         return AESGCM(_hkdf(self._secrets[key_id], salt=salt, info=f"agent-bridge.seal.{purpose}", length=32))
+
+
+def marks_of(secret_keys: Sequence[str]) -> list[bytes]:
+    """How the values begin that each of these keys has sealed."""
+    return [_VERSION + _key_id(secret) for secret in secret_keys]
 
 
 def _key_id(secret: str) -> bytes:

@@ -10,7 +10,7 @@ import typer
 import uvloop
 
 from bridge import console, demo, server, standalone, trial, world
-from bridge.cli import conversations, deliveries, destinations, messages, relaying
+from bridge.cli import conversations, deliveries, destinations, keys, messages, relaying
 from bridge.cli.adapters import WithAdapters
 from bridge.cli.reading import FAILED, MISUSED, AsJson, Config, read, settings_from
 from bridge.clock import SystemClock
@@ -166,4 +166,5 @@ async def _migrate(database_url: str) -> None:
     console.print_error("The database is up to date." if not changed else "The database was migrated.")
 
 
+cli.command("keys")(keys.keys_command)
 cli.command(relaying.NAME)(relaying.relay_command)
