@@ -12,6 +12,7 @@ from adapters.slack.history import History
 from adapters.slack.ingress import Ingress
 from adapters.slack.installations import Installations
 from adapters.slack.minutes import PerMinute
+from adapters.slack.orphans import Orphans
 from adapters.slack.pages import Pages
 from adapters.slack.people import People
 from adapters.slack.places import Places, written
@@ -46,7 +47,7 @@ class Slack:
         history = History(settings, self.calls, people, kit.clock)
         fetching = Fetching(settings, self.calls, self.installations, kit)
         self._enriching = Enriching(settings, self.calls, people, history, fetching)
-        self._world = World(self.calls, settings, kit.clock, self._minutes)
+        self._world = World(self.calls, settings, kit.clock, self._minutes, Orphans(self.calls, kit.clock))
         self._statuses = Statuses(self.calls, kit.clock)
         self._places = Places(self.calls, kit.clock)
         self._pages = Pages(settings, kit, self.installations)

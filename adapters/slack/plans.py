@@ -7,9 +7,9 @@ import structlog
 from adapters.slack.address import Address
 from adapters.slack.calls import Refusal
 from adapters.slack.cards import Cards
-from adapters.slack.rendering import marker, stop_button
+from adapters.slack.rendering import stop_button, view_marker
 from adapters.slack.showing import StatusView, World
-from bridge.errors import SendError
+from bridge.errors import Retryable, SendError
 from bridge.model import OutboundMessage
 
 log = structlog.get_logger()
@@ -34,6 +34,8 @@ class PlanView:
         self._ts: str | None = None
         self._at = 0.0
         self._broken = False
+        self._lost = False
+        """One may stand there whose id we never heard."""
 
     @property
     def remote_id(self) -> str | None:
@@ -55,10 +57,12 @@ class PlanView:
         except SendError as error:
             log.info("slack_plan_broken", error=str(error))
             self._broken = True
+            self._lost = self._lost or (self._ts is None and isinstance(error, Retryable) and error.ambiguous)
 
     async def close(self, final: OutboundMessage | None) -> str | None:  # noqa: ARG002 - never becomes the answer
         """Take the plan away."""
         await self._waiting.close(None)
+        await self._world.orphans.clear(self._message, self._address, but=(self._ts,), lost=self._lost)
         if self._ts is None:
             return None
         try:
@@ -87,7 +91,7 @@ class PlanView:
             thread_ts=self._address.root or None,
             text=text,
             blocks=blocks,
-            metadata=marker(self._message),
+            metadata=view_marker(self._message),
             unfurl_links=False,
         )
         self._ts = str(answer["ts"])

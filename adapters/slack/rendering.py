@@ -67,6 +67,11 @@ def marker(message: OutboundMessage) -> Block:
     return {"event_type": MARKER, "event_payload": {"id": message.delivery_id}}
 
 
+def view_marker(message: OutboundMessage) -> Block:
+    """Of a view of a running turn: whoever goes on with the turn can tell it from an answer."""
+    return {"event_type": MARKER, "event_payload": {"id": message.delivery_id, "view": message.turn_id}}
+
+
 def client_msg_id(message: OutboundMessage) -> str:
     """Slack seems to drop a second post with the same one; undocumented, so nothing rests on it."""
     return str(uuid5(NAMESPACE_URL, message.delivery_id))

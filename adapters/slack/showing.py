@@ -11,6 +11,7 @@ from adapters.slack.address import Address
 from adapters.slack.caching import Remembered
 from adapters.slack.calls import Calls, Refusal
 from adapters.slack.minutes import PerMinute
+from adapters.slack.orphans import Orphans
 from adapters.slack.settings import Settings
 from bridge.clock import Clock
 from bridge.errors import SendError
@@ -34,6 +35,7 @@ class World:
     settings: Settings
     clock: Clock
     minutes: PerMinute
+    orphans: Orphans
 
     def now(self) -> float:
         """Seconds of the epoch."""

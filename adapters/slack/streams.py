@@ -11,7 +11,7 @@ from adapters.slack.cards import Cards
 from adapters.slack.rendering import MAX_MARKDOWN, arguments, marker
 from adapters.slack.showing import StatusView, World
 from adapters.slack.writing import safe
-from bridge.errors import SendError
+from bridge.errors import Retryable, SendError
 from bridge.model import OutboundMessage
 
 log = structlog.get_logger()
@@ -39,6 +39,8 @@ class StreamView:
         self._former: str | None = None
         self._began = self._flushed = self._world.now()
         self._broken = False
+        self._lost = False
+        """A stream may stand there whose id we never heard."""
 
     @property
     def remote_id(self) -> str | None:
@@ -62,6 +64,8 @@ class StreamView:
     async def close(self, final: OutboundMessage | None) -> str | None:
         """Become the answer where it is one message; else disappear, so that it is said once."""
         await self._waiting.close(None)
+        known = (self._ts, self._former)
+        await self._world.orphans.clear(self._message, self._address, but=known, lost=self._lost)
         if self._ts is None:
             return None
         try:
@@ -82,6 +86,7 @@ class StreamView:
             # The answer still comes, as a message of its own.
             log.info("slack_stream_broken", error=str(error))
             self._broken = True
+            self._lost = isinstance(error, Retryable) and error.ambiguous
 
     async def _flush(self) -> None:
         fresh = self._fresh()
@@ -140,7 +145,8 @@ class StreamView:
             self._former = None
         given = arguments(final, self._address, self._world.settings)
         whole = safe(final.text, self._allowed)
-        rest = whole[len(self._sent) :] if whole.startswith(self._sent) else None
+        # A stream that broke may hold more than we know: then all of its text is replaced.
+        rest = whole[len(self._sent) :] if whole.startswith(self._sent) and not self._broken else None
         chunks = [card.chunk() for card in self._cards.finished()]
         if rest:
             chunks.append({"type": "markdown_text", "text": rest})

@@ -78,6 +78,11 @@ class Deliveries:
         body = urlencode(fields).encode()
         return await self._post(self.headers(body, FORM), body)
 
+    def hurry(self) -> None:
+        """What waits for its time is due now."""
+        for out in self.waiting:
+            out.due = self._slack.now()
+
     def again(self) -> None:
         """Queue everything that waits a second time: the same event ids, as after a lost acknowledgement."""
         self.waiting += [

@@ -13,7 +13,6 @@ from bridge.clock import SystemClock
 from tests.adapters.kits import open_kit
 from tests.adapters.slack.lab import Lab, LabClock, served
 from tests.adapters.slack.whole import Ahead, Killable, Whole, configuration
-from tests.end_to_end.serving import free_port
 
 
 @pytest.fixture
@@ -40,9 +39,7 @@ async def whole(tmp_path: Path) -> AsyncIterator[Whole]:
 
 @pytest.fixture
 async def killable(tmp_path: Path) -> AsyncIterator[Killable]:
-    slack, port = Workspace(SystemClock()), free_port()
+    slack = Workspace(SystemClock())
     async with served(Api(slack, Sockets(slack)).app()) as url, AsyncExitStack() as stack:
         slack.url = url
-        killable = Killable(slack, configuration(tmp_path, url, port=port), port, stack)
-        await killable.start()
-        yield killable
+        yield Killable(slack, tmp_path, stack)
