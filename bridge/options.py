@@ -188,6 +188,11 @@ class EmbeddedAgent(AgentOptions):
     model: str | None = Field(default=None, examples=["gpt-5"])
     instructions: str | None = Field(default=None, examples=["You answer in one paragraph."])
 
+    @property
+    def decisions(self) -> str:
+        """Where our own service takes a person's approval."""
+        return "/tasks/{task_id}/approval"
+
     @model_validator(mode="after")
     def _has_what_its_brain_needs(self) -> Self:
         needed = {"demo": (), "openai": ("base_url", "model"), "python": ("function",)}[self.brain]

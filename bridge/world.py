@@ -276,7 +276,7 @@ class World:
         for name, options in configured.items():
             defaults = options.defaults.model_dump(exclude_none=True, exclude={"user"})
             backend = self._backend(name, options, server)
-            self.agents[name] = Agent(backend=backend, defaults=defaults, decisions=getattr(options, "decisions", None))
+            self.agents[name] = Agent(backend=backend, defaults=defaults, decisions=options.decisions)
 
     async def _own_file(self, url: str) -> bytes | None:
         """The content behind a link of ours, opened without dialling; None where it is none, or expired."""

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from bridge.clock import Clock
 from bridge.errors import BridgeError
@@ -35,6 +35,15 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What a person decided about a turn that paused for an approval."""
+
+    choice: Literal["approve", "deny"]
+    decided_by: str
+    """As whoever brought the decision names the person."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
     """One turn to answer."""
 
@@ -59,6 +68,8 @@ class Ask:
     """An address that resumes this task once it paused for a login."""
     resumed: bool = False
     """The login that this turn paused for has happened."""
+    decision: Decision | None = None
+    """What was decided about this turn, once it has paused for an approval; the newest, where it did so often."""
     clock: Clock
 
 
@@ -84,6 +95,14 @@ class Pause:
     told: Told
     question: str = ""
     """What the person is asked, kept as the task's result."""
+
+
+APPROVAL: Final = "approval_request"
+
+
+def approval(question: str) -> Pause:
+    """A pause until a person approves or denies; the brain is then asked again, with `Ask.decision`."""
+    return Pause(Told(APPROVAL, {"question": question}), question)
 
 
 class Brain(Protocol):

@@ -1,14 +1,15 @@
 """The controller dialect of the embedded agent: what xpander-sdk 2.0.537 speaks, with and without a `/{org}` prefix."""
 
-from typing import Final
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from bridge.agent.server.desk import Desk, Invalid, Report, problems_of
-from bridge.agent.server.orders import TaskId
+from bridge.agent.server.brains import Told
+from bridge.agent.server.desk import Desk, Invalid, Report, Verdict, problems_of
+from bridge.agent.server.orders import TaskId, finite
 from bridge.agent.server.reading import said_in
 from bridge.agent.server.rest import agent_record, place_of, wanted_tasks
 from bridge.agent.server.streams import EndlessStream, EventStream
@@ -28,6 +29,23 @@ class _ReportBody(BaseModel):
     input: str | None = None
     is_success: bool = True
     result: str | None = None
+
+
+class _Pushed(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    type: Annotated[str, StringConstraints(min_length=1, max_length=100)]
+    data: Annotated[Any, AfterValidator(finite)] = None
+
+
+class _Decided(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    decided_by: str = "somebody"
+
+
+_PUSHED: Final = TypeAdapter(list[_Pushed])
+_SAID: Final = TypeAdapter(_Decided)
 
 
 class Controller:
@@ -55,7 +73,9 @@ class Controller:
                 ("GET", "/agents/list", self.agents),
                 ("GET", "/agents/{agent_id}", self.agent),
                 ("POST", "/agents-metrics/{agent_id}/execution", accept),
-                ("POST", "/agent-execution/{task_id}/events/push", accept),
+                ("POST", "/agent-execution/{task_id}/events/push", self.push),
+                ("POST", "/hitl/{task_id}/approve", self.approve),
+                ("POST", "/hitl/{task_id}/reject", self.reject),
                 ("GET", "/events/{agent_id}/", self.work),
                 ("POST", "/events/{worker_id}", accept),
             )
@@ -121,6 +141,25 @@ class Controller:
             status="completed" if body.is_success else "error",
         )
         return JSONResponse(await self._desk.report(request.path_params["agent_id"], report))
+
+    async def push(self, request: Request) -> Response:
+        """What a worker tells of the turn it works on: followers see it at once, late ones as part of the story."""
+        pushed = await self._desk.body(request, _PUSHED)
+        told = [Told(one.type, one.data) for one in pushed if not one.type.startswith("task_")]
+        return JSONResponse({"accepted": await self._desk.push(request.path_params["task_id"], told)})
+
+    async def approve(self, request: Request) -> Response:
+        """A person says yes to what a paused task asks."""
+        return await self._decide(request, "approve")
+
+    async def reject(self, request: Request) -> Response:
+        """A person says no to it; the agent goes on, and knows."""
+        return await self._decide(request, "deny")
+
+    async def _decide(self, request: Request, choice: Literal["approve", "deny"]) -> Response:
+        said = await self._desk.body(request, _SAID, default=_Decided())
+        verdict = Verdict(choice=choice, decided_by=said.decided_by)
+        return JSONResponse(await self._desk.decide(request.path_params["task_id"], verdict))
 
     async def history(self, request: Request) -> Response:
         """A bare array, newest first."""

@@ -5,7 +5,7 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
-from bridge.agent.server.brains import Ask, BrainFault, Pause, Result, Told
+from bridge.agent.server.brains import Ask, BrainFault, Pause, Result, Told, approval
 from bridge.agent.server.smallest import smallest_instance
 
 _FRAGMENT: Final = 200
@@ -24,7 +24,7 @@ class Demo:
     """Says what it was told, and says that it is only a demo."""
 
     async def answer(self, ask: Ask) -> AsyncIterator[str | Told | Result | Pause]:
-        """Obeys `sleep 5`, `fail why`, `long 30000`, `ask`, `login`; everything else is answered from the thread."""
+        """Obeys `sleep 5`, `fail why`, `long 30000`, `ask`, `login`, `approve`; all else it answers from the thread."""
         text = _MENTION.sub("", ask.text.strip())
         command = text.split("\n", 1)[0].strip().lower().rstrip("?!.")
         if found := _SLEEP.search(text):
@@ -35,6 +35,8 @@ class Demo:
             yield _question()
         elif command == "login" and not ask.resumed:
             yield _login(ask.login_url)
+        elif command == "approve" and ask.decision is None:
+            yield approval("May I go on?")
         elif ask.output_schema is not None:
             yield Result(json.dumps(smallest_instance(ask.output_schema)))
         else:
@@ -45,6 +47,8 @@ class Demo:
 def _reply(ask: Ask, text: str) -> str:
     if found := _LONG.search(text):
         return _filler(int(found[1]))
+    if ask.decision is not None:
+        return f"{ask.decision.decided_by} said: {ask.decision.choice}."
     reply = _remembered(ask, text) or _about_files(ask) or f"You said: {text}"
     if ask.instructions:
         return _obeying(ask.instructions, reply)

@@ -8,19 +8,29 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from bridge.agent.server.access import body_of
-from bridge.agent.server.brains import Brain
+from bridge.agent.server.brains import Brain, Told
 from bridge.agent.server.orders import Document, Order, OrderInput
 from bridge.agent.server.runs import Run, Runs
 from bridge.agent.server.story import Place, whole_story
 from bridge.agent.server.streams import QUIET_SECONDS, STILL_HERE
-from bridge.agent.server.tasks import FINISHED, LIVE, TaskRows, changes_of, record, storable
+from bridge.agent.server.tasks import (
+    DECISION,
+    FINISHED,
+    LIVE,
+    TaskRows,
+    awaits_approval,
+    changes_of,
+    decision_of,
+    record,
+    storable,
+)
 from bridge.agent_rows import Begun, NewTurn, TaskTurn, TurnChange
 from bridge.clock import Clock
 from bridge.errors import StoreUnavailable
@@ -29,6 +39,8 @@ from bridge.model import Json
 _ELSEWHERE_SECONDS: Final = 1.0
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 _OBJECT: Final = TypeAdapter(Document)
+_ORDER: Final = TypeAdapter(Order)
+T = TypeVar("T")
 
 
 class Invalid(Exception):
@@ -68,6 +80,16 @@ class Report:
     status: str
 
 
+class Verdict(BaseModel):
+    """A person's decision about a paused task, as it is brought here."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    choice: Literal["approve", "deny"]
+    decided_by: str = "somebody"
+    decision_id: str | None = None
+
+
 class Desk:
     """The actions of the embedded agent, one method each."""
 
@@ -91,18 +113,21 @@ class Desk:
 
     async def order(self, request: Request) -> Order:
         """The order in a request's body. Raises Invalid, or HTTPException 413."""
-        try:
-            return Order.model_validate_json(await body_of(request, self._max_body))
-        except ValidationError as error:
-            raise Invalid(problems_of(error)) from error
+        return await self.body(request, _ORDER)
 
     async def document(self, request: Request) -> Json:
         """Any JSON object in a request's body. Raises Invalid, or HTTPException 413."""
+        return await self.body(request, _OBJECT)
+
+    async def body(self, request: Request, form: TypeAdapter[T], *, default: T | None = None) -> T:
+        """A request's body in this form; `default` where it has none. Raises Invalid, or HTTPException 413."""
+        content = await body_of(request, self._max_body)
+        if default is not None and not content:
+            return default
         try:
-            document: Json = _OBJECT.validate_json(await body_of(request, self._max_body))
+            return form.validate_json(content)
         except ValidationError as error:
             raise Invalid(problems_of(error)) from error
-        return document
 
     def key_of(self, request: Request) -> str | None:
         """The idempotency key of the header. Raises HTTPException 400 for one that cannot be kept."""
@@ -225,11 +250,37 @@ class Desk:
 
     async def resume(self, task_id: str) -> bool:
         """Go on with a paused turn; False where none is paused. Of two calls at once one resumes."""
+        return await self._go_on(await self.known(task_id), changes=None)
+
+    async def decide(self, task_id: str, verdict: Verdict) -> Json:
+        """Go on with a turn that waits for an approval. The same decision may come again, another one is too late.
+
+        Raises HTTPException 404, or 409 where nothing waits for a decision.
+        """
         turn = await self.known(task_id)
+        made = {"id": verdict.decision_id, "choice": verdict.choice, "decided_by": storable(verdict.decided_by)}
+        changes = json.dumps({**changes_of(turn), DECISION: made})
+        if not awaits_approval(turn) or not await self._go_on(turn, changes=changes):
+            turn = await self.known(task_id)
+            if decision_of(turn) != made:
+                raise HTTPException(409, f"Task {task_id} waits for no decision, or was decided otherwise.")
+        return await self.show(task_id)
+
+    async def push(self, task_id: str, told: Sequence[Told]) -> int:
+        """Tell what a worker says happens in the turn it works on; answers how much of it there was place for.
+
+        A turn that is over, or at work in another process, takes nothing. Raises HTTPException 404.
+        """
+        turn = await self.known(task_id)
+        run = self._run_of(turn)
+        return 0 if run is None else self._runs.push(run, told)
+
+    async def _go_on(self, turn: TaskTurn, *, changes: str | None) -> bool:
         change = TurnChange(
-            task_id=task_id,
+            task_id=turn.task_id,
             number=turn.number,
             status="executing",
+            changes=changes,
             only_from=frozenset({"paused"}),
             at=self._clock.now(),
         )

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from starlette.routing import Route
 
+from bridge.agent.server.desk import Verdict
 from bridge.agent.server.orders import Order
 from bridge.model import Json
 
@@ -16,6 +17,10 @@ _BODIES: Final = {
     "create": "Order",
     "update": "Record",
     "report": "Record",
+    "approval": "Verdict",
+    "push": "Events",
+    "approve": "Record",
+    "reject": "Record",
 }
 """The body that an endpoint takes, by the name of its function."""
 
@@ -45,6 +50,8 @@ def document(routes: Sequence[Route]) -> Json:
             "schemas": {
                 **schema.pop("$defs", {}),
                 "Order": schema,
+                "Verdict": Verdict.model_json_schema(),
+                "Events": {"type": "array", "items": {"type": "object", "required": ["type"]}},
                 "Record": {"type": "object", "additionalProperties": True},
                 "Refusal": {"type": "object", "required": ["detail"]},
             },

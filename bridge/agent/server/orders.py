@@ -15,13 +15,13 @@ TaskId = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=
 Name = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00]*$")]
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """JSON knows no infinity, yet 1e999 reads as one and could not be written again."""
     json.dumps(value, allow_nan=False)
     return value
 
 
-Document = Annotated[dict[str, Any], AfterValidator(_finite)]
+Document = Annotated[dict[str, Any], AfterValidator(finite)]
 """Any JSON object that can be written again."""
 
 
@@ -83,7 +83,7 @@ class Order(_Lenient):
     title: str | None = None
     think_mode: Literal["default", "harder"] | None = None
     disable_attachment_injection: bool | None = None
-    mcp_servers: Annotated[list[Any], AfterValidator(_finite)] | None = None
+    mcp_servers: Annotated[list[Any], AfterValidator(finite)] | None = None
     parent_execution_id: Name | None = None
     triggering_agent_id: Name | None = None
     test_run_node_id: str | None = None

@@ -4,9 +4,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
-from bridge.agent.server.brains import Ask, Attachment, Said
+from bridge.agent.server.brains import Ask, Attachment, Decision, Said
 from bridge.agent.server.orders import Order
-from bridge.agent.server.tasks import TaskRows, order_of
+from bridge.agent.server.tasks import TaskRows, decision_of, order_of
 from bridge.agent_rows import TaskTurn
 from bridge.clock import Clock
 
@@ -44,6 +44,7 @@ class Reading:
             attempt=turn.attempt,
             login_url=f"{self._public_url}/demo/login/{quote(turn.task_id, safe='')}",
             resumed=resumed,
+            decision=_decision(turn),
             clock=self._clock,
         )
 
@@ -66,6 +67,11 @@ def said_in(turn: TaskTurn) -> list[Said]:
     if turn.status in {"completed", "paused"} and turn.result:
         said.append(Said(role="assistant", text=turn.result))
     return said
+
+
+def _decision(turn: TaskTurn) -> Decision | None:
+    made = decision_of(turn)
+    return None if made is None else Decision(choice=made["choice"], decided_by=made["decided_by"])
 
 
 def _user(order: Order) -> dict[str, Any]:

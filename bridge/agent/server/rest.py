@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pydantic import TypeAdapter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from bridge.agent.server.desk import Agent, Desk, Invalid, Taken
+from bridge.agent.server.desk import Agent, Desk, Invalid, Taken, Verdict
 from bridge.agent.server.reading import said_in
 from bridge.agent.server.story import Place, place_from
 from bridge.agent.server.streams import EventStream
@@ -15,6 +16,7 @@ from bridge.agent.server.tasks import ORGANIZATION, STATUSES, list_item, record
 from bridge.agent_rows import TaskFilter, TaskTurn
 from bridge.model import Json
 
+_VERDICT: Final = TypeAdapter(Verdict)
 _MOST_TURNS: Final = 500
 _SINCE: Final = "2026-01-01T00:00:00Z"  # our agents come with the configuration, which knows no birthday
 
@@ -34,6 +36,7 @@ class Rest:
             Route("/v1/tasks/{task_id}", self.task, methods=["GET"]),
             Route("/v1/tasks/{task_id}", self.erase, methods=["DELETE"]),
             Route("/v1/tasks/{task_id}/stop", self.stop, methods=["POST"]),
+            Route("/v1/tasks/{task_id}/approval", self.approval, methods=["POST"]),
             Route("/v1/tasks/{task_id}/events", self.events, methods=["GET"]),
             Route("/v1/tasks/{task_id}/thread", self.thread, methods=["GET"]),
             Route("/v1/tasks/{task_id}/thread/full", self.thread_full, methods=["GET"]),
@@ -76,6 +79,11 @@ class Rest:
     async def stop(self, request: Request) -> Response:
         """Idempotent."""
         return JSONResponse(await self._desk.stop(request.path_params["task_id"]))
+
+    async def approval(self, request: Request) -> Response:
+        """A person's yes or no to what a paused task asks; the same decision may come again."""
+        verdict = await self._desk.body(request, _VERDICT)
+        return JSONResponse(await self._desk.decide(request.path_params["task_id"], verdict))
 
     async def erase(self, request: Request) -> Response:
         """Cancels and forgets."""

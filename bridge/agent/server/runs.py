@@ -3,9 +3,9 @@
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
 
@@ -167,6 +167,13 @@ class Runs:
             run.stopped = True
             run.work.cancel()
 
+    def push(self, run: Run, told: Sequence[Told]) -> int:
+        """Tell what happens in a turn that is worked on outside of this process; answers how much had place."""
+        place = max(self.limits.events - len(run.told), 0) if run.thinking else 0
+        for one in told[:place]:
+            self._tell(run, one)
+        return min(place, len(told))
+
     async def recover(self) -> None:
         """Runs until cancelled: gives signs of life, takes up the turns of processes that ceased, forgets old tasks."""
         forget_at = self._clock.now()
@@ -276,7 +283,10 @@ class Runs:
     async def _conclude(self, run: Run, status: str, result: str | None) -> None:
         """Commit the end, then tell it. Another node's hand on the turn, or a stop elsewhere, goes before ours."""
         change = _end(run.turn, status, result, self._clock, events=json.dumps(_joined(run.told)) if run.told else "")
-        run.turn = await self._stored(change) or await self._as_stored(run.turn)
+        stored = await self._stored(change)
+        if stored is None and run.told:  # a client ended it by itself; what was told belongs to it all the same
+            stored = await self._stored(replace(change, status=None, result=None, only_from=None))
+        run.turn = stored or await self._as_stored(run.turn)
         self._forget(run, run.turn.status if run.turn.status not in LIVE else ABANDONED)
 
     async def _as_stored(self, turn: TaskTurn) -> TaskTurn:

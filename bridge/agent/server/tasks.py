@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
+from bridge.agent.server.brains import APPROVAL
 from bridge.agent.server.orders import Order
 from bridge.agent_rows import Begun, NewTurn, TaskFilter, TaskTurn, TurnChange
 from bridge.model import Json
@@ -14,6 +15,9 @@ ORGANIZATION: Final = "local"
 STATUSES: Final = frozenset({"pending", "executing", "paused", "completed", "error", "failed", "stopped"})
 LIVE: Final = frozenset({"pending", "executing"})
 FINISHED: Final = frozenset({"completed", "error", "failed", "stopped"})
+
+DECISION: Final = "hitl_decision"
+"""Where a task's record shows what a person decided about it."""
 
 CHANGEABLE: Final = frozenset(
     {
@@ -126,6 +130,7 @@ def record(turn: TaskTurn, *, status: str | None = None, order: Order | None = N
         "sub_executions": [],
         "used_tools": [],
         "pending_eca_request": _login(turn) if status == "paused" else None,
+        "hitl_request": {"wait_node_id": turn.task_id} if status == "paused" and awaits_approval(turn) else None,
         **changes_of(turn),
     }
 
@@ -157,6 +162,17 @@ def storable(text: str) -> str:
 def stamp(at: datetime | None) -> str | None:
     """A time as the wire has it."""
     return None if at is None else at.isoformat().replace("+00:00", "Z")
+
+
+def awaits_approval(turn: TaskTurn) -> bool:
+    """Whether a turn, should it be paused, waits for somebody's yes or no."""
+    told = json.loads(turn.events) if turn.events else []
+    return turn.status == "paused" and bool(told) and told[-1][0] == APPROVAL
+
+
+def decision_of(turn: TaskTurn) -> Json | None:
+    """What was decided about the turn: `id`, `choice` and `decided_by`."""
+    return changes_of(turn).get(DECISION)
 
 
 def _login(turn: TaskTurn) -> Json | None:
