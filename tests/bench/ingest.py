@@ -29,10 +29,17 @@ log_level = "error"
 {agent}
 
 [sources.orders]
-adapter = "webhook"
+adapter = "{adapter}"
 agent = "local"
 secrets = ["{secret}"]
+{options}
 """
+OPTIONS = {
+    "webhook": "",
+    "email": 'address = "agent@example.com"\nauthserv_id = "mx.example.com"\nsmtp_url = "maildir:unused"\n'
+    "max_replies_10_minutes = 0\nmax_replies_day = 0",
+}
+KINDS = {"webhook": "json", "email": "mail"}
 AGENTS = {
     "away": '[agents.local]\nkind = "xpander"\nbase_url = "http://127.0.0.1:9"\napi_key = "k"\nagent_id = "a"',
     "embedded": '[agents.local]\nkind = "embedded"\nbrain = "demo"',
@@ -49,11 +56,12 @@ class Round:
     failures: int
 
 
-async def measure(port: int, *, connections: int, seconds: float, most: int) -> Round:
+async def measure(port: int, *, connections: int, seconds: float, most: int, kind: str) -> Round:
     """Let the load generator, a process of its own, do its work."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.bench.load", str(port), "/in/orders", "--connections", str(connections),
         "--seconds", str(seconds), "--most", str(most), "--conversations", str(most),
+        "--kind", kind,
         cwd=ROOT, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     output, _ = await process.communicate()
@@ -75,7 +83,16 @@ async def main(given: argparse.Namespace) -> int:
         port, bare_port = free_port(), free_port()
         config = folder / "bridge.toml"
         config.write_text(
-            CONFIG.format(port=port, database_url=url, folder=folder, secret=SECRET, agent=AGENTS[given.agent]), "utf-8"
+            CONFIG.format(
+                port=port,
+                database_url=url,
+                folder=folder,
+                secret=SECRET,
+                agent=AGENTS[given.agent],
+                adapter=given.adapter,
+                options=OPTIONS[given.adapter],
+            ),
+            "utf-8",
         )
         await stack.enter_async_context(serving(config, port))
         process = await asyncio.create_subprocess_exec(
@@ -88,6 +105,7 @@ async def main(given: argparse.Namespace) -> int:
                 "connections": given.connections,
                 "seconds": 1 if number == 0 else given.seconds,
                 "most": given.most,
+                "kind": KINDS[given.adapter],
             }
             pair = await measure(bare_port, **load), await measure(port, **load)
             if number:  # the first one warms up
@@ -128,5 +146,6 @@ if __name__ == "__main__":
     parser.add_argument(
         "--agent", choices=AGENTS, default="away", help="away: ingest alone; embedded: turns run in the same process"
     )
+    parser.add_argument("--adapter", choices=KINDS, default="webhook", help="what is posted: events, or raw mails")
     parser.add_argument("--postgres", action="store_true")
     sys.exit(asyncio.run(main(parser.parse_args())))

@@ -15,17 +15,43 @@ from dataclasses import dataclass, field
 SECRET = "whsec_" + base64.b64encode(b"a secret of this benchmark alone").decode()
 
 
-def presigned(path: str, count: int, conversations: int) -> Iterator[bytes]:
-    """Whole requests, as bytes, each a message of its own: some 0.9 KB of JSON, signed as Standard Webhooks."""
-    key, now, run = base64.b64decode(SECRET.removeprefix("whsec_")), int(time.time()), uuid.uuid4().hex
+def spoken(run: str, number: int, conversations: int) -> bytes:
+    """Some 0.9 KB of JSON."""
     filler = "so that the body has the size of a usual message " * 15
+    conversation = f"{run}-{number % conversations}"
+    return json.dumps({"text": filler, "conversation": conversation, "user": {"id": "bench"}}).encode()
+
+
+def mailed(run: str, number: int, conversations: int) -> bytes:
+    """A mail of some 4 KB, as mail programs send it: text and HTML, with what servers write on top."""
+    filler = "so that the body has the size of a usual message " * 12
+    trace = "".join(
+        f"Received: from mx{hop}.example.org by mx.example.com; Sun, 22 Nov 2026 12:00:0{hop} +0000\r\n"
+        for hop in range(4)
+    )
+    return (
+        f"{trace}Authentication-Results: mx.example.com; dmarc=pass header.from=example.org\r\n"
+        f"From: Jane Roe <jane{number % conversations}@example.org>\r\nTo: agent@example.com\r\nSubject: A question\r\n"
+        f"Date: Sun, 22 Nov 2026 12:00:00 +0000\r\nMessage-ID: <{run}.{number}@example.org>\r\nMIME-Version: 1.0\r\n"
+        f'Content-Type: multipart/alternative; boundary="b"\r\n\r\n'
+        f"--b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n{filler}\r\n"
+        f"--b\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<div>{filler}<br>{filler}</div>\r\n--b--\r\n"
+    ).encode()
+
+
+KINDS = {"json": ("application/json", spoken), "mail": ("message/rfc822", mailed)}
+
+
+def presigned(path: str, count: int, conversations: int, kind: str) -> Iterator[bytes]:
+    """Whole requests, as bytes, each a message of its own, signed as Standard Webhooks."""
+    key, now, run = base64.b64decode(SECRET.removeprefix("whsec_")), int(time.time()), uuid.uuid4().hex
+    media_type, written = KINDS[kind]
     for number in range(count):
         name = f"msg_{run}_{number}"
-        spoken = {"text": filler, "conversation": f"{run}-{number % conversations}", "user": {"id": "bench"}}
-        body = json.dumps(spoken).encode()
+        body = written(run, number, conversations)
         mac = hmac.new(key, f"{name}.{now}.".encode() + body, hashlib.sha256).digest()
         head = (
-            f"POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\nwebhook-id: {name}\r\n"
+            f"POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: {media_type}\r\nwebhook-id: {name}\r\n"
             f"webhook-timestamp: {now}\r\nwebhook-signature: v1,{base64.b64encode(mac).decode()}\r\n"
             f"content-length: {len(body)}\r\n\r\n"
         )
@@ -85,9 +111,11 @@ class Connection(asyncio.Protocol):
         self._transport.write(request)
 
 
-async def run(port: int, path: str, *, connections: int, seconds: float, most: int, conversations: int) -> Tally:
+async def run(
+    port: int, path: str, *, connections: int, seconds: float, most: int, conversations: int, kind: str
+) -> Tally:
     """Keep so many connections busy for so long."""
-    requests = iter(list(presigned(path, most, conversations)))
+    requests = iter(list(presigned(path, most, conversations, kind)))
     loop, tally, begun = asyncio.get_running_loop(), Tally(), time.perf_counter()
     ends = [loop.create_future() for _ in range(connections)]
     for end in ends:
@@ -105,6 +133,7 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--most", type=int, default=40_000)
     parser.add_argument("--conversations", type=int, default=40_000)
+    parser.add_argument("--kind", choices=KINDS, default="json")
     given = parser.parse_args()
     tally = asyncio.run(
         run(
@@ -114,6 +143,7 @@ if __name__ == "__main__":
             seconds=given.seconds,
             most=given.most,
             conversations=given.conversations,
+            kind=given.kind,
         )
     )
     json.dump({"milliseconds": tally.milliseconds, "failures": tally.failures, "seconds": tally.seconds}, sys.stdout)
