@@ -2,6 +2,7 @@
 
 import asyncio
 import multiprocessing
+import os
 import pickle
 import resource
 import signal
@@ -18,6 +19,7 @@ R = TypeVar("R")
 
 _SPAWN: Final = multiprocessing.get_context("spawn")  # a fork of a process with threads can hang for ever
 _GRACE_SECONDS: Final = 10
+_NICE: Final = 10
 
 
 @dataclass(slots=True)
@@ -111,6 +113,7 @@ def _end(worker: _Worker) -> None:
 
 def _work(pipe: Connection, memory_bytes: int) -> None:
     """The life of a worker."""
+    os.nice(_NICE)  # what answers platforms goes first
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the bridge; it ends its workers itself
     if sys.platform == "linux":  # elsewhere address space says nothing about memory
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))

@@ -82,6 +82,7 @@ class Readings:
     async def _read(self, envelope_id: str) -> None:
         async with self._slots:
             try:
+                await self._store.quiet()  # an acknowledgement never waits for what was acknowledged already
                 for unread in await self._store.read(rows.unread, [envelope_id]):
                     await self._read_one(unread)
             except StoreUnavailable as error:

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_der_private_key, load_der_public_key
 
+from bridge.digests import mac
 from bridge.signing_scheme import Encoding, Scheme
 
 PublicKey: TypeAlias = Ed25519PublicKey | EllipticCurvePublicKey
@@ -79,9 +80,7 @@ def matches(kind: str, algorithm: str, secret: Secret, content: bytes, candidate
     """
     found = False
     if isinstance(secret.key, bytes):
-        expected = (
-            hashlib.sha256(secret.key).digest() if kind == "token" else hmac.digest(secret.key, content, algorithm)
-        )
+        expected = hashlib.sha256(secret.key).digest() if kind == "token" else mac(secret.key, content, algorithm)
         for candidate in candidates:
             # A token is compared by its hash: the comparison's time then shows no length either.
             presented = hashlib.sha256(candidate).digest() if kind == "token" else candidate
@@ -96,7 +95,7 @@ def matches(kind: str, algorithm: str, secret: Secret, content: bytes, candidate
 def make_signature(kind: str, algorithm: str, secret: Secret, content: bytes) -> bytes:
     """The signature of `content`. ValueError where only a public key is known, which cannot sign."""
     if isinstance(secret.key, bytes):
-        return secret.key if kind == "token" else hmac.digest(secret.key, content, algorithm)
+        return secret.key if kind == "token" else mac(secret.key, content, algorithm)
     match secret.private:
         case Ed25519PrivateKey() as private:
             return private.sign(content)

@@ -1,6 +1,5 @@
 """What every ingress makes of what it got: raw mail, its envelope, and what the provider vouches for."""
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from adapters.email.headers import addresses
 from adapters.email.identity import Verdict
 from adapters.email.mime import Limits, TooComplex, leaves, parameters
 from adapters.email.reports import Report
+from bridge.digests import sha256
 from bridge.errors import Malformed
 from bridge.model import Envelope, Received
 
@@ -46,11 +46,8 @@ class Ingress(Protocol):
 
 def delivery_key(*parts: str | bytes) -> str:
     """A name for a transport attempt that is the same for the same content."""
-    whole = hashlib.sha256()
-    for part in parts:
-        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
-        whole.update(len(data).to_bytes(8, "big") + data)
-    return whole.hexdigest()
+    pieces = [part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part for part in parts]
+    return sha256(*(each for piece in pieces for each in (len(piece).to_bytes(8, "big"), piece)))
 
 
 def bare_address(value: str) -> str:
