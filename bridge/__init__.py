@@ -2,5 +2,6 @@
 
 from bridge.agent.backend import Backend
 from bridge.agent.request import OutputFormat, User
+from bridge.agent.server.brains import File
 
-__all__ = ["Backend", "OutputFormat", "User"]
+__all__ = ["Backend", "File", "OutputFormat", "User"]

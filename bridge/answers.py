@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from bridge.markdown import split
-from bridge.model import DeliveryKind, OutboundMessage, Turn, new_id
+from bridge.model import DeliveryKind, FileRef, OutboundMessage, Turn, new_id
 
 FAILED = "Sorry, the agent could not finish this. Please try again. (Reference: {turn_id})"
 UNAVAILABLE = "Sorry, the agent could not be reached in time. Please try again later. (Reference: {turn_id})"
@@ -18,11 +18,19 @@ LAST = 1_000_000
 
 
 def answer(
-    turn: Turn, text: str, *, task_id: str, status: str, limit: int, now: datetime
+    turn: Turn,
+    text: str,
+    *,
+    files: tuple[FileRef, ...] = (),
+    task_id: str,
+    status: str,
+    limit: int,
+    now: datetime,
 ) -> tuple[OutboundMessage, ...]:
-    """The agent's result in as many parts as the platform needs; nothing where no answer is owed."""
+    """The agent's result in as many parts as the platform needs, the last with its files; none where none is owed."""
     parts = split(text, limit) if text else ("",)
-    return _compose(turn, "answer", parts, task_id=task_id, status=status, now=now)
+    out = _compose(turn, "answer", parts, task_id=task_id, status=status, now=now)
+    return (*out[:-1], replace(out[-1], files=files)) if out and files else out
 
 
 def apology(

@@ -80,6 +80,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             adapters=world.adapters,
             patience=_patience(limits),
             link=world.link,
+            own=world.own,
             deliver=outbox.lanes.wake,
             watchers=watchers,
             routes=world.routes,
@@ -158,7 +159,7 @@ def _asgi(
         Measured(incoming, metrics, entrances),
         [
             *scrape.routes(),
-            *Reading(store, access, stuck=options.limits.stuck).routes(),
+            *Reading(store, access, stuck=options.limits.stuck, link=world.link).routes(),
             *Writing(operations, access).routes(),
             *results.routes(access),
             *CapturedRequests(store, world.sealer, settings).routes(access),

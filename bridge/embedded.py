@@ -18,6 +18,7 @@ from bridge.agent.server.chat import Chat
 from bridge.agent.server.demo import Demo
 from bridge.agent.server.desk import Agent
 from bridge.agent.server.function import load_function
+from bridge.agent.server.runs import Keep
 from bridge.clock import Clock
 from bridge.egress import open_client
 from bridge.errors import ConfigError
@@ -49,6 +50,7 @@ async def embedded_server(
     public_url: str,
     http: httpx2.AsyncClient,
     attach: Attachments,
+    keep: Keep,
 ) -> AsyncIterator[EmbeddedServer]:
     """Serve these agents until the block ends. The socket's folder and the key are this process's alone.
 
@@ -63,6 +65,7 @@ async def embedded_server(
         clock=clock,
         public_url=public_url,
         attach=attach,
+        keep=keep,
     )
     with tempfile.TemporaryDirectory(prefix="agent-bridge-") as folder:
         socket_path = str(Path(folder) / "agent.sock")

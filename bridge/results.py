@@ -37,6 +37,7 @@ def result_of(outcome: Outcome) -> OutboundMessage:
         turn_id=outcome.turn_id or "",
         task_id=outcome.task_id,
         status=status,
+        files=outcome.files if kind == "answer" else (),
         metadata=outcome.metadata,
         created_at=outcome.created_at,
     )

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -55,6 +55,7 @@ class Turns:
         routes: Mapping[str, Route],
         failed: Callable[[str, AgentError], None],
         shares: Shares,
+        own: Callable[[Sequence[FileRef]], Awaitable[tuple[FileRef, ...]]] | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -65,6 +66,7 @@ class Turns:
         self._showing = {name: adapter for name, adapter in adapters.items() if isinstance(adapter, Shows)}
         self._patience = patience
         self._link = link
+        self._own = own or _as_named
         self._deliver = deliver
         self._watchers = watchers
         self._routes = routes
@@ -185,8 +187,11 @@ class Turns:
             return await self._pause(turn, task, pause if decidable else replace(pause, choices=()))
         if status == "completed":
             limit = self._adapters[turn.answered_through].max_chars
-            out = answers.answer(turn, task.result or "", task_id=task.id, status=status, limit=limit, now=now)
-            return await self._end(turn, TurnState.ANSWERED, out, task=task, view=view)
+            files = await self._own(task.files) if task.files else ()
+            out = answers.answer(
+                turn, task.result or "", files=files, task_id=task.id, status=status, limit=limit, now=now
+            )
+            return await self._end(turn, TurnState.ANSWERED, out, task=task, files=files, view=view)
         if status == "stopped":
             out = answers.apology(turn, answers.STOPPED, status=status, now=now, task_id=task.id, kind="notice")
             return await self._end(turn, TurnState.CANCELLED, out, task=task, view=view)
@@ -304,9 +309,12 @@ class Turns:
         *,
         task: Task | None = None,
         error: str | None = None,
+        files: tuple[FileRef, ...] = (),
         view: View | None = None,
     ) -> timedelta | None:
-        final = out[0] if view and view.is_shown and len(out) == 1 and state is TurnState.ANSWERED else None
+        final = (
+            out[0] if view and view.is_shown and len(out) == 1 and not files and state is TurnState.ANSWERED else None
+        )
         end = rows.End(
             turn=turn,
             state=state,
@@ -314,6 +322,7 @@ class Turns:
             status=task.status if task else None,
             result=task.result if task and state is TurnState.ANSWERED else None,
             error=error,
+            files=files,
             deliveries=out,
             begun=final is not None,
         )
@@ -367,6 +376,10 @@ class Turns:
 def _claimant(turn: Turn) -> Claimant:
     """On whose account it counts."""
     return Claimant(turn.agent, turn.source, turn.said[-1].message.author.id if turn.said else "")
+
+
+async def _as_named(refs: Sequence[FileRef]) -> tuple[FileRef, ...]:
+    return tuple(refs)
 
 
 async def _enrich(adapter: Enriches, message: InboundMessage) -> InboundMessage:

@@ -5,7 +5,7 @@ import importlib
 import pkgutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,15 +21,16 @@ from bridge import settings as configuration
 from bridge.adapter import Adapter, Addresses, Closes, Kit
 from bridge.agent.backend import Backend
 from bridge.agent.server.attachments import Attachments as AgentFiles
+from bridge.agent.server.brains import BrainFault, File
 from bridge.calls import Agent
 from bridge.clock import Clock, SystemClock
 from bridge.cpu import Workers
 from bridge.egress import open_client
 from bridge.embedded import EmbeddedServer, embedded_server
 from bridge.entrance import Entrance
-from bridge.errors import ConfigError
+from bridge.errors import ConfigError, TooLarge
 from bridge.files import Attachments
-from bridge.model import FileRef
+from bridge.model import FileRef, StoredFile
 from bridge.options import EmbeddedAgent, RemoteAgent, guard_from, guard_of
 from bridge.problems import unknown_name
 from bridge.routing import Route
@@ -269,7 +270,13 @@ class World:
             guarded = await stack.enter_async_context(open_client(guard=guard_of(self.settings.bridge)))
             attach = AgentFiles(guarded, self.workers, own_file=self._own_file)
             serving = embedded_server(
-                local, self.store, self.clock, public_url=public_url(self.settings), http=self.http, attach=attach
+                local,
+                self.store,
+                self.clock,
+                public_url=public_url(self.settings),
+                http=self.http,
+                attach=attach,
+                keep=self._keep,
             )
             server = await stack.enter_async_context(serving)
             self.pages.extend(server.pages)
@@ -278,13 +285,29 @@ class World:
             backend = self._backend(name, options, server)
             self.agents[name] = Agent(backend=backend, defaults=defaults, decisions=options.decisions)
 
+    async def own(self, refs: Sequence[FileRef]) -> tuple[FileRef, ...]:
+        """Files with what is stored here by its own name instead of a link, which would expire."""
+        files = [await self._behind(ref.url) for ref in refs]
+        return tuple(ref if file is None else file.ref for ref, file in zip(refs, files, strict=True))
+
     async def _own_file(self, url: str) -> bytes | None:
         """The content behind a link of ours, opened without dialling; None where it is none, or expired."""
+        file = await self._behind(url)
+        return None if file is None else await self.files.load(file.ref)
+
+    async def _behind(self, url: str) -> StoredFile | None:
         prefix = f"{public_url(self.settings)}/files/"
         if not url.startswith(prefix):
             return None
-        file = await self.files.behind(url.removeprefix(prefix).partition("/")[0])
-        return None if file is None else await self.files.load(file.ref)
+        return await self.files.behind(url.removeprefix(prefix).partition("/")[0])
+
+    async def _keep(self, file: File) -> dict[str, Any]:
+        """Store a file that an agent made; how a task's record names it."""
+        try:
+            ref = await self.files.store(file.name, file.media_type, file.content, origin="agent")
+        except TooLarge as error:
+            raise BrainFault(str(error)) from error
+        return {"url": self.link(ref), "name": ref.name, "media_type": ref.media_type, "size": ref.size}
 
     def _backend(self, name: str, options: RemoteAgent | EmbeddedAgent, server: EmbeddedServer | None) -> Backend:
         shared: dict[str, Any] = {"mode": options.mode, "timeout": options.timeout, "clock": self.clock}

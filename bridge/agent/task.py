@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-from bridge.model import Json
+from bridge.model import FileRef, Json
 
 TERMINAL: Final = frozenset({"completed", "error", "failed", "stopped"})
 """Statuses that end a turn. `paused` does not: a person must do something first."""
+
+MOST_FILES: Final = 100
 
 _IMAGES: Final = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tiff", ".webp", ".heic", ".avif"})
 
@@ -69,6 +71,13 @@ class Task:
         """The answer, or the error's text where the status is `error` or `failed`. JSON answers are JSON text."""
         result = self.record.get("result")
         return result if result is None or isinstance(result, str) else json.dumps(result)
+
+    @property
+    def files(self) -> tuple[FileRef, ...]:
+        """What the agent hands back beside its words, as its record names it: addresses, or objects with a `url`."""
+        given = self.record.get("files")
+        found = [_file(one) for one in given[:MOST_FILES]] if isinstance(given, list) else []
+        return tuple(ref for ref in found if ref is not None)
 
     @property
     def finished(self) -> bool:
@@ -134,6 +143,24 @@ class Task:
         except ValueError:
             return datetime.now(UTC)
         return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _file(given: object) -> FileRef | None:
+    """None for what names no file that anybody could fetch: only http and https lead somewhere."""
+    told = given if isinstance(given, Mapping) else {"url": given}
+    url, name, media_type, size = (told.get(key) for key in ("url", "name", "media_type", "size"))
+    try:
+        parts = urlsplit(url) if isinstance(url, str) else None
+    except ValueError:
+        return None
+    if parts is None or parts.scheme not in {"http", "https"} or not parts.netloc:
+        return None
+    return FileRef(
+        url=str(url),
+        name=(name if isinstance(name, str) and name else unquote(PurePosixPath(parts.path).name) or "file")[:255],
+        media_type=media_type if isinstance(media_type, str) else None,
+        size=size if isinstance(size, int) and size >= 0 else None,
+    )
 
 
 def _extension(url: str) -> str:

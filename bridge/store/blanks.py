@@ -58,7 +58,7 @@ _SAID = (
     .where(messages.c.id.in_(_these))
     .values(text="", body=BLANK_MESSAGE, author_id="", return_address="", matched_by=None, blanked=True)
 )
-_ANSWERED = update(turns).where(turns.c.id.in_(_these)).values(result=None, error=None, pause=None)
+_ANSWERED = update(turns).where(turns.c.id.in_(_these)).values(result=None, files=None, error=None, pause=None)
 _OUT = update(deliveries).where(deliveries.c.turn_id.in_(_these)).values(body=BLANK_DELIVERY, error=None)
 _WHY = (
     update(attempts)

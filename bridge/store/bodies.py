@@ -4,10 +4,11 @@ from dataclasses import replace
 
 from pydantic import TypeAdapter
 
-from bridge.model import InboundMessage, OutboundMessage
+from bridge.model import FileRef, InboundMessage, OutboundMessage
 
 _INBOUND = TypeAdapter(InboundMessage)
 _OUTBOUND = TypeAdapter(OutboundMessage)
+_FILES = TypeAdapter(tuple[FileRef, ...])
 
 
 def dump_inbound(message: InboundMessage) -> str:
@@ -28,3 +29,13 @@ def dump_outbound(message: OutboundMessage) -> str:
 def load_outbound(body: str) -> OutboundMessage:
     """The message as it was frozen."""
     return _OUTBOUND.validate_json(body)
+
+
+def dump_files(files: tuple[FileRef, ...]) -> str:
+    """What came with an answer."""
+    return _FILES.dump_json(files, exclude_defaults=True).decode()
+
+
+def load_files(files: str | None) -> tuple[FileRef, ...]:
+    """The same again; none where nothing is stored."""
+    return _FILES.validate_json(files) if files else ()

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Table, bindparam, delete, func, select, updat
 
 from bridge.model import FileRef
 from bridge.store.blanks import blank, in_slices
-from bridge.store.bodies import load_inbound, load_outbound
+from bridge.store.bodies import load_files, load_inbound, load_outbound
 from bridge.store.embedded import ERASE as ERASE_TASKS
 from bridge.store.statements import insert_new
 from bridge.store.tables import aliases, captures, conversations, deliveries, discards, files, messages, turns
@@ -50,8 +50,10 @@ def _named(connection: Connection, conversation_id: str) -> set[str]:
     sent = connection.execute(
         select(deliveries.c.body).where(deliveries.c.conversation_id == conversation_id)
     ).scalars()
+    came = connection.execute(select(turns.c.files).where(turns.c.conversation_id == conversation_id)).scalars()
     refs: list[FileRef] = [ref for body in said for ref in load_inbound(body, "").files]
     refs += [ref for body in sent for ref in load_outbound(body).files]
+    refs += [ref for files in came for ref in load_files(files)]
     return {ref.url.removeprefix("file:") for ref in refs if ref.url.startswith("file:")}
 
 
@@ -60,12 +62,12 @@ def _is_named_elsewhere(connection: Connection, file_id: str, conversation_id: s
         connection.execute(
             select(table.c.id)
             .where(
-                table.c.body.contains(f'"file:{file_id}"', autoescape=True),
+                column.contains(f'"file:{file_id}"', autoescape=True),
                 table.c.conversation_id.is_distinct_from(conversation_id),
             )
             .limit(1)
         ).first()
-        for table in (messages, deliveries)
+        for table, column in ((messages, messages.c.body), (deliveries, deliveries.c.body), (turns, turns.c.files))
     )
 
 

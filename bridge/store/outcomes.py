@@ -8,7 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from bridge.store.bodies import load_inbound
+from bridge.model import FileRef
+from bridge.store.bodies import load_files, load_inbound
 from bridge.store.events import Event, after, last_seq
 from bridge.store.statements import AnyRow
 from bridge.store.tables import conversations, messages, turns
@@ -30,6 +31,7 @@ class Outcome:
     """The turn's state; without a turn, what was decided about the message."""
     status: str | None
     result: str | None
+    files: tuple[FileRef, ...]
     pause: Mapping[str, Any] | None
     metadata: Mapping[str, Any]
     created_at: datetime
@@ -87,6 +89,7 @@ _OUTCOME = (
         turns.c.state,
         turns.c.status,
         turns.c.result,
+        turns.c.files,
         turns.c.pause,
     )
     .select_from(messages)
@@ -116,6 +119,7 @@ def _outcome(row: AnyRow, message_ids: tuple[str, ...]) -> Outcome:
         state=row.state or row.admission.partition(":")[0],
         status=row.status,
         result=row.result,
+        files=load_files(row.files),
         pause=json.loads(row.pause) if row.pause else None,
         metadata=load_inbound(row.body, "").metadata,
         created_at=row.received_at,

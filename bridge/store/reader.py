@@ -7,7 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, select
 
-from bridge.store.bodies import load_inbound
+from bridge.model import FileRef
+from bridge.store.bodies import load_files, load_inbound
 from bridge.store.ledger import VERDICTS, in_verdict
 from bridge.store.tables import conversations, deliveries, messages, turns
 
@@ -53,6 +54,8 @@ class MessageView:
     status: str | None
     """The agent's status, verbatim."""
     result: str | None
+    files: tuple[FileRef, ...]
+    """What came with the result."""
     error: str | None
     attempt: int | None
     received_at: datetime
@@ -166,6 +169,7 @@ _MESSAGES = (
         turns.c.task_id,
         turns.c.status,
         turns.c.result,
+        turns.c.files,
         turns.c.error,
         turns.c.attempt,
         turns.c.started_at,
@@ -219,6 +223,7 @@ def _message(row: Row[Any], sent: tuple[DeliveryView, ...] = ()) -> MessageView:
         task_id=row.task_id,
         status=row.status,
         result=row.result,
+        files=load_files(row.files),
         error=row.error,
         attempt=row.attempt,
         received_at=row.received_at,

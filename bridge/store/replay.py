@@ -218,7 +218,7 @@ _FIRST = (
 )
 _TAKE_OVER = update(messages).where(messages.c.turn_id == bindparam("old")).values(turn_id=bindparam("new"))
 _FRESH: dict[str, Any] = dict.fromkeys(
-    ("error", "status", "result", "stop_at", "pause", "paused_at", "not_before", "finished_at", "event_cursor")
+    ("error", "status", "result", "files", "stop_at", "pause", "paused_at", "not_before", "finished_at", "event_cursor")
 )
 _AGAIN = (
     update(turns)

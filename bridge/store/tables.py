@@ -183,6 +183,7 @@ turns = Table(
     Column("not_before", Instant),
     Column("status", String),  # the agent's last status, verbatim
     Column("result", Text),  # the answer, whether or not anyone is owed a delivery of it
+    Column("files", Text),  # what came with it, as JSON
     Column("error", Text),
     Column("stop_at", Instant),  # a person wants it stopped; whoever runs it does so
     Column(

@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import Boolean, bindparam, case, exists, func, or_, select, update
 
 from bridge.errors import BridgeError
-from bridge.model import Lease, OutboundMessage, Said, Turn, TurnState
+from bridge.model import FileRef, Lease, OutboundMessage, Said, Turn, TurnState
 from bridge.store import asked
-from bridge.store.bodies import dump_outbound, load_inbound
+from bridge.store.bodies import dump_files, dump_outbound, load_inbound
 from bridge.store.prepared import Prepared, Record, among
 from bridge.store.settling import settle
 from bridge.store.tables import LIVE_TURN_STATES, conversations, deliveries, messages, turns
@@ -157,6 +157,7 @@ class End:
     status: str | None = None
     result: str | None = None
     error: str | None = None
+    files: tuple[FileRef, ...] = ()
     deliveries: tuple[OutboundMessage, ...] = ()
     begun: bool = False
     """The delivery is being made already, by the view that becomes the answer."""
@@ -201,6 +202,7 @@ def _ended(row: End, now: datetime) -> dict[str, Any]:
         "task": row.task_id or row.turn.task_id,
         "agent_status": row.status,
         "text": row.result,
+        "files": dump_files(row.files) if row.files else None,
         "why": row.error,
         "now": now,
     }
@@ -232,6 +234,7 @@ _ENDED = Prepared(
         task_id=bindparam("task"),
         status=bindparam("agent_status"),
         result=bindparam("text"),
+        files=bindparam("files"),
         error=bindparam("why"),
         finished_at=bindparam("now"),
         tasked_at=func.coalesce(turns.c.tasked_at, bindparam("now", type_=turns.c.tasked_at.type)),

@@ -1,6 +1,7 @@
 """`/v1`: what the bridge knows, as JSON, for its operator; and a message's own status for whoever sent it."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
@@ -10,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from bridge.model import FileRef
 from bridge.store import reader
 from bridge.store.database import Store
 from bridge.store.destinations import destination_list
@@ -33,11 +35,12 @@ Listing = Callable[[Request, _Page], Awaitable[Response]]
 class Reading:
     """The reading half of `/v1`."""
 
-    def __init__(self, store: Store, access: Access, *, stuck: timedelta) -> None:
-        """`stuck`: what has not moved for this long is an offence against the books."""
+    def __init__(self, store: Store, access: Access, *, stuck: timedelta, link: Callable[[FileRef], str]) -> None:
+        """`stuck`: what has not moved for this long is an offence against the books; `link`: where a file is had."""
         self._store = store
         self._access = access
         self._stuck = stuck
+        self._link = link
 
     def routes(self) -> list[BaseRoute]:
         """What is served, each behind the admin token but for a message's own status."""
@@ -53,7 +56,10 @@ class Reading:
 
     async def message(self, request: Request) -> Response:
         """One message with its journey."""
-        return _found(await self._store.read(reader.message, request.path_params["id"]), "message")
+        found = await self._store.read(reader.message, request.path_params["id"])
+        if found is not None and found.files:
+            found = replace(found, files=tuple(replace(ref, url=self._link(ref)) for ref in found.files))
+        return _found(found, "message")
 
     async def messages(self, request: Request, page: _Page) -> Response:
         """The newest messages; `source`, `conversation_id`, `state` and `since` narrow them down."""

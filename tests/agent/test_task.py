@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bridge.agent.task import Task, TaskEvent
-from bridge.model import Json
+from bridge.model import FileRef, Json
 
 
 async def unread(task_id: str) -> Json:
@@ -30,6 +30,29 @@ def test_files_are_told_apart_by_extension() -> None:
     task = handle(input={"text": "look", "files": FILES})
     assert task.get_files() == FILES[:1]
     assert task.get_images() == FILES[1:2]
+
+
+def test_result_files_are_what_somebody_could_fetch_and_nothing_else() -> None:
+    told = {"url": "https://f.example.com/x", "name": "a.csv", "media_type": "text/csv", "size": 3, "more": 1}
+    strange = [
+        "file:fil_1",
+        "/etc/passwd",
+        "https:///x",
+        "http://[",
+        7,
+        None,
+        {"url": 3},
+        {"name": "x"},
+        ["https://a/b"],
+    ]
+    task = handle(files=["https://f.example.com/b%20c.pdf?sig=1", told, *strange])
+    assert task.files == (
+        FileRef(url="https://f.example.com/b%20c.pdf?sig=1", name="b c.pdf"),
+        FileRef(url="https://f.example.com/x", name="a.csv", media_type="text/csv", size=3),
+    )
+    assert handle(files="https://f.example.com/b").files == handle(files=None).files == handle().files == ()
+    (odd,) = handle(files=[{"url": "https://f.example.com/", "name": 3, "size": -1, "media_type": []}]).files
+    assert odd == FileRef(url="https://f.example.com/", name="file")
 
 
 def test_the_message_has_text_files_and_time() -> None:

@@ -20,7 +20,7 @@ from bridge.agent.server.logins import Logins
 from bridge.agent.server.openapi import document
 from bridge.agent.server.reading import Attach, Reading
 from bridge.agent.server.rest import Rest
-from bridge.agent.server.runs import Limits, Runs
+from bridge.agent.server.runs import Keep, Limits, Runs
 from bridge.agent.server.tasks import TaskRows
 from bridge.agent.server.workers import Workers
 from bridge.clock import Clock
@@ -29,7 +29,7 @@ from bridge.errors import StoreUnavailable
 MAX_BODY: Final = 8 << 20
 
 
-def create_app(
+def create_app(  # noqa: PLR0913 - every part it stands on, each once
     *,
     rows: TaskRows,
     agents: Mapping[str, Agent],
@@ -37,19 +37,20 @@ def create_app(
     clock: Clock,
     public_url: str,
     attach: Attach | None = None,
+    keep: Keep | None = None,
     limits: Limits | None = None,
     max_body: int = MAX_BODY,
 ) -> Starlette:
     """An agent service with these agents, over these rows. Serve it with its lifespan on.
 
     `public_url` is where people reach it (for login links); `attach` reads the files of a request,
-    None leaves them unread. Where the server itself listens in private, mount `app.state.public_routes`
-    under `public_url`.
+    None leaves them unread; `keep` stores files that agents make, without it they can make none. Where the
+    server itself listens in private, mount `app.state.public_routes` under `public_url`.
     """
     reading = Reading(rows, attach=attach or _unread, clock=clock, public_url=public_url)
     brains = {agent_id: agent.brain for agent_id, agent in agents.items()}
     workers = Workers()
-    runs = Runs(rows, brains, workers=workers, reading=reading, clock=clock, limits=limits or Limits())
+    runs = Runs(rows, brains, workers=workers, reading=reading, clock=clock, limits=limits or Limits(), keep=keep)
     desk = Desk(rows, runs, agents=agents, clock=clock, max_body=max_body)
 
     @asynccontextmanager

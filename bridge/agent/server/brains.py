@@ -89,6 +89,16 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class File:
+    """A file that goes with the answer."""
+
+    name: str
+    content: bytes = field(repr=False)
+    media_type: str | None = None
+    """None: found out from name and content."""
+
+
+@dataclass(frozen=True, slots=True)
 class Pause:
     """The turn waits for a person; `told` says for what. Nothing after it is read."""
 
@@ -108,7 +118,7 @@ def approval(question: str) -> Pause:
 class Brain(Protocol):
     """Answers one turn at a time; turns of different tasks run side by side."""
 
-    def answer(self, ask: Ask) -> AsyncIterator[str | Told | Result | Pause]:
+    def answer(self, ask: Ask) -> AsyncIterator[str | Told | Result | File | Pause]:
         """Yields fragments of the answer (str) and whatever else is to be told.
 
         May be called again for the same turn after a crash. Raises BrainFault with a text fit for

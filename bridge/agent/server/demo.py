@@ -5,7 +5,7 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
-from bridge.agent.server.brains import Ask, BrainFault, Pause, Result, Told, approval
+from bridge.agent.server.brains import Ask, BrainFault, File, Pause, Result, Told, approval
 from bridge.agent.server.smallest import smallest_instance
 
 _FRAGMENT: Final = 200
@@ -14,6 +14,7 @@ _LONGEST: Final = 1_000_000
 _MENTION = re.compile(r"^(?:<@[^>]*>|@\S+)[\s:,]*")
 _SLEEP = re.compile(r"\bsleep (\d{1,4}(?:\.\d{1,3})?)\b")
 _LONG = re.compile(r"\blong (\d{1,7})\b")
+_FILE = re.compile(r"\bfile (\w[\w.-]{0,99})")
 _FAIL = re.compile(r"(?:^|\bsleep \S+ (?:and )?)fail\b[ :]*(.*)", re.DOTALL)
 _NAME = re.compile(r"\b(?:my name is|i am called|call me) (\w[\w'-]*)", re.IGNORECASE)
 _WORK = re.compile(r"\bi work (?:at|for) (\w[\w'&-]*)", re.IGNORECASE)
@@ -23,8 +24,8 @@ _SENTENCES = re.compile(r"\bexactly (\d{1,2}) sentences?\b", re.IGNORECASE)
 class Demo:
     """Says what it was told, and says that it is only a demo."""
 
-    async def answer(self, ask: Ask) -> AsyncIterator[str | Told | Result | Pause]:
-        """Obeys `sleep 5`, `fail why`, `long 30000`, `ask`, `login`, `approve`; all else it answers from the thread."""
+    async def answer(self, ask: Ask) -> AsyncIterator[str | Told | Result | File | Pause]:
+        """Obeys `sleep 5`, `fail why`, `long 30000`, `file a.txt`, `ask`, `login`, `approve`; else from the thread."""
         text = _MENTION.sub("", ask.text.strip())
         command = text.split("\n", 1)[0].strip().lower().rstrip("?!.")
         if found := _SLEEP.search(text):
@@ -40,6 +41,8 @@ class Demo:
         elif ask.output_schema is not None:
             yield Result(json.dumps(smallest_instance(ask.output_schema)))
         else:
+            if found := _FILE.search(text):
+                yield File(found[1], f"The demo agent wrote this for you.\n\n{text}\n".encode())
             for fragment in _fragments(_reply(ask, text)):
                 yield fragment
 

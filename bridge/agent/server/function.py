@@ -4,7 +4,7 @@
         yield f"Hello {ask.user.get('first_name', 'you')}. "
         yield f"You said: {ask.text}"
 
-An async generator yields fragments (str), or a Told, Result or Pause; an async function returns the whole answer.
+An async generator yields fragments (str), or a Told, File, Result or Pause; an async function returns the whole answer.
 """
 
 import importlib
@@ -15,10 +15,10 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-from bridge.agent.server.brains import Ask, Pause, Result, Told
+from bridge.agent.server.brains import Ask, File, Pause, Result, Told
 from bridge.errors import ConfigError
 
-_STEPS = str | Told | Result | Pause
+_STEPS = str | Told | Result | File | Pause
 
 
 class Function:
@@ -28,7 +28,7 @@ class Function:
         self._function = function
         self._streams = inspect.isasyncgenfunction(function)
 
-    async def answer(self, ask: Ask) -> AsyncIterator[str | Told | Result | Pause]:
+    async def answer(self, ask: Ask) -> AsyncIterator[str | Told | Result | File | Pause]:
         """Whatever the function yields or returns; anything else than the known kinds is its fault."""
         if not self._streams:
             yield _known(await self._function(ask))
@@ -60,7 +60,7 @@ def load_function(target: str) -> Function:
     return Function(found)
 
 
-def _known(step: object) -> str | Told | Result | Pause:
+def _known(step: object) -> str | Told | Result | File | Pause:
     if isinstance(step, _STEPS):
         return step
-    raise TypeError(f"An agent function gave a {type(step).__name__}; it may give str, Told, Result or Pause.")
+    raise TypeError(f"An agent function gave a {type(step).__name__}; it may give str, Told, Result, File or Pause.")

@@ -3,27 +3,31 @@
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeAlias
 
 import structlog
 
-from bridge.agent.server.brains import Brain, BrainFault, Pause, Result, Told
+from bridge.agent.server.brains import Brain, BrainFault, File, Pause, Result, Told
 from bridge.agent.server.orders import Order
 from bridge.agent.server.reading import Reading
 from bridge.agent.server.story import Place, Teller, Telling
 from bridge.agent.server.streams import QUIET_SECONDS, STILL_HERE
-from bridge.agent.server.tasks import LIVE, TaskRows, order_of, record, stamp, storable
+from bridge.agent.server.tasks import LIVE, TaskRows, changes_of, order_of, record, stamp, storable
 from bridge.agent.server.verdict import violation
 from bridge.agent.server.workers import Workers
 from bridge.agent_rows import TaskTurn, TurnChange
 from bridge.clock import Clock
 from bridge.errors import StoreUnavailable
+from bridge.model import Json
 
 log = structlog.get_logger()
+
+Keep: TypeAlias = Callable[[File], Awaitable[Json]]
+"""Stores a file that a brain made, and tells how the task's record names it. Raises BrainFault."""
 
 MOST_ATTEMPTS: Final = 3
 _KEPT_APART: Final = 500
@@ -42,6 +46,7 @@ class Limits:
     waiting: int = 10_000
     """Turns that may wait so; above it the service answers 503."""
     result_chars: int = 2_000_000
+    files: int = 100
     events: int = 50_000
     """Events one turn may tell."""
     turn: timedelta = timedelta(hours=1)
@@ -58,6 +63,7 @@ class Run:
 
     turn: TaskTurn
     order: Order
+    files: list[Json] = field(default_factory=list)
     told: list[Telling] = field(default_factory=list)
     """What happened so far; it becomes bytes only where someone listens."""
     status: str = "pending"
@@ -120,6 +126,7 @@ class Runs:
         reading: Reading,
         clock: Clock,
         limits: Limits,
+        keep: Keep | None = None,
     ) -> None:
         self.limits = limits
         self._rows = rows
@@ -127,6 +134,7 @@ class Runs:
         self._workers = workers
         self._reading = reading
         self._clock = clock
+        self._keep = keep
         self._slots = asyncio.Semaphore(limits.running)
         self._runs: dict[str, Run] = {}
         self._doubtful: set[str] = set()
@@ -260,6 +268,8 @@ class Runs:
                     self._tell(run, Told("chunk", step))
                 elif isinstance(step, Result):
                     parts, length = [step.text], len(step.text)
+                elif isinstance(step, File):
+                    run.files.append(await self._kept(run, step))
                 elif isinstance(step, Pause):
                     self._tell(run, step.told)
                     return "paused", step.question or None
@@ -272,6 +282,14 @@ class Runs:
             raise BrainFault(f"The answer does not fit output_schema: {fault}")
         return "completed", answer
 
+    async def _kept(self, run: Run, file: File) -> Json:
+        """Stored before the turn ends. Begun anew after a crash, the same file is stored once."""
+        if self._keep is None:
+            raise BrainFault("This agent server has no place for files; an agent inside the bridge has one.")
+        if len(run.files) >= self.limits.files:
+            raise BrainFault(f"The agent made more than {self.limits.files} files.")
+        return await self._keep(file)
+
     def _tell(self, run: Run, told: Told) -> None:
         if len(run.told) >= self.limits.events:
             raise BrainFault(f"The agent told more than {self.limits.events} things.")
@@ -283,6 +301,8 @@ class Runs:
     async def _conclude(self, run: Run, status: str, result: str | None) -> None:
         """Commit the end, then tell it. Another node's hand on the turn, or a stop elsewhere, goes before ours."""
         change = _end(run.turn, status, result, self._clock, events=json.dumps(_joined(run.told)) if run.told else "")
+        if run.files:
+            change = replace(change, changes=json.dumps({**changes_of(run.turn), "files": run.files}))
         stored = await self._stored(change)
         if stored is None and run.told:  # a client ended it by itself; what was told belongs to it all the same
             stored = await self._stored(replace(change, status=None, result=None, only_from=None))

@@ -384,6 +384,7 @@ def upgrade() -> None:
         sa.Column("not_before", sa.BigInteger(), nullable=True),
         sa.Column("status", sa.String(), nullable=True),
         sa.Column("result", sa.Text(), nullable=True),
+        sa.Column("files", sa.Text(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("stop_at", sa.BigInteger(), nullable=True),
         sa.Column("restart", sa.Boolean(), server_default=sa.text("(false)"), nullable=False),
