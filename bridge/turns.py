@@ -153,9 +153,11 @@ class Turns:
 
     async def _call(self, turn: Turn, agent: Agent) -> timedelta | datetime | None:
         turn = turn if turn.stopping else await self._enriched(turn)
-        if declined := next((said.message.declined for said in turn.said if said.message.declined), None):
-            more = await self._store.write(halts.DECLINE, halts.Declined(turn, declined))
+        wanted = tuple(said for said in turn.said if not said.message.declined)
+        if not wanted:
+            more = await self._store.write(halts.DECLINE, halts.Declined(turn, str(turn.said[-1].message.declined)))
             return AGAIN if more else None
+        turn = replace(turn, said=wanted)
         view = self._watchers.recorder(
             turn, await open_view(self._store, turn, self._showing.get(turn.answered_through))
         )

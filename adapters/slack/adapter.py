@@ -20,7 +20,8 @@ from adapters.slack.plans import PlanView
 from adapters.slack.posts import Posts
 from adapters.slack.revocations import revoked
 from adapters.slack.settings import Settings
-from adapters.slack.showing import NoView, Statuses, StatusView, World
+from adapters.slack.showing import NoView, StatusView, World
+from adapters.slack.statuses import Statuses
 from adapters.slack.streams import StreamView
 from adapters.slack.tiers import Budget, budgets
 from adapters.slack.uploads import Uploads
@@ -43,12 +44,13 @@ class Slack:
         self.calls = Calls(settings.api_url, self.installations)
         self.ingress = Ingress(settings, Events(settings, self._minutes), kit.clock, kit.max_body)
         self._posts = Posts(settings, self.calls, Uploads(self.calls, kit.files), kit.clock)
+        self._statuses = Statuses(self.calls, kit.clock)
         people = People(self.calls, kit.clock)
         history = History(settings, self.calls, people, kit.clock)
         fetching = Fetching(settings, self.calls, self.installations, kit)
-        self._enriching = Enriching(settings, self.calls, people, history, fetching)
-        self._world = World(self.calls, settings, kit.clock, self._minutes, Orphans(self.calls, kit.clock))
-        self._statuses = Statuses(self.calls, kit.clock)
+        self._enriching = Enriching(settings, self.calls, people, history, fetching, statuses=self._statuses)
+        orphans = Orphans(self.calls, kit.clock)
+        self._world = World(self.calls, settings, kit.clock, self._minutes, orphans, self._statuses)
         self._places = Places(self.calls, kit.clock)
         self._pages = Pages(settings, kit, self.installations)
 
@@ -68,7 +70,10 @@ class Slack:
                 await self.installations.remove(team, enterprise)
 
     async def send(self, message: OutboundMessage) -> str:
-        return await self._posts.send(await self._places.completed(message))
+        message = await self._places.completed(message)
+        remote_id = await self._posts.send(message)
+        await self._statuses.follow(message)
+        return remote_id
 
     async def find(self, message: OutboundMessage) -> str | None:
         return await self._posts.find(await self._places.completed(message))
@@ -88,7 +93,7 @@ class Slack:
         mode = self._mode(address)
         if mode == "off" or not address.app:  # nobody there has asked, so nobody there waits
             return NoView()
-        waiting = StatusView(self._world, self._statuses, address)
+        waiting = StatusView(self._world, address)
         if mode == "plan":
             return PlanView(self._world, message, address, waiting)
         if mode == "stream" and self._minutes.passes(f"{address.team}:stream", STREAMS_A_MINUTE):

@@ -36,6 +36,12 @@ class Remembered(Generic[K, V]):
             self._values.popitem(last=False)
         return value
 
+    def pop(self, key: K) -> V | None:
+        """The value, unless it is too old; then it is forgotten."""
+        value = self.get(key)
+        self._values.pop(key, None)
+        return value
+
     async def ask(self, key: K, question: Callable[[], Coroutine[Any, Any, V]]) -> V:
         """The answer to a question that is under way already, else to a new one. Remembers nothing by itself."""
         asked = self._asked.get(key)

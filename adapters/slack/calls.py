@@ -35,7 +35,8 @@ GETS = frozenset(
 )  # fmt: skip
 QUERIES = frozenset(
     {
-        "auth.test", "chat.delete", "conversations.open", "files.getUploadURLExternal", "apps.connections.open",
+        "assistant.threads.setTitle", "auth.test", "chat.delete", "conversations.open", "files.getUploadURLExternal",
+        "apps.connections.open",
     }
 )  # fmt: skip
 """POST with the arguments in the query, as slack_sdk's own methods do; all others take JSON."""

@@ -7,10 +7,12 @@ from dataclasses import replace
 
 from adapters.slack.address import Address, load
 from adapters.slack.calls import Calls
+from adapters.slack.engaging import Judges
 from adapters.slack.fetching import Fetching, NotFetched
 from adapters.slack.history import History
 from adapters.slack.people import People, Person
 from adapters.slack.settings import Settings
+from adapters.slack.statuses import Statuses
 from bridge.errors import SendError
 from bridge.model import Act, FileRef, InboundMessage
 
@@ -21,20 +23,33 @@ _PEOPLE = 20
 class Enriching:
     """Every addition is worth less than the message: what fails is left out."""
 
-    def __init__(self, settings: Settings, calls: Calls, people: People, history: History, fetching: Fetching) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        calls: Calls,
+        people: People,
+        history: History,
+        fetching: Fetching,
+        *,
+        statuses: Statuses,
+    ) -> None:
         self._settings = settings
         self._calls = calls
         self._people = people
         self._history = history
         self._fetching = fetching
+        self._statuses = statuses
+        self._judges = Judges(settings.channels)
 
     async def enrich(self, message: InboundMessage) -> InboundMessage:
-        """May decline the message: only Slack knows who is a guest. Raises Permanent for a foreign address."""
+        """May decline the message: a guest, or none of our business. Raises Permanent for a foreign address."""
         if message.act not in {Act.SAY, Act.EDIT} or message.declined:
             return message
         address = load(message.return_address)
         person = await self._people.person(address, message.author.id)
         message = replace(message, author=person.author(message.author), declined=self._refusal(person))
+        if not message.declined:
+            message = replace(message, declined=await self._judges.refusal(message, address.channel))
         if message.declined:
             return message
         ts = message.message_key.rpartition(":")[2]
@@ -43,6 +58,7 @@ class Enriching:
         text = await self._named(address, message.text)
         if not (text or files or message.quoted):
             text = await self._said_nothing(address)
+        self._statuses.note(replace(message, text=text), address)
         return replace(
             message,
             text=text,

@@ -1,6 +1,5 @@
 """Slack's events become inbound messages; what is ignored is a table with the reason."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -8,6 +7,7 @@ from typing import Any, TypeAlias
 import structlog
 
 from adapters.slack.address import Address
+from adapters.slack.engaging import ENGAGED, joins
 from adapters.slack.minutes import PerMinute
 from adapters.slack.reading import attached, flat, mentioned
 from adapters.slack.settings import Settings
@@ -18,6 +18,9 @@ log = structlog.get_logger()
 
 Payload: TypeAlias = Mapping[str, Any]
 Messages: TypeAlias = tuple[InboundMessage, ...]
+
+_RULED = 4000
+"""Characters that a channel's rule looks at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +64,7 @@ class Events:
         self._settings = settings
         self._bots = bots
         self._own = settings.bot_user_id or ""
-        self._engage = {
-            channel: re.compile(rule.engage) for channel, rule in settings.channels.items() if rule.engage is not None
-        }
+        self._engage = joins(settings.channels)
         self._kinds: dict[str, Callable[[Scene, Payload], Messages]] = {
             "message": self._message,
             "app_mention": self._said,
@@ -91,22 +92,24 @@ class Events:
         channel, ts, root = event["channel"], event["ts"], event.get("thread_ts")
         raw = event.get("text") or ""
         addressed = self._addressed(where, event, channel, raw)
-        if addressed == "ambient" and not root:
-            return ()  # said to nobody of us, outside of any thread: the bulk of a busy channel
+        if engaged := addressed == "ambient" and not root:
+            if not self._joins(event, channel, raw):
+                return ()  # said to nobody of us, outside of any thread: the bulk of a busy channel
+            addressed = "mention"
         text = flat(event, where.own)
-        act = COMMANDS.get(text.lower().strip(" .!"), Act.SAY) if addressed != "ambient" else Act.SAY
-        return (
-            self._inbound(
-                where,
-                event,
-                addressed=addressed,
-                text=text,
-                act=act,
-                quoted=attached(event, where.own) if raw and event.get("attachments") else "",
-                declined=None if act is not Act.SAY else self._refusal(where, event, channel, raw, addressed),
-                message_key=where.message_key(channel, ts),
-            ),
+        is_command = addressed != "ambient" and not engaged
+        act = COMMANDS.get(text.lower().strip(" .!"), Act.SAY) if is_command else Act.SAY
+        message = self._inbound(
+            where,
+            event,
+            addressed=addressed,
+            text=text,
+            act=act,
+            quoted=attached(event, where.own) if raw and event.get("attachments") else "",
+            declined=None if act is not Act.SAY else self._refusal(where, event, channel, raw, addressed),
+            message_key=where.message_key(channel, ts),
         )
+        return (_joined(message) if engaged else message,)
 
     def _inbound(
         self,
@@ -162,10 +165,12 @@ class Events:
             return "direct"
         if event["type"] == "app_mention" or (where.own and (f"<@{where.own}>" in raw or f"<@{where.own}|" in raw)):
             return "mention"
-        engage = self._engage.get(channel)
-        if engage and not event.get("thread_ts") and engage.search(raw[:4000]):
-            return "mention"
         return "ambient"
+
+    def _joins(self, event: Payload, channel: str, raw: str) -> bool:
+        """Whether a top-level message that is addressed to nobody is one that this channel's rule takes up."""
+        rule = self._engage.get(channel)
+        return rule is not None and not mentioned(raw) and rule.search(flat(event)[:_RULED]) is not None
 
     def _refusal(self, where: Scene, event: Payload, channel: str, raw: str, addressed: Addressed) -> str | None:
         """Why a message is not for the agent, as far as the event alone tells; guests are seen later."""
@@ -244,6 +249,11 @@ class Events:
         candidate = Candidate(value=remote_id, matched_by="reaction")
         metadata = {} if stop else {"remote_id": remote_id, "value": verdict}
         return (replace(message, conversation=(candidate, *message.conversation), metadata=metadata),)
+
+
+def _joined(message: InboundMessage) -> InboundMessage:
+    """Marked, so that people see why the bot joined in, and a function may still be asked whether it should."""
+    return replace(message, conversation=(replace(message.conversation[0], matched_by=ENGAGED),))
 
 
 def _ignored(reasons: Mapping[str, str], name: Any) -> Messages:

@@ -29,8 +29,10 @@ class Channel(BaseModel):
     """Another configured agent answers here."""
     allow: bool = True
     """False: the bot is deaf in this channel."""
-    engage: Annotated[str, AfterValidator(_pattern)] | None = None
-    """A top-level message that this regular expression finds counts as a mention."""
+    engage: Annotated[str, AfterValidator(_pattern)] | tuple[Annotated[str, Field(min_length=1)], ...] | None = None
+    """A top-level message in which this regular expression, or any of these words, is found counts as a mention."""
+    ask: str | None = Field(default=None, pattern=r"^[\w.]+:[\w.]+$", examples=["my_rules:concerns_us"])
+    """An async function that is asked, too, before such a message counts; without `engage` of every one."""
 
 
 class Settings(BaseModel):

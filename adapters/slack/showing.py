@@ -3,28 +3,24 @@
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import structlog
 
 from adapters.slack.address import Address
-from adapters.slack.caching import Remembered
-from adapters.slack.calls import Calls, Refusal
+from adapters.slack.calls import Calls
 from adapters.slack.minutes import PerMinute
 from adapters.slack.orphans import Orphans
 from adapters.slack.settings import Settings
+from adapters.slack.statuses import Phase, Statuses
 from bridge.clock import Clock
 from bridge.errors import SendError
 from bridge.model import OutboundMessage
 
 log = structlog.get_logger()
 
-_NOT_AN_AGENT = frozenset({"not_authorized", "feature_disabled", "unknown_method", "missing_scope", "not_allowed"})
-_REMEMBER_SECONDS = 3600.0
 _REFRESH_SECONDS = 90.0
 """assistant.threads.setStatus expires after two minutes."""
-
-Phase = Literal["processing", "suspended", "active"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,53 +32,18 @@ class World:
     clock: Clock
     minutes: PerMinute
     orphans: Orphans
+    statuses: Statuses
 
     def now(self) -> float:
         """Seconds of the epoch."""
         return self.clock.now().timestamp()
 
 
-class Statuses:
-    """The status line of a thread: agent sessions where the app is declared an agent, else the older call."""
-
-    def __init__(self, calls: Calls, clock: Clock) -> None:
-        self._calls = calls
-        self._older: Remembered[str, bool] = Remembered(clock, seconds=_REMEMBER_SECONDS)
-
-    async def set(self, address: Address, phase: Phase, words: str = "is working on it…") -> None:
-        """Show a phase. Raises Retryable or Permanent."""
-        if not self._older.get(address.team):
-            try:
-                await self._calls.call(
-                    "agents.sessions.setStatus",
-                    address.team,
-                    address.enterprise,
-                    channel_id=address.channel,
-                    thread_ts=address.root,
-                    status=phase,
-                    initiator_user_id=address.user or None,
-                )
-            except Refusal as error:
-                if error.error not in _NOT_AN_AGENT:
-                    raise
-                self._older.put(address.team, value=True)
-            else:
-                return
-        await self._calls.call(
-            "assistant.threads.setStatus",
-            address.team,
-            address.enterprise,
-            channel_id=address.channel,
-            thread_ts=address.root,
-            status=words if phase == "processing" else "",
-        )
-
-
 class StatusView:
     """Says that work goes on, once a turn takes longer than `progress_after` seconds. Nothing of it remains."""
 
-    def __init__(self, world: World, statuses: Statuses, address: Address) -> None:
-        self._statuses = statuses
+    def __init__(self, world: World, address: Address) -> None:
+        self._statuses = world.statuses
         self._address = address
         self._clock = world.clock
         self._after = world.settings.progress_after
@@ -94,10 +55,8 @@ class StatusView:
         """A status has none."""
         return None
 
-    async def show(self, kind: str, data: Any) -> None:  # noqa: ARG002 - a status says the same of all of them
-        """Tell apart only work and waiting for a person."""
-        if kind in {"auth_event", "ask_user_questions"} and self._shown:
-            await self._set("suspended")
+    async def show(self, kind: str, data: Any) -> None:
+        """A status says the same of all of them."""
 
     async def close(self, final: OutboundMessage | None) -> str | None:  # noqa: ARG002 - never becomes the answer
         """Clear the status."""

@@ -124,6 +124,7 @@ class StreamView:
         )
         self._former, self._ts = self._ts, str(answer["ts"])
         self._sent, self._began = shown, self._world.now()
+        await self._world.statuses.name(self._address)
 
     async def _append(self, fresh: str) -> None:
         if self._former is not None:  # by now the caller has noted the id that follows it

@@ -167,8 +167,22 @@ def _users_info(slack: Workspace, call: Call) -> Answer:
 def _set_session_status(slack: Workspace, call: Call) -> Answer:
     if not slack.is_agent:
         raise ApiError("not_authorized")
-    slack.statuses[call.text("channel_id"), call.text("thread_ts")] = call.text("status")
+    where = call.text("channel_id"), call.text("thread_ts")
+    slack.statuses[where] = call.text("status")
+    if call.given.get("title"):
+        slack.titles[where] = call.text("title")
     return {"status": call.given["status"]}
+
+
+def _rename_session(slack: Workspace, call: Call) -> Answer:
+    if not slack.is_agent:
+        raise ApiError("not_authorized")
+    return _set_title(slack, call)
+
+
+def _set_title(slack: Workspace, call: Call) -> Answer:
+    slack.titles[call.text("channel_id"), call.text("thread_ts")] = call.text("title")
+    return {"title": call.given["title"]}
 
 
 def _set_thread_status(slack: Workspace, call: Call) -> Answer:
@@ -230,6 +244,8 @@ METHODS: dict[str, tuple[Method, str | None]] = {
     "conversations.info": (_conversations_info, "channels:read"),
     "users.info": (_users_info, "users:read"),
     "agents.sessions.setStatus": (_set_session_status, "chat:write"),
+    "agents.sessions.rename": (_rename_session, "chat:write"),
+    "assistant.threads.setTitle": (_set_title, "assistant:write"),
     "assistant.threads.setStatus": (_set_thread_status, "chat:write"),
     "assistant.threads.setSuggestedPrompts": (_set_suggested_prompts, "assistant:write"),
     "files.getUploadURLExternal": (_get_upload_url, "files:write"),

@@ -85,6 +85,7 @@ class Workspace:
         self.codes: dict[str, Grant] = {}
         self.refreshes: dict[str, Grant] = {}
         self.statuses: dict[tuple[str, str], str] = {}
+        self.titles: dict[tuple[str, str], str] = {}
         self.prompts: list[Any] = []
         self.is_agent = True
         """Whether the app is declared an agent, so that agents.* work."""

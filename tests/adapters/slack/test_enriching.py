@@ -3,6 +3,7 @@
 import pytest
 
 from adapters.slack.fake import Fault
+from bridge.errors import ConfigError
 from bridge.model import InboundMessage
 from tests.adapters.slack.lab import Lab
 
@@ -44,6 +45,28 @@ async def test_guests_are_heard_only_where_allowed(lab: Lab) -> None:
 
     lab.configured(allow_guests=True)
     assert (await enriched(lab)).declined is None
+
+
+@pytest.mark.parametrize(
+    ("said", "declined"),
+    [("we need help", None), ("lunch?", "not_engaged"), ("odd help", "not_engaged"), ("<@UBOT> lunch?", None)],
+)
+async def test_a_function_may_be_asked_whether_a_message_concerns_the_agent(
+    lab: Lab, said: str, declined: str | None
+) -> None:
+    lab.configured(channels={"C1": {"ask": "tests.adapters.slack.rules:concerns_us"}})
+    lab.people.say(said)
+    (message,) = await lab.arrivals()
+
+    assert (await lab.adapter.enrich(message)).declined == declined
+
+
+@pytest.mark.parametrize(
+    "target", ["tests.adapters.slack.rules:missing", "nowhere:x", "tests.adapters.slack.rules:NUMBER"]
+)
+async def test_a_function_that_cannot_be_asked_is_a_mistake_of_the_configuration(lab: Lab, target: str) -> None:
+    with pytest.raises(ConfigError, match="ask = "):
+        lab.configured(channels={"C1": {"ask": target}})
 
 
 async def test_a_first_mention_in_mid_thread_brings_what_was_said(lab: Lab) -> None:

@@ -214,6 +214,53 @@ async def test_a_slow_turn_has_a_status_that_is_cleared(lab: Lab, *, is_agent: b
     assert lab.slack.statuses == {("C1", ts): "active" if is_agent else ""}
 
 
+@pytest.mark.parametrize("is_agent", [True, False])
+async def test_the_first_words_of_a_thread_are_its_title_once(lab: Lab, *, is_agent: bool) -> None:
+    lab.slack.is_agent = is_agent
+    long = "why is the build red, and " + "who broke it, " * 10
+    root = lab.people.say(f"<@UBOT> {long}")
+    lab.people.say("<@UBOT> and another thing", thread_ts=root)
+    await lab.arrivals()
+    for message in lab.got:
+        await lab.adapter.enrich(message)
+        view = await lab.adapter.open(lab.answer("", kind="progress"))
+        await asyncio.sleep(0)
+        lab.clock.advance(3)
+        await until(lambda: lab.slack.statuses.get(("C1", root)) in {"processing", "is working on it…"})
+        await view.close(None)
+
+    (title,) = lab.slack.titles.values()
+    assert title.startswith("why is the build red, and who broke it")
+    assert len(title) <= 80
+    assert title.endswith("…")
+
+
+@pytest.mark.parametrize("is_agent", [True, False])
+async def test_a_stream_gives_its_thread_a_title(lab: Lab, *, is_agent: bool) -> None:
+    lab.slack.is_agent = is_agent
+    root = lab.people.say("tell me everything", channel="D1")
+    (message,) = await lab.arrivals()
+    await lab.adapter.enrich(message)
+    view = await lab.adapter.open(lab.answer("", kind="progress"))
+    await pieces(view, WORDS)
+    await finish(lab, view, lab.answer(WORDS))
+
+    assert lab.slack.titles == {("D1", root): "tell me everything"}
+
+
+async def test_a_session_that_waits_for_a_person_is_marked_until_it_goes_on(lab: Lab) -> None:
+    root = lab.people.say("<@UBOT> hi")
+    await lab.arrivals()
+    await lab.adapter.send(lab.answer("May I?", kind="notice", status="paused"))
+    waiting = dict(lab.slack.statuses)
+    await lab.adapter.send(lab.answer("done"))
+    lab.slack.calls.clear()
+    await lab.adapter.send(lab.answer("and more"))
+
+    assert (waiting, lab.slack.statuses) == ({("C1", root): "suspended"}, {("C1", root): "active"})
+    assert lab.slack.calls == {"chat.postMessage": 1}
+
+
 async def test_nothing_is_shown_where_progress_is_off(lab: Lab) -> None:
     _, view = await opened(lab, progress="off")
     await pieces(view, WORDS)

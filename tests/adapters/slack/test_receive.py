@@ -116,6 +116,33 @@ async def test_a_channel_can_have_its_own_agent_be_left_out_or_engage_by_itself(
     assert (message.agent, message.addressed) == ("ops", "mention")
 
 
+@pytest.mark.parametrize("rule", [["deploy", "roll back"], "(?i)deploy|roll back"])
+async def test_words_or_an_expression_call_the_bot_in(lab: Lab, rule: object) -> None:
+    lab.configured(channels={"C1": {"engage": rule}})
+    for text in ("The DEPLOY of 9 failed", "please roll back", "redeployment" if isinstance(rule, list) else "lunch?"):
+        lab.people.say(text)
+
+    messages = await lab.arrivals()
+
+    assert [message.text for message in messages] == ["The DEPLOY of 9 failed", "please roll back"]
+    assert {message.conversation[0].matched_by for message in messages} == {"engaged"}
+
+
+async def test_a_rule_takes_up_neither_what_is_said_to_others_nor_commands(lab: Lab) -> None:
+    lab.configured(channels={"C1": {"engage": ["deploy", "stop"]}})
+    lab.people.say("<@U2> how did the deploy go?")
+    lab.people.say("stop")
+
+    assert [(message.text, message.act) for message in await lab.arrivals()] == [("stop", Act.SAY)]
+
+
+async def test_a_rule_reads_an_alert_that_is_all_attachment(lab: Lab) -> None:
+    lab.configured(channels={"C1": {"engage": ["failed"]}}, allow_bots={"B9"})
+    lab.people.say("", bot_id="B9", attachments=[{"text": "The build failed"}])
+
+    assert [message.text for message in await lab.arrivals()] == ["The build failed"]
+
+
 async def test_only_the_listed_channels_are_served_and_direct_messages(lab: Lab) -> None:
     lab.configured(only_channels={"C2"})
     lab.people.say("<@UBOT> hi")
