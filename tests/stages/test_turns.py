@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from bridge.agent.backend import Backend
+from bridge.agent.backend import Backend, Mode
 from bridge.calls import Agent
 from bridge.model import Act, Author, Lease
 from bridge.outbox import Outbox
@@ -40,7 +40,13 @@ def task(request: httpx2.Request, **record: Any) -> httpx2.Response:
 class Room:
     """One agent, one platform, one conversation at a time."""
 
-    def __init__(self, store: Store, clock: FakeClock, limits: Limits = Limits(total=1000)) -> None:  # noqa: B008 - a value
+    def __init__(
+        self,
+        store: Store,
+        clock: FakeClock,
+        limits: Limits = Limits(total=1000),  # noqa: B008 - a value
+        mode: Mode = "sync",
+    ) -> None:
         self.store = store
         self.platform = Plain()
         self.answer: Answer = task
@@ -49,7 +55,7 @@ class Room:
         self.hold = asyncio.Event()
         self.hold.set()
         http = httpx2.AsyncClient(transport=httpx2.MockTransport(self._answer))
-        backend = Backend(http, base_url="http://agent.test", api_key="k", agent_id="a", mode="sync", clock=clock)
+        backend = Backend(http, base_url="http://agent.test", api_key="k", agent_id="a", mode=mode, clock=clock)
         self.outbox = Outbox(store, clock, adapters={"team": self.platform}, age=timedelta(hours=24))
         self.turns = Turns(
             store,
