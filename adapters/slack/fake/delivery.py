@@ -43,6 +43,8 @@ class Deliveries:
         self.lost: list[Outgoing] = []
         """Given up after the last retry: what a receiver that refuses four times never sees."""
         self.shared = False
+        self.enterprise = ""
+        """Where the app is installed for a whole organisation: its id."""
         slack.publish = self.event
 
     def event(self, inner: Mapping[str, Any], *, team: str = TEAM, delay: float = 0.0) -> None:
@@ -57,12 +59,16 @@ class Deliveries:
             "event_id": f"Ev{number:08d}",
             "event_time": int(self._slack.now()),
             "is_ext_shared_channel": self.shared,
-            "authorizations": [
-                {"enterprise_id": None, "team_id": team, "user_id": BOT, "is_bot": True, "is_enterprise_install": False}
-            ],
+            "enterprise_id": self.enterprise or None,
+            "authorizations": [self._grant(team)],
             "event": dict(inner),
         }
         self.body(json.dumps(envelope).encode(), delay=delay)
+
+    def _grant(self, team: str) -> dict[str, Any]:
+        whole = bool(self.enterprise)
+        return {"enterprise_id": self.enterprise or None, "team_id": None if whole else team, "user_id": BOT,
+                "is_bot": True, "is_enterprise_install": whole}  # fmt: skip
 
     def body(self, body: bytes, *, kind: str = JSON, delay: float = 0.0) -> None:
         """Queue any bytes."""

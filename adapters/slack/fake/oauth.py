@@ -13,7 +13,7 @@ TOKEN_SECONDS = 43_200
 
 
 def granted(slack: Workspace, query: Mapping[str, str], *, team: str, rotates: bool = True) -> str:
-    """Where the browser goes when the person has clicked Allow."""
+    """Where the browser goes when the person has clicked Allow; an id that begins with E is a whole organisation's."""
     code = f"code-{slack.number()}"
     expires_at = slack.now() + TOKEN_SECONDS if rotates else None
     slack.codes[code] = Grant(team=team, scopes=frozenset(query["scope"].split(",")), expires_at=expires_at)
@@ -46,12 +46,16 @@ def _tokens(slack: Workspace, grant: Grant) -> dict[str, Any]:
         "scope": ",".join(sorted(grant.scopes)),
         "bot_user_id": BOT,
         "app_id": APP,
-        "team": {"id": grant.team, "name": "Acme"},
-        "enterprise": None,
-        "is_enterprise_install": False,
+        **_installed_in(grant.team),
     }
     if grant.expires_at is not None:
         refresh = f"xoxe-{slack.number()}"
         slack.refreshes[refresh] = grant
         answer |= {"refresh_token": refresh, "expires_in": TOKEN_SECONDS}
     return answer
+
+
+def _installed_in(team: str) -> dict[str, Any]:
+    if team.startswith("E"):
+        return {"team": None, "enterprise": {"id": team, "name": "Acme Group"}, "is_enterprise_install": True}
+    return {"team": {"id": team, "name": "Acme"}, "enterprise": None, "is_enterprise_install": False}

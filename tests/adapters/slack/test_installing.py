@@ -24,9 +24,9 @@ async def browser(lab: Lab) -> AsyncIterator[httpx2.AsyncClient]:
         yield browser
 
 
-async def installed(lab: Lab, browser: httpx2.AsyncClient) -> httpx2.Response:
+async def installed(lab: Lab, browser: httpx2.AsyncClient, *, where: str = "") -> httpx2.Response:
     """Click Install, click Allow, come back."""
-    off = await browser.get("/install")
+    off = await browser.get(f"/install?team={where}")
     async with httpx2.AsyncClient() as slack:
         back = await slack.get(off.headers["location"])
     return await browser.get(back.headers["location"].removeprefix(lab.kit.public_url))
@@ -191,3 +191,63 @@ async def test_a_refresh_token_that_another_node_has_just_spent_is_no_failure(
     await one.rotate(old)
 
     assert (await two.rotate(old)).bot_token == await one.token("T1", "")
+
+
+async def test_an_organisation_installs_once_and_each_of_its_workspaces_is_answered(
+    lab: Lab, browser: httpx2.AsyncClient
+) -> None:
+    page = await installed(lab, browser, where="E1")
+    lab.deliveries.enterprise = "E1"
+    asked = []
+    for team in ("T1", "T2"):
+        ts = lab.people.say("hi")
+        asked.append(ts)
+        event = {"type": "app_mention", "user": "U1", "text": "<@UBOT> hi", "ts": ts, "channel": "C1"}
+        lab.deliveries.event(event, team=team)
+    first, second = await lab.arrivals()
+
+    await lab.adapter.send(lab.answer("one", first))
+    await lab.adapter.send(lab.answer("two", second))
+
+    assert "Acme Group" in page.text
+    assert await lab.kit.vault.names("installation/") == ["installation/E1/"]
+    assert [lab.slack.answers("C1", ts) for ts in asked] == [["one"], ["two"]]
+    assert first.conversation[0].value.startswith("A1:E1:C1:")
+
+
+async def test_a_workspaces_own_install_goes_before_that_of_its_organisation(
+    lab: Lab, browser: httpx2.AsyncClient
+) -> None:
+    await installed(lab, browser, where="E1")
+    of_the_workspace = Installation(app="A1", enterprise="E1", team="T1", bot_token="xoxb-own")
+    await lab.adapter.installations.save(of_the_workspace)
+
+    assert await lab.adapter.installations.token("T1", "E1") == "xoxb-own"
+    assert await lab.adapter.installations.token("T2", "E1") != "xoxb-own"
+
+
+async def test_the_token_of_an_organisation_is_renewed_for_all_its_workspaces(
+    lab: Lab, browser: httpx2.AsyncClient
+) -> None:
+    await installed(lab, browser, where="E1")
+    installations = lab.adapter.installations
+    before = await installations.token("T1", "E1")
+    lab.clock.advance(TOKEN_SECONDS + 1)
+
+    after = {await installations.token(team, "E1") for team in ("T1", "T2")}
+
+    assert len(after) == 1
+    assert before not in after
+
+
+async def test_an_organisation_that_uninstalls_is_left_in_all_its_workspaces(
+    lab: Lab, browser: httpx2.AsyncClient
+) -> None:
+    await installed(lab, browser, where="E1")
+    lab.deliveries.enterprise = "E1"
+    lab.deliveries.event({"type": "app_uninstalled"}, team="T1")
+    await lab.arrivals()
+
+    for team in ("T1", "T2"):
+        with pytest.raises(Permanent, match="not installed"):
+            await lab.adapter.installations.token(team, "E1")
