@@ -50,6 +50,11 @@ HOME: Final = "adapters"
 """Where the adapters are that come along."""
 
 
+def adapter_names() -> list[str]:
+    """The adapters that come along, whether configured or not."""
+    return [module.name for module in pkgutil.iter_modules(importlib.import_module(HOME).__path__)]
+
+
 def adapter_module(name: str) -> ModuleType:
     """The module of an adapter: a name under `adapters/`, or a dotted path, looked for in the working directory, too.
 
@@ -63,8 +68,7 @@ def adapter_module(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != path:
             raise LookupError(f"cannot import the adapter {path!r}: {error}") from error
-        known = [module.name for module in pkgutil.iter_modules(importlib.import_module(HOME).__path__)]
-        raise LookupError("is no adapter" + unknown_name(name, known)) from error
+        raise LookupError("is no adapter" + unknown_name(name, adapter_names())) from error
     except ImportError as error:
         raise LookupError(f"cannot import the adapter {path!r}: {error}") from error
 

@@ -73,8 +73,25 @@ async def relay_mail(
     """Post the mail to a source with `ingress = "raw"`, signed with its newest secret."""
     if settings.ingress != "raw":
         return failure(server, "4.3.5", f'the source has ingress = "{settings.ingress}", a relay needs "raw"')
-    mail = Mail(raw=raw, mail_from=mail_from, recipients=recipients)
     secret = settings.secrets[0].get_secret_value()
+    return await relay_signed(
+        secret, raw=raw, mail_from=mail_from, recipients=recipients, url=url, server=server, http=http, now=now
+    )
+
+
+async def relay_signed(
+    secret: str,
+    *,
+    raw: bytes,
+    mail_from: str | None,
+    recipients: Sequence[str],
+    url: str,
+    server: MailServer,
+    http: httpx2.AsyncClient,
+    now: datetime,
+) -> Outcome:
+    """Post the mail to this address, signed with one of its source's secrets."""
+    mail = Mail(raw=raw, mail_from=mail_from, recipients=recipients)
     return await relay(mail, url=url, secret=secret, server=server, http=http, now=now)
 
 

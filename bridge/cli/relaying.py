@@ -6,8 +6,10 @@ server's temporary failure: it keeps the mail and tries again, and nobody's mail
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import typer
@@ -23,6 +25,7 @@ TEMPORARY: Final = 75
 """EX_TEMPFAIL of sysexits.h."""
 TEMPORARY_QMAIL: Final = 111
 SECONDS: Final = 60
+LOCAL: Final = "http://127.0.0.1:8080"
 
 Server = Literal["postfix", "exim", "qmail"]
 
@@ -51,25 +54,22 @@ def relay_command(
     ] = None,
     sender: Annotated[str | None, typer.Option("--from", help="The envelope's sender.", envvar="SENDER")] = None,
     mail_server: Annotated[Server, typer.Option(help="Whose exit codes to speak.")] = "postfix",
+    secret_file: Annotated[
+        Path | None, typer.Option(help="A file that holds one of the source's secrets: no configuration is read then.")
+    ] = None,
+    bridge: Annotated[str, typer.Option(help="Where the bridge listens, with --secret-file.")] = LOCAL,
     config: Config = None,
 ) -> None:
     """Hand a mail on stdin to the running bridge: the command for a mail server's pipe or alias."""
-    settings = settings_from(config)
-    if source not in settings.sources:
-        raise ConfigError([f"sources.{source}: there is no such source."])
-    configured = settings.sources[source]
-    hand_on = getattr(world.adapter_module(configured.common.adapter), "relay_mail", None)
-    if hand_on is None:
-        raise ConfigError([f"sources.{source}: the adapter {configured.common.adapter!r} takes no mail."])
+    hand_on = _by_secret(source, secret_file, bridge) if secret_file else _by_configuration(source, config)
+    raw = sys.stdin.buffer.read()
 
     async def post() -> Any:
         async with open_client(timeout=SECONDS) as http:
             return await hand_on(
-                configured.own,
-                raw=sys.stdin.buffer.read(),
+                raw=raw,
                 mail_from=sender,
                 recipients=recipients or (),
-                url=f"{local_url(settings)}/in/{source}",
                 server=mail_server,
                 http=http,
                 now=datetime.now(UTC),
@@ -78,3 +78,21 @@ def relay_command(
     outcome = asyncio.run(post())
     console.print_line(outcome.line)
     raise typer.Exit(outcome.code)
+
+
+def _by_configuration(source: str, config: Path | None) -> Callable[..., Awaitable[Any]]:
+    settings = settings_from(config)
+    if source not in settings.sources:
+        raise ConfigError([f"sources.{source}: there is no such source."])
+    configured = settings.sources[source]
+    hand_on = getattr(world.adapter_module(configured.common.adapter), "relay_mail", None)
+    if hand_on is None:
+        raise ConfigError([f"sources.{source}: the adapter {configured.common.adapter!r} takes no mail."])
+    return partial(hand_on, configured.own, url=f"{local_url(settings)}/in/{source}")
+
+
+def _by_secret(source: str, secret_file: Path, bridge: str) -> Callable[..., Awaitable[Any]]:
+    """Without the configuration: a mail server's user needs to read none of the other secrets."""
+    modules = [world.adapter_module(name) for name in world.adapter_names()]
+    hand_on = next(found for module in modules if (found := getattr(module, "relay_signed", None)))
+    return partial(hand_on, secret_file.read_text().strip(), url=f"{bridge.rstrip('/')}/in/{source}")

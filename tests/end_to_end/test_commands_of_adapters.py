@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -97,6 +99,35 @@ async def test_a_relayed_mail_is_answered(config: Path, port: int, tmp_path: Pat
     assert "Hello agent" in sent.read_text()
 
 
+def shipped_commands() -> dict[str, list[str]]:
+    """The relay's command lines in the files for mail servers, as their mail servers would expand them."""
+    found = {}
+    for name in ("postfix.cf", "exim.conf", "dot-qmail"):
+        text = (ROOT / "deploy" / "mail" / name).read_text().replace("\n#       ", " ")
+        (line,) = re.findall(r"bin/agent-bridge (relay .*)", text)
+        for variable in ("${sender}", "$sender_address", "$SENDER"):
+            line = line.replace(variable, "jane@example.org")
+        for variable in ("${recipient}", "$local_part$local_part_suffix@$domain", "$RECIPIENT"):
+            line = line.replace(variable, "agent@example.com")
+        found[name] = shlex.split(line)
+    return found
+
+
+@pytest.mark.parametrize("name", shipped_commands())
+async def test_the_command_lines_we_ship_for_mail_servers_work(
+    config: Path, port: int, tmp_path: Path, name: str
+) -> None:
+    secret = tmp_path / "relay-secret"
+    secret.write_text(f"{SECRET}\n")
+    arguments = [part.replace("/etc/agent-bridge/relay-secret", str(secret)) for part in shipped_commands()[name]]
+    arguments[2:2] = ["--bridge", f"http://127.0.0.1:{port}"]
+    async with serving(config, port) as served:
+        code, output, errors = await run(*arguments, stdin=MAIL)
+        assert (code, output) == (0, "2.0.0 stored\n"), errors
+        books = await served.books(lambda books: books["accepted"] == 1 and not books["in_flight"])
+    assert books["answered"] == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
@@ -104,6 +135,8 @@ async def test_a_relayed_mail_is_answered(config: Path, port: int, tmp_path: Pat
         (["helpdesk", "--mail-server", "qmail"], 111),
         (["helpdesk", "--mail-server=qmail"], 111),
         (["helpdesk", "--mail-server", "sendmail"], 75),
+        (["helpdesk", "--secret-file", "not-there"], 75),
+        (["helpdesk", "--secret-file", "not-there", "--mail-server=qmail"], 111),
         (["unknown"], 75),
         (["orders"], 75),
         ([], 75),

@@ -65,7 +65,7 @@ anvil     unix  - - n - 1 anvil
 scache    unix  - - n - 1 scache
 postlog   unix-dgram n - n - 1 postlogd
 bridge    unix  - n n - - pipe
-  flags=Rq user=nobody argv={python} {home}/relay.py ${{sender}} ${{recipient}}
+{relay}
 gone      unix  - n n - - pipe
   flags=Rq user=nobody argv=/bin/sh -c {{exit 67}}
 """
@@ -98,22 +98,23 @@ service imap-login {{
 }}
 """
 
-RELAY = """
-import asyncio, datetime, sys
-sys.path.insert(0, {project!r})
-import httpx2
-from adapters.email.relay import Mail, relay
+DEPLOY = Path(__file__).parents[3] / "deploy" / "mail"
 
-async def main():
-    mail = Mail(raw=sys.stdin.buffer.read(), mail_from=sys.argv[1], recipients=sys.argv[2:])
-    async with httpx2.AsyncClient() as http:
-        now = datetime.datetime.now(datetime.UTC)
-        return await relay(mail, url={url!r}, secret={secret!r}, server="postfix", http=http, now=now)
 
-outcome = asyncio.run(main())
-print(outcome.line)
-sys.exit(outcome.code)
-"""
+def relay_of_postfix(command: str, secret_file: Path, port: int) -> str:
+    """The relay's lines of master.cf as we ship them, with what an installation would change."""
+    lines = [line.removeprefix("#") for line in (DEPLOY / "postfix.cf").read_text().splitlines()]
+    first = next(at for at, line in enumerate(lines) if "flags=Rq" in line)
+    shipped = "\n".join(lines[first : first + 3])
+    for ours, theirs in (
+        ("user=agent-bridge", "user=nobody"),
+        ("/opt/agent-bridge/bin/agent-bridge", command),
+        ("relay helpdesk", f"relay pipe --bridge=http://127.0.0.1:{port}"),
+        ("/etc/agent-bridge/relay-secret", str(secret_file)),
+    ):
+        assert ours in shipped
+        shipped = shipped.replace(ours, theirs)
+    return shipped
 
 
 @dataclass(frozen=True)
@@ -206,7 +207,7 @@ def _write(home: Path, ports: Ports, secret: str) -> None:
         "smtp": ports.smtp,
         "lmtp": ports.lmtp,
         "imap": ports.imap,
-        "python": f"/usr/bin/env PYTHONPATH={site.getsitepackages()[0]} {_python()}",
+        "relay": relay_of_postfix(_command(), home / "relay-secret", ports.http),
     }
     for folder in ("etc", "queue", "data", "mail", "dovecot"):
         (home / folder).mkdir()
@@ -218,9 +219,13 @@ def _write(home: Path, ports: Ports, secret: str) -> None:
         "/^Message-ID:[[:space:]]*<[a-z2-7.]+@rewrite/ REPLACE Message-ID: <0100-replaced@relay.example.net>\n"
     )
     (home / "dovecot.conf").write_text(DOVECOT.format(**values))
-    url = f"http://127.0.0.1:{ports.http}/in/pipe"
-    project = str(Path(__file__).parents[3])
-    (home / "relay.py").write_text(RELAY.format(project=project, url=url, secret=secret))
+    (home / "relay-secret").write_text(secret)
+
+
+def _command() -> str:
+    """How the pipe's user runs ours."""
+    project = Path(__file__).parents[3]
+    return f"/usr/bin/env PYTHONPATH={site.getsitepackages()[0]}:{project} {_python()} -m bridge"
 
 
 def _python() -> str:
