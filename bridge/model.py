@@ -49,14 +49,22 @@ class Envelope:
     """Names in lower case, in the order of arrival, duplicates kept."""
     body: bytes
     received_at: datetime
+    _index: Mapping[str, tuple[str, ...]] = field(init=False, repr=False, compare=False)
+    """Made once: a request is asked for some ten headers."""
+
+    def __post_init__(self) -> None:
+        index: dict[str, tuple[str, ...]] = {}
+        for name, value in self.headers:
+            index[name] = (*index[name], value) if name in index else (value,)
+        object.__setattr__(self, "_index", index)
 
     def header_values(self, name: str) -> tuple[str, ...]:
         """Every value of a header, none merged: two signature headers are two, not one."""
-        return tuple(value for key, value in self.headers if key == name)
+        return self._index.get(name, ())
 
     def header(self, name: str) -> str | None:
         """The last value of a header, or None. For security headers use `header_values`."""
-        values = self.header_values(name)
+        values = self._index.get(name)
         return values[-1] if values else None
 
 

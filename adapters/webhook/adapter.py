@@ -46,12 +46,13 @@ class WebhookAdapter:
         if (envelope.header("content-encoding") or "identity") != "identity":
             raise Unsupported("Compressed bodies are not read here. Send it without Content-Encoding.")
         verified = verify(plan.scheme, plan.secrets, envelope, envelope.received_at)
-        if media_type(envelope) == "multipart/form-data" and has_uploads(envelope):
+        declared = media_type(envelope)
+        if declared == "multipart/form-data" and has_uploads(envelope):
             # Storing files is no work for the time before the acknowledgement.
             key = plan.identity.identify(envelope, None, None).message_key
             return Received(delivery_key=key, messages=None, reply=self._acknowledgement())
-        documents = documents_in(envelope)
-        if len(documents) == 1:
+        documents = documents_in(envelope, declared)
+        if len(documents) == 1 and plan.challenge is not None:
             reply = reply_to_signed(plan.challenge, documents[0].content, verified.secret)
             if reply is not None:
                 return Received(reply=reply)

@@ -33,9 +33,9 @@ def media_type(envelope: Envelope) -> str:
     return declared.partition(";")[0].strip().lower()
 
 
-def documents_in(envelope: Envelope) -> tuple[Document, ...]:
+def documents_in(envelope: Envelope, declared: str | None = None) -> tuple[Document, ...]:
     """The request, read: one document, or one per event of a batch. Raises Malformed or Unsupported."""
-    declared = media_type(envelope)
+    declared = declared or media_type(envelope)
     if declared in {STRUCTURED, BATCH}:
         return tuple(_from_event(envelope, event) for event in events_in(declared, json_value(envelope.body)))
     event = attributes_in_headers(envelope)

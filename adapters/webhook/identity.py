@@ -39,17 +39,19 @@ class IdentityRule:
     def __init__(self, scheme: Scheme, places: Sequence[str], *, is_configured: bool) -> None:
         self._locations = tuple(location_from_text(place) for place in places if place != EACH_ARRIVAL)
         self._never_repeats = EACH_ARRIVAL in places
-        self._is_configured = is_configured
         self._scheme = scheme
         self._has_signature = scheme.kind not in {"token", "none"}
+        self._trusted = tuple(
+            (location, is_configured or not self._has_signature or self._is_signed(location))
+            for location in self._locations
+        )
 
     def identify(self, envelope: Envelope, content: Any, verified: Verified | None) -> Identity:
         """Raises Malformed where an Idempotency-Key cannot be one."""
-        for location in self._locations:
+        for location, trusted in self._trusted:
             value = _value(envelope, content, location)
             if value:
                 key = bounded(value)
-                trusted = self._is_configured or not self._has_signature or self._is_signed(location)
                 return Identity(key if trusted else _fallback(envelope, verified), key)
         idempotency_key = idempotency_key_of(envelope)
         if self._never_repeats and idempotency_key is None:

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -59,9 +59,10 @@ class Incoming:
             allowed = ", ".join(sorted(entrance.methods))
             detail = f"This source takes {allowed}, not {scope['method']}."
             return problem(HTTPStatus.METHOD_NOT_ALLOWED, detail, headers={"Allow": allowed})
-        envelope = self._envelope(name, scope)
+        body, received_at = b"", self._clock.now()
         try:
-            envelope = replace(envelope, body=await _body(scope, receive, entrance.max_body))
+            body = await _body(scope, receive, entrance.max_body)
+            envelope = _envelope(name, scope, body, received_at)
             listened = wants_stream(envelope.header_values("accept"))
             accepted = await self._inbox.accept(entrance, envelope, listened=listened)
             scope[ACKNOWLEDGED_AT] = time.perf_counter()
@@ -72,19 +73,8 @@ class Incoming:
             response = unavailable()
         if entrance.capture:
             content = b"" if isinstance(response, StreamingResponse) else bytes(response.body)
-            await self._captures.keep(envelope, response.status_code, content)
+            await self._captures.keep(_envelope(name, scope, body, received_at), response.status_code, content)
         return response
-
-    def _envelope(self, source: str, scope: Scope) -> Envelope:
-        return Envelope(
-            source=source,
-            method=scope["method"],
-            path=scope["path"],
-            query=scope["query_string"].decode("latin-1"),
-            headers=tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]),
-            body=b"",
-            received_at=self._clock.now(),
-        )
 
     async def _answer(self, entrance: Entrance, envelope: Envelope, accepted: Accepted | Reply) -> Response:
         if isinstance(accepted, Reply):
@@ -136,6 +126,18 @@ def _json(status: HTTPStatus, told: Sequence[Mapping[str, Any]], headers: Mappin
 
 def _from_reply(reply: Reply, headers: Mapping[str, str] | None = None) -> Response:
     return Response(reply.body, reply.status, {**dict(reply.headers), **(headers or {})}, reply.media_type)
+
+
+def _envelope(source: str, scope: Scope, body: bytes, received_at: datetime) -> Envelope:
+    return Envelope(
+        source=source,
+        method=scope["method"],
+        path=scope["path"],
+        query=scope["query_string"].decode("latin-1"),
+        headers=tuple([(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]),
+        body=body,
+        received_at=received_at,
+    )
 
 
 async def _body(scope: Scope, receive: Receive, limit: int) -> bytes:
