@@ -1,6 +1,7 @@
 """Signed requests for trying a source: what a true sender would send, ready to post or to paste."""
 
 import shlex
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from bridge.errors import ConfigError
@@ -10,9 +11,12 @@ from bridge.world import adapter_module, public_url
 
 
 def signed_request(
-    settings: Settings, source_name: str, body: bytes, *, content_type: str = "application/json"
+    settings: Settings, source_name: str, body: bytes, *, headers: Sequence[tuple[str, str]] = ()
 ) -> Envelope:
-    """A request this source accepts, signed now. Raises ConfigError where the source is unknown or cannot sign."""
+    """A request this source accepts, signed now. Raises ConfigError where the source is unknown or cannot sign.
+
+    The body is JSON unless `headers` say otherwise.
+    """
     source = settings.sources.get(source_name)
     if source is None:
         known = ", ".join(sorted(settings.sources))
@@ -27,7 +31,7 @@ def signed_request(
         method="POST",
         path=f"/in/{source_name}",
         query="",
-        headers=(("content-type", content_type),),
+        headers=tuple({"content-type": "application/json", **{name.lower(): value for name, value in headers}}.items()),
         body=body,
         received_at=datetime.now(UTC),
     )

@@ -102,6 +102,9 @@ def sign(
     text: Annotated[str, typer.Option(help="What to say.")] = "Hello, who are you?",
     conversation: Annotated[str | None, typer.Option(help="The conversation to say it in; else a new one.")] = None,
     body: Annotated[str | None, typer.Option(help="The whole body, instead of these.")] = None,
+    header: Annotated[
+        list[str] | None, typer.Option(help='Another header, for example "X-GitHub-Event: issues"; may be repeated.')
+    ] = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
@@ -109,12 +112,21 @@ def sign(
     settings = settings_from(config)
     said = {"text": text} if conversation is None else {"text": text, "conversation": conversation}
     content = body if body is not None else json.dumps(said)
-    envelope = trial.signed_request(settings, source, content.encode())
+    headers = [_header(each) for each in header or ()]
+    envelope = trial.signed_request(settings, source, content.encode(), headers=headers)
     if as_json:
         url = trial.address(settings, envelope)
-        console.print_json({"url": url, "method": "POST", "headers": dict(envelope.headers), "body": content})
+        signed = envelope.body.decode()  # some senders sign within the body
+        console.print_json({"url": url, "method": "POST", "headers": dict(envelope.headers), "body": signed})
     else:
         console.print_line(trial.curl(settings, envelope))
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip() or not value.strip().isprintable():
+        raise typer.BadParameter(f'{text!r} is no header; write it as "Name: value".', param_hint="--header")
+    return name.strip(), value.strip()
 
 
 @cli.command()

@@ -41,7 +41,8 @@ class Access:
                 return await _checked(endpoint, request)
             if token and self._tokens.verify(request.path_params["id"], token, purpose=STATUS):
                 return await _checked(endpoint, request)
-            return _unauthorized()
+            # To the holder of another message's token this one is not there, whether it is or not.
+            return problem(HTTPStatus.NOT_FOUND, "There is no such message.") if token else _unauthorized()
 
         return guarded
 

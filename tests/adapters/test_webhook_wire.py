@@ -10,10 +10,11 @@ import pytest
 from adapters.webhook import Settings, WebhookAdapter, build
 from bridge.addresses import Guard
 from bridge.egress import open_client
-from bridge.errors import Permanent, Retryable
+from bridge.errors import ConfigError, Permanent, Retryable
 from bridge.model import OutboundMessage
 from tests.adapters.kits import open_kit
 from tests.signed_requests import NOW, SIGNING
+from tests.words.test_egress_guard import SPELLINGS
 from tests.words.wire import Peer, Speak, Wire, serving
 
 MESSAGE = OutboundMessage(
@@ -50,6 +51,23 @@ async def test_a_target_that_takes_it_is_called_once() -> None:
 async def test_a_private_target_without_permission_hears_nothing() -> None:
     async with calling(taken, guard=Guard()) as (adapter, wire):
         with pytest.raises(Permanent):
+            await adapter.send(MESSAGE)
+        assert (wire.connections, wire.requests) == (0, [])
+
+
+@pytest.mark.parametrize("host", SPELLINGS)
+async def test_no_spelling_of_this_machine_gets_a_callback(host: str) -> None:
+    async with (
+        serving(taken) as wire,
+        open_client(guard=Guard(allow_http=True), timeout=2) as guarded,
+        open_kit() as kit,
+    ):
+        given = {"secrets": [SIGNING["standard"]], "callback": f"http://{host}:{wire.port}/answers"}
+        try:
+            adapter = build(Settings.model_validate(given), replace(kit, guarded_http=guarded))
+        except ConfigError:
+            return  # refused before it could be dialled at all
+        with pytest.raises((Permanent, Retryable)):
             await adapter.send(MESSAGE)
         assert (wire.connections, wire.requests) == (0, [])
 

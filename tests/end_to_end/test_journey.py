@@ -89,7 +89,9 @@ async def test_a_status_url_opens_its_own_message_only(opened: Opened, sink: Sin
     await sink.callbacks(2)
     _, _, token = first["status_url"].partition("?token=")
     other = await opened.http.get(f"/v1/messages/{second['message_id']}?token={token}")
-    assert other.status_code == 401
+    assert other.status_code == 404
+    assert other.text == (await opened.http.get(f"/v1/messages/msg_unknown?token={token}")).text
+    assert (await opened.http.get(f"/v1/messages/{second['message_id']}")).status_code == 401
     assert SECRET not in other.text
 
 

@@ -202,7 +202,7 @@ async def test_a_foreign_token_opens_no_stream(opened: Opened) -> None:
     first, second = [(await post(opened.http, request("hello"))).json() for _ in range(2)]
     _, _, token = first["status_url"].partition("?token=")
     foreign = await opened.http.get(f"/v1/messages/{second['message_id']}/events?token={token}")
-    assert (foreign.status_code, "hello" in foreign.text) == (401, False)
+    assert (foreign.status_code, "hello" in foreign.text) == (404, False)
     unknown = await opened.http.get("/v1/messages/msg_unknown/events", headers=ADMIN)
     assert unknown.status_code == 404
 
