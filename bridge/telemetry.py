@@ -1,8 +1,10 @@
 """What is written down while the bridge runs: one line for each fact, on standard error."""
 
+import functools
+import json
 import logging
 import sys
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any, Final, Literal, TextIO, TypeAlias
 
 import structlog
@@ -51,6 +53,15 @@ def write_down(form: Form, level: Level, *, secrets: Iterable[str] = (), to: Tex
         logging.getLogger(name).setLevel(max(threshold, logging.WARNING))
 
 
+def _encoded(fields: Fields, *, default: Callable[[Any], Any]) -> str:
+    return _encoder(default).encode(fields)
+
+
+@functools.cache  # json.dumps would make one for every line
+def _encoder(default: Callable[[Any], Any]) -> json.JSONEncoder:
+    return json.JSONEncoder(ensure_ascii=False, default=default)
+
+
 class _Writer:
     """The last step: one line, masked."""
 
@@ -58,13 +69,13 @@ class _Writer:
         self._redact = redact
         self._json = form == "json"
         self._render: structlog.typing.Processor = (
-            structlog.processors.JSONRenderer(ensure_ascii=False)
+            structlog.processors.JSONRenderer(_encoded)
             if self._json
             else structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
         )
 
     def __call__(self, logger: Any, method: str, fields: Fields) -> str:
-        if self._json:
+        if self._json and "exc_info" in fields:
             fields = structlog.processors.format_exc_info(logger, method, fields)
         line: str = self._redact(str(self._render(logger, method, without_secrets(fields))))
         return line

@@ -95,7 +95,7 @@ class Client:
         headers = {**self._headers, "content-type": "application/json"}
         if request.idempotency_key is not None:
             headers["idempotency-key"] = request.idempotency_key
-        return url, headers, json.dumps(request.rest_body(), default=_plain, separators=(",", ":")).encode()
+        return url, headers, _encoded(request.rest_body()).encode()
 
     async def _stream(
         self, method: str, path: str, headers: dict[str, str], content: bytes | None = None
@@ -196,3 +196,6 @@ def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{type(value).__name__} cannot travel as JSON")
+
+
+_encoded = json.JSONEncoder(default=_plain, separators=(",", ":")).encode

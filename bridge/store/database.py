@@ -1,7 +1,6 @@
 """The store as the stages see it: `accept` and `write` commit before they return, `read` never blocks either."""
 
 import asyncio
-import contextlib
 import fcntl
 import time
 from collections.abc import Callable, Mapping
@@ -19,13 +18,13 @@ from bridge.errors import Replaced, StoreUnavailable
 from bridge.model import new_id
 from bridge.store.engine import is_sqlite, open_engine
 from bridge.store.pulse import Pulse
+from bridge.store.rush import Rush
 from bridge.store.writer import A, R, Write, Writer
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 READERS = 4
-INGEST_FIRST_SECONDS = 1.0
 _UNSURE = timedelta(milliseconds=20)
 """A difference below this may as well be the time the question took."""
 
@@ -53,8 +52,7 @@ class Store:
         self._clock = clock
         self._lock = lock
         self._skew = timedelta(0)
-        self._accepting = 0
-        self._quiet = asyncio.Event()
+        self._rush = Rush(asyncio.get_running_loop())
         self._observer: Observer = _nobody
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-read")
         self._engine_lane = Writer(engine, node=node, now=self.now, name="store-write")
@@ -91,23 +89,14 @@ class Store:
 
     async def accept(self, write: Write[A, R], args: A) -> R:
         """Write in the lane that acknowledgements wait for."""
-        self._accepting += 1
-        self._quiet.clear()
-        try:
+        with self._rush:
             outcome = await self._ingest_lane(write, args)
-        finally:
-            self._accepting -= 1
-            if not self._accepting:
-                self._quiet.set()
         self._observer(write, args, outcome)
         return outcome
 
     async def quiet(self) -> None:
-        """Wait while arrivals are being stored, a second at most: what is acknowledged goes before what can wait."""
-        if self._accepting:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(INGEST_FIRST_SECONDS):
-                    await self._quiet.wait()
+        """Wait while many arrivals come at a time, a second at most: what is acknowledged goes before what can wait."""
+        await self._rush.over()
 
     async def write(self, write: Write[A, R], args: A) -> R:
         """Write in the lane of all other work.

@@ -6,8 +6,10 @@ on the way of every message is executed in the usual way.
 """
 
 import json
+import re
 from collections import namedtuple
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Protocol
 
 from sqlalchemy import ARRAY, ColumnElement, Connection, Dialect, Insert, Select, String, Text, Update, bindparam
@@ -17,6 +19,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 Values = Mapping[str, Any]
+
+_encoded = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class Record(Protocol):
@@ -36,7 +40,7 @@ class _Words(TypeDecorator[Collection[str]]):
 
     def process_bind_param(self, value: Collection[str] | None, dialect: Dialect) -> Any:
         words = list(value or ())
-        return words if dialect.name == "postgresql" else json.dumps(words, ensure_ascii=False)
+        return words if dialect.name == "postgresql" else _encoded(words)
 
 
 class among(ColumnElement[bool]):  # noqa: N801 - reads like the operator it stands for
@@ -89,10 +93,28 @@ class Prepared:
             return
         form, driver = self._form(connection, values[0]), connection.connection.driver_connection
         assert driver is not None, "a connection within a transaction has its driver's"
+        bound = [form.bind(one) for one in values]
         try:
-            driver.cursor().executemany(form.sql, [form.bind(one) for one in values])
+            if form.blocks:
+                form.insert_blocks(driver, bound)
+            else:
+                driver.cursor().executemany(form.sql, bound)
         except connection.dialect.loaded_dbapi.Error as error:
             raise _translated(connection, form, error) from error
+
+    def insert_all(self, connection: Connection, values: Sequence[Values]) -> bool:
+        """On SQLite, insert all of these rows or, where one of them is there already, none: then False."""
+        form, driver = self._form(connection, values[0]), connection.connection.driver_connection
+        assert driver is not None, "a connection within a transaction has its driver's"
+        try:
+            driver.execute("SAVEPOINT all_or_none")
+            if form.insert_blocks(driver, [form.bind(one) for one in values]) < len(values):
+                driver.execute("ROLLBACK TO all_or_none")
+                return False
+            driver.execute("RELEASE all_or_none")
+        except connection.dialect.loaded_dbapi.Error as error:
+            raise _translated(connection, form, error) from error
+        return True
 
     def each(self, connection: Connection, values: Sequence[Values]) -> list[Any]:
         """Run it for each of these values; what all of them return, as `Record`s."""
@@ -135,10 +157,21 @@ class _Form:
         binders = [
             (name, _binder(compiled.binds[name].type, dialect)) for name in compiled.positiontup or compiled.binds
         ]
+        self.blocks = _blocks(self.sql) if isinstance(statement, Insert) and dialect.name == "sqlite" else ()
         self.bind = _positional(binders, self._constants) if compiled.positional else _named(binders, self._constants)
         returned = list(statement.exported_columns) if not isinstance(statement, Update) else []
         self._readers = [(at, reader) for at, column in enumerate(returned) if (reader := _reader(column, dialect))]
         self._record: Any = namedtuple("_record", [column.key for column in returned])  # type: ignore[misc]  # noqa: PYI024 - columns are data
+
+    def insert_blocks(self, driver: Any, bound: Sequence[tuple[Any, ...]]) -> int:
+        """Insert rows many at a time; how many went in. Each call of SQLite gives the interpreter's lock away."""
+        count = at = 0
+        for size, sql in self.blocks:
+            while len(bound) - at >= size:
+                block = bound[at] if size == 1 else tuple(chain.from_iterable(bound[at : at + size]))
+                count += driver.execute(sql, block).rowcount
+                at += size
+        return count
 
     def read(self, rows: Iterable[Sequence[Any]]) -> list[Any]:
         if not self._readers:
@@ -150,6 +183,13 @@ class _Form:
         for at, reader in self._readers:
             values[at] = reader(values[at])
         return values
+
+
+def _blocks(sql: str) -> Sequence[tuple[int, str]]:
+    """The statement for 64, 16, 4 rows and one."""
+    head, values, tail = re.split(r"(?<= VALUES )(\([?, ]+\))", sql)
+    tail = tail.partition(" RETURNING ")[0]
+    return [(size, head + ", ".join([values] * size) + tail) for size in (64, 16, 4, 1)]
 
 
 Binder = Callable[[Any], Any]

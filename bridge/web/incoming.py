@@ -82,6 +82,8 @@ class Incoming:
         asked = wanted_wait(envelope.header_values("prefer"))
         seconds = min(accepted.wait_seconds or 0 if asked is None else asked, self._results.most_seconds)
         stream = wants_stream(envelope.header_values("accept"))
+        if accepted.reply and not (stream or seconds):
+            return _from_reply(accepted.reply)
         stored = accepted.stored
         told = [self._told(known.message_id, known.conversation_id) for known in stored.messages]
         if stored.unread is not None and (stream or seconds):

@@ -2,16 +2,19 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
+from typing import Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bridge.errors import StoreUnavailable
 from bridge.web.problem import on_store_unavailable, problem
+
+IN: Final = "/in/"
 
 
 def create_asgi(
@@ -20,7 +23,7 @@ def create_asgi(
     ready: Callable[[], Awaitable[bool]],
     *,
     pages: Mapping[str, Sequence[BaseRoute]],
-) -> Starlette:
+) -> ASGIApp:
     """The whole HTTP side: `v1` is what operators and senders are told, `pages` are those of adapters."""
 
     async def readyz(_: Request) -> Response:
@@ -29,14 +32,29 @@ def create_asgi(
         return problem(HTTPStatus.SERVICE_UNAVAILABLE, "The database cannot be reached, or this node is shutting down.")
 
     routes: Sequence[BaseRoute] = [
-        Route("/in/{source}", incoming),
-        *(Mount(f"/in/{name}", routes=routes) for name, routes in pages.items() if routes),
+        *(Mount(f"{IN}{name}", routes=routes) for name, routes in pages.items() if routes),
         *v1,
         Route("/healthz", _healthz),
         Route("/readyz", readyz),
     ]
     handlers = {HTTPException: _on_http_exception, StoreUnavailable: on_store_unavailable}
-    return Starlette(routes=routes, exception_handlers=handlers)
+    return _Front(incoming, Starlette(routes=routes, exception_handlers=handlers))
+
+
+class _Front:
+    """What goes to a source goes straight in: the framework's layers answer for everything else."""
+
+    def __init__(self, incoming: ASGIApp, others: ASGIApp) -> None:
+        self._incoming = incoming
+        self._others = others
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        source = scope["path"].removeprefix(IN) if scope["type"] == "http" else ""
+        if not source or "/" in source or not scope["path"].startswith(IN):
+            await self._others(scope, receive, send)
+            return
+        scope["path_params"] = {"source": source}
+        await self._incoming(scope, receive, send)
 
 
 async def _healthz(_: Request) -> Response:
