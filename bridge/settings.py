@@ -1,5 +1,6 @@
 """Loads `bridge.toml`: one frozen tree, or one report with every problem of the whole file."""
 
+import hmac
 import secrets
 import tomllib
 from base64 import b64encode
@@ -158,13 +159,9 @@ class _Loading:
 
     def _bridge(self, raw: dict[str, Any]) -> BridgeOptions | None:
         options = self._validated(BridgeOptions, raw, ("bridge",))
-        if options and _sqlite_folder(options) is None:
-            for name, example in {
-                "secret_keys": '["${BRIDGE_SECRET_KEY}"]',
-                "admin_token": '"${BRIDGE_ADMIN_TOKEN}"',
-            }.items():
-                if not getattr(options, name):
-                    self._report(("bridge", name), f"is required with PostgreSQL; for example {name} = {example}")
+        if options and _sqlite_folder(options) is None and not options.secret_keys:
+            example = 'secret_keys = ["${BRIDGE_SECRET_KEY}"]'
+            self._report(("bridge", "secret_keys"), f"is required with PostgreSQL; for example {example}")
         return options
 
     def _agent(self, name: str, raw: dict[str, Any]) -> RemoteAgent | EmbeddedAgent | None:
@@ -246,10 +243,18 @@ def _completed(options: BridgeOptions) -> BridgeOptions:
             filled["secret_keys"] = (SecretStr(read_or_make(folder / "secret_key", secrets.token_urlsafe(32))),)
         if not options.admin_token:
             filled["admin_token"] = SecretStr(read_or_make(folder / "admin_token", secrets.token_urlsafe(32)))
+    elif not options.admin_token:
+        filled["admin_token"] = _derived_token(options.secret_keys[0])
     if not options.public_url:
         host = "127.0.0.1" if options.listen.host in {"0.0.0.0", "::"} else options.listen.host  # noqa: S104 - compared
         filled["public_url"] = f"http://{options.listen._replace(host=host)}"
     return options.model_copy(update=filled)
+
+
+def _derived_token(newest_key: SecretStr) -> SecretStr:
+    """The same at every node and for their command lines; nothing of the key can be learned from it."""
+    derived = hmac.digest(newest_key.get_secret_value().encode(), b"agent-bridge admin_token", "sha256")
+    return SecretStr(derived.hex())
 
 
 def _sqlite_folder(options: BridgeOptions) -> Path | None:

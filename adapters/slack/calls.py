@@ -82,7 +82,9 @@ class Calls:
     def client(self) -> AsyncWebClient:
         """The SDK's client, without a token. Made on the running loop, because aiohttp binds to it."""
         if self._client is None or self._client.session is None or self._client.session.closed:
-            http = aiohttp.ClientSession(timeout=_TIMEOUT, connector=aiohttp.TCPConnector(limit=100))
+            http = aiohttp.ClientSession(
+                timeout=_TIMEOUT, connector=aiohttp.TCPConnector(limit=100), cookie_jar=aiohttp.DummyCookieJar()
+            )
             # retry_handlers: the default one repeats a chat.postMessage whose answer was cut off.
             self._client = AsyncWebClient(base_url=self._api_url, session=http, retry_handlers=[])
         return self._client

@@ -242,12 +242,23 @@ def test_no_secret_is_ever_repeated_in_a_problem_or_a_printed_tree() -> None:
     assert "hunter2" not in repr(tree)
 
 
-def test_postgres_needs_its_secrets_in_the_configuration() -> None:
+def test_postgres_needs_its_secret_keys_in_the_configuration() -> None:
     found = problems("[bridge]\ndatabase_url = 'postgresql://u:p@h/d'" + MINIMAL)
     assert found == (
         'bridge.secret_keys: is required with PostgreSQL; for example secret_keys = ["${BRIDGE_SECRET_KEY}"]',
-        'bridge.admin_token: is required with PostgreSQL; for example admin_token = "${BRIDGE_ADMIN_TOKEN}"',
     )
+
+
+def test_nodes_that_share_a_database_share_an_admin_token_that_tells_nothing_of_their_key() -> None:
+    def token(keys: str) -> str:
+        text = f"[bridge]\ndatabase_url = 'postgresql://u:p@h/d'\nsecret_keys = {keys}\n" + MINIMAL
+        made = loaded(text).bridge.admin_token
+        assert made is not None
+        return made.get_secret_value()
+
+    assert token("['one-secret-key-of-many']") == token("['one-secret-key-of-many', 'an-older-secret-key']")
+    assert token("['one-secret-key-of-many']") != token("['another-secret-key-here']")
+    assert "one-secret" not in token("['one-secret-key-of-many']")
 
 
 def test_without_a_configuration_the_embedded_default_runs() -> None:
