@@ -14,7 +14,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from bridge.errors import StoreUnavailable
 from bridge.web.problem import on_store_unavailable, problem
 
-IN: Final = "/in/"
+INCOMING: Final = "/in/{source}"
+IN: Final = INCOMING.removesuffix("{source}")
 
 
 def create_asgi(
