@@ -144,11 +144,15 @@ class Killable:
         self.deliveries = Deliveries(slack, self._post)
         self.people = People(slack, self.deliveries)
 
-    async def start(self, *, held: str | None = None, database: str = "") -> Served:
-        """A node; one that is `held` stands still at that boundary of its life and says so in `journal`."""
+    async def start(self, *, held: str | None = None, frozen: str | None = None, database: str = "") -> Served:
+        """A node; one that is `held` stands still at that boundary of its life and says so in `journal`.
+
+        One that is `frozen` stops its whole process the moment that write has committed.
+        """
         port, name = free_port(), f"bridge-{len(self._served)}"
         config = configuration(self.folder, self.slack.url, port=port, database=database, name=name)
         command = ("-m", "tests.crash.launcher", held, str(self.journal), "serve") if held else SERVE
+        command = ("-m", "tests.crash.freezing", frozen, "serve") if frozen else command
         served = await self._stack.enter_async_context(serving(config, port, command=command))
         self._served.append(served)
         return served
