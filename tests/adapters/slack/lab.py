@@ -144,6 +144,7 @@ async def served(app: Any) -> AsyncIterator[str]:
         date_header=False,
         lifespan="off",
         ws="websockets-sansio",
+        timeout_keep_alive=120,  # like Slack: a node that slept wakes to connections that still work
     )
     config.load()
     server = uvicorn.Server(config)
