@@ -1,13 +1,14 @@
 """What an operator may do to what is stored. Each waits for its commit, then wakes what it set going."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from bridge.clock import Clock
+from bridge.errors import Conflict, Missing
 from bridge.model import Lease
-from bridge.store import erasure, replay, reposting, stopping
+from bridge.store import erasure, reader, replay, reposting, stopping
 from bridge.store.admitting import ADMIT, is_held_back
 from bridge.store.database import Store
 from bridge.store.destinations import ENABLE, Enable, Enabled
@@ -19,6 +20,40 @@ from bridge.store.stopping import STOP_CONVERSATION, Stop, Stopped
 STOPPED_WITHIN: Final = timedelta(seconds=15)
 """How long an erasure waits for the running task to be stopped at the agent, before it goes on without."""
 _LOOK_EVERY: Final = timedelta(milliseconds=100)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """What many wishes are about."""
+
+    state: str
+    """As the ledger counts it, or as its row says."""
+    source: str | None = None
+    since: datetime | None = None
+    limit: int = 100
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """One of many that could not be done. Nothing of it was changed."""
+
+    id: str
+    why: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Many:
+    """What became of each of many."""
+
+    done: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    refused: list[Refused] = dataclasses.field(default_factory=list)
+
+    async def add(self, one: str, work: Awaitable[object]) -> None:
+        """Wait for one of them; a refusal stops none of the others."""
+        try:
+            self.done.append(report(await work))
+        except (Conflict, Missing) as error:
+            self.refused.append(Refused(id=one, why=str(error)))
 
 
 class Operations:
@@ -61,6 +96,23 @@ class Operations:
             done = await self._store.write(REPLAY, dataclasses.replace(wish, conversation_id=place))
         self._rouse(done.wake)
         return done
+
+    async def replay_all(self, chosen: Chosen, how: How, *, dry_run: bool = False) -> Many:
+        """Each that fits, oldest first; one message of each turn, since it takes all of its turn along."""
+        found = await self._store.read(reader.message_list, **dataclasses.asdict(chosen))
+        ids = {view.turn_id or view.message_id: view.message_id for view in reversed(found)}.values()
+        many = Many()
+        for one in ids:
+            await many.add(one, self.replay(one, how, dry_run=dry_run))
+        return many
+
+    async def retry_all(self, chosen: Chosen, *, dry_run: bool = False) -> Many:
+        """Each that fits, oldest first."""
+        found = await self._store.read(reader.delivery_list, **dataclasses.asdict(chosen))
+        many = Many()
+        for view in reversed(found):
+            await many.add(view.delivery_id, self.retry(view.delivery_id, dry_run=dry_run))
+        return many
 
     async def retry(self, delivery_id: str, *, dry_run: bool = False) -> Retried:
         """Try a delivery again, now. Raises Missing, or Conflict where it cannot be done as things are."""

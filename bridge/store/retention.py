@@ -14,6 +14,7 @@ from bridge.store.statements import AnyRow
 from bridge.store.tables import (
     arrivals,
     attempts,
+    budgets,
     captures,
     deliveries,
     destinations,
@@ -38,7 +39,7 @@ DAY = timedelta(days=1)
 
 What = Literal[
     "envelopes", "captures", "words", "turns", "messages", "arrivals",
-    "files", "vault", "destinations", "nodes", "pages",
+    "files", "vault", "destinations", "budgets", "nodes", "pages",
 ]  # fmt: skip
 
 
@@ -75,6 +76,7 @@ class Ages:
             "files": now - self.rows - DAY,
             "vault": now,
             "destinations": now - self.rows,
+            "budgets": now - DAY,
             "nodes": now - DAY,
             "pages": now,
         }
@@ -200,6 +202,14 @@ def _nodes(tx: Tx, before: datetime) -> int:
     return len(ids)
 
 
+def _budgets(tx: Tx, before: datetime) -> int:
+    """One that is whole again says as little as none."""
+    whole = (budgets.c.full_at < before, budgets.c.frozen_until.is_(None) | (budgets.c.frozen_until < before))
+    keys = tx.connection.execute(select(budgets.c.key).where(*whole).limit(SLICE)).scalars().all()
+    tx.connection.execute(delete(budgets).where(budgets.c.key.in_(keys), *whole))
+    return len(keys)
+
+
 def _pages(tx: Tx, before: datetime) -> int:  # noqa: ARG001 - free pages have no age
     """Give free pages of a SQLite file back to the system; PostgreSQL's autovacuum does it by itself."""
     if tx.connection.dialect.name != "sqlite":
@@ -221,6 +231,7 @@ _FORGETTING: Mapping[What, Callable[[Tx, datetime], int]] = {
     "files": _files,
     "vault": _vault,
     "destinations": _destinations,
+    "budgets": _budgets,
     "nodes": _nodes,
     "pages": _pages,
 }

@@ -4,13 +4,13 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Annotated, Literal, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from bridge.errors import Conflict, Missing
-from bridge.operations import Operations, report
+from bridge.operations import Chosen, Operations, report
 from bridge.store.replay import How
 from bridge.web.access import Access
 from bridge.web.problem import problem, sentence_of
@@ -19,6 +19,10 @@ from bridge.web.reading import json_response
 MAX_BODY = 65_536
 
 T = TypeVar("T", bound="_Wish")
+MessageState = Literal[
+    "answered", "declined", "parked", "cancelled", "dead", "in_flight", "queued", "running", "paused"
+]
+DeliveryState = Literal["pending", "unknown", "sent", "dead", "withdrawn"]
 Act: TypeAlias = Callable[[str, T], Awaitable[object]]
 
 
@@ -34,6 +38,28 @@ class _ReplayWish(_Wish):
     how: Annotated[How, Field(description="invoke, reattach, repost or done")]
 
 
+class _Choosing(_Wish):
+    """Many at once. The state has to be named, so that nobody sets everything going by mistake."""
+
+    state: str
+    source: str | None = None
+    since: AwareDatetime | None = None
+    limit: int = Field(default=100, ge=1, le=1000)
+
+    @property
+    def chosen(self) -> Chosen:
+        """What it is about."""
+        return Chosen(state=self.state, source=self.source, since=self.since, limit=self.limit)
+
+
+class _ReplayMany(_Choosing, _ReplayWish):
+    state: MessageState
+
+
+class _RetryMany(_Choosing):
+    state: DeliveryState
+
+
 class Writing:
     """Each route answers 200 with what was done, 404 where nothing bears the id, 409 where it does not fit."""
 
@@ -44,6 +70,8 @@ class Writing:
     def routes(self) -> list[BaseRoute]:
         """What is served, all of it behind the admin token."""
         return [
+            self._route("/v1/messages/replay", _ReplayMany, self._replay_all),
+            self._route("/v1/deliveries/retry", _RetryMany, self._retry_all),
             self._route("/v1/messages/{id}/replay", _ReplayWish, self._replay),
             self._route("/v1/deliveries/{id}/retry", _Wish, self._retry),
             self._route("/v1/destinations/{id}/enable", _Wish, self._enable),
@@ -53,6 +81,12 @@ class Writing:
 
     async def _replay(self, message_id: str, wish: _ReplayWish) -> object:
         return await self._operations.replay(message_id, wish.how, dry_run=wish.dry_run)
+
+    async def _replay_all(self, _: str, wish: _ReplayMany) -> object:
+        return await self._operations.replay_all(wish.chosen, wish.how, dry_run=wish.dry_run)
+
+    async def _retry_all(self, _: str, wish: _RetryMany) -> object:
+        return await self._operations.retry_all(wish.chosen, dry_run=wish.dry_run)
 
     async def _retry(self, delivery_id: str, wish: _Wish) -> object:
         return await self._operations.retry(delivery_id, dry_run=wish.dry_run)
@@ -72,7 +106,7 @@ class Writing:
             if isinstance(wish, Response):
                 return wish
             try:
-                return json_response(report(await act(request.path_params["id"], wish)))
+                return json_response(report(await act(request.path_params.get("id", ""), wish)))
             except Missing as error:
                 return problem(HTTPStatus.NOT_FOUND, str(error))
             except Conflict as error:

@@ -49,8 +49,48 @@ async def test_an_answer_is_sent_once_more(opened: Opened, sink: Sink) -> None:
     assert (await opened.settled()).answered == 1
 
 
+async def test_many_are_asked_again_by_a_filter_and_a_rehearsal_changes_nothing(opened: Opened, sink: Sink) -> None:
+    dead = [await accepted(opened, f"fail {number}") for number in range(3)]
+    await accepted(opened, "hello")
+    await sink.callbacks(4)
+    await opened.settled()
+    wish = {"how": "invoke", "state": "dead", "source": "orders"}
+    would = (await operate(opened.http, "messages/replay", **wish, dry_run=True)).json()
+    assert [one["message_id"] for one in would["done"]] == dead
+    assert (await opened.settled()).dead == 3
+    assert len(sink.received) == 4
+    done = (await operate(opened.http, "messages/replay", **wish, limit=2)).json()
+    assert [one["message_id"] for one in done["done"]] == dead[1:]  # the newest two, oldest first
+    assert done["refused"] == []
+    await sink.callbacks(6)
+    assert (await opened.settled()).dead == 3  # the demo agent obeys again
+
+
+async def test_a_refusal_stops_none_of_the_others(opened: Opened, sink: Sink) -> None:
+    message_id = await accepted(opened, "hello")
+    failed = await accepted(opened, "fail")
+    await sink.callbacks(2)
+    await opened.settled()
+    many = (await operate(opened.http, "messages/replay", how="reattach", state="answered")).json()
+    assert ([one["id"] for one in many["refused"]], many["done"]) == ([message_id], [])
+    many = (await operate(opened.http, "messages/replay", how="done", state="dead")).json()
+    assert [one["message_id"] for one in many["done"]] == [failed]
+
+
+async def test_dead_deliveries_are_retried_by_a_filter(opened: Opened, sink: Sink) -> None:
+    sink.answers.extend([(400, {}), (400, {})])
+    for number in range(2):
+        await accepted(opened, f"hello {number}")
+    await sink.callbacks(2)
+    await opened.books(lambda books: books.dead == 2)
+    many = (await operate(opened.http, "deliveries/retry", state="dead")).json()
+    assert len(many["done"]) == 2
+    assert len({callback.id for callback in await sink.callbacks(4)}) == 2
+    assert (await opened.settled()).answered == 2
+
+
 async def test_a_dead_delivery_is_retried_under_its_own_id(opened: Opened, sink: Sink) -> None:
-    sink.answers.append((410, {}))
+    sink.answers.append((400, {}))
     await accepted(opened, "hello")
     (first,) = await sink.callbacks(1)
     await opened.books(lambda books: books.dead == 1)
@@ -83,6 +123,10 @@ async def test_reattaching_to_an_answered_turn_is_a_conflict_that_says_what_to_d
         ("messages/msg_unknown/replay", b"[" * 10_000, 422),
         ("messages/msg_unknown/replay", b" " * 70_000, 413),
         ("messages/%00/replay", b'{"how":"invoke"}', 400),
+        ("messages/replay", b'{"how":"invoke"}', 422),
+        ("messages/replay", b'{"how":"invoke","state":"lost"}', 422),
+        ("messages/replay", b'{"how":"invoke","state":"dead","since":"2026-11-22T12:00:00"}', 422),
+        ("deliveries/retry", b"", 422),
         ("deliveries/dlv_unknown/retry", b"", 404),
         ("deliveries/dlv_unknown/retry", b'{"how":"invoke"}', 422),
     ],
@@ -102,7 +146,9 @@ async def test_a_filter_that_makes_no_sense_is_refused(opened: Opened, path: str
     assert response.status_code in {400, 422}, response.text
 
 
-@pytest.mark.parametrize("path", ["messages/msg_1/replay", "deliveries/dlv_1/retry"])
+@pytest.mark.parametrize(
+    "path", ["messages/msg_1/replay", "deliveries/dlv_1/retry", "messages/replay", "deliveries/retry"]
+)
 async def test_nobody_but_the_operator_sets_anything_going(opened: Opened, path: str) -> None:
     assert (await opened.http.post(f"/v1/{path}", json={"how": "invoke"})).status_code == 401
     mine = {"authorization": "Bearer something else"}

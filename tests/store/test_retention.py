@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from bridge.errors import Replaced
 from bridge.model import DeliveryState, StoredFile, TurnState
@@ -174,3 +174,21 @@ async def test_a_file_that_is_stored_again_is_as_new_again(store: Store, clock: 
     await clock.advance(80 * DAY)
     await retention(store, clock).once()
     assert [row.id for row in await rows_of(store, tables.files)] == ["fil_1"]
+
+
+async def test_a_budget_that_is_whole_again_is_forgotten_and_a_frozen_one_is_not(
+    store: Store, clock: FakeClock
+) -> None:
+    def spent(connection: Connection) -> None:
+        rows = [
+            {"key": "whole", "full_at": store.now()},
+            {"key": "frozen", "full_at": store.now(), "frozen_until": store.now() + timedelta(days=9)},
+        ]
+        for row in rows:
+            connection.execute(tables.budgets.insert(), row)
+        connection.commit()
+
+    await store.read(spent)
+    await clock.advance(timedelta(days=2))
+    await retention(store, clock).once()
+    assert [row.key for row in await rows_of(store, tables.budgets)] == ["frozen"]
