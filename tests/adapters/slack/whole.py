@@ -151,8 +151,10 @@ class Killable:
         """
         port, name = free_port(), f"bridge-{len(self._served)}"
         config = configuration(self.folder, self.slack.url, port=port, database=database, name=name)
-        command = ("-m", "tests.crash.launcher", held, str(self.journal), "serve") if held else SERVE
-        command = ("-m", "tests.crash.freezing", frozen, "serve") if frozen else command
+        command: tuple[str, ...] = SERVE
+        if held or frozen:
+            how = ("launcher", held, str(self.journal)) if held else ("freezing", str(frozen))
+            command = ("-m", f"tests.crash.{how[0]}", *how[1:], "serve")
         served = await self._stack.enter_async_context(serving(config, port, command=command))
         self._served.append(served)
         return served
