@@ -29,6 +29,8 @@ def commands(find: FindSource) -> typer.Typer:
     ) -> None:
         """Print the app manifest: paste it at api.slack.com/apps, New App, From a manifest."""
         found = find(config, source)
+        if found.settings.app_token is None and not found.public_url.startswith("https://"):
+            typer.echo(f"Slack cannot reach {found.public_url}: set [bridge] public_url to an https address.", err=True)
         made = manifest(found.settings, found.public_url, command=command)
         typer.echo(json.dumps(made, indent=2, ensure_ascii=False))
 

@@ -66,11 +66,12 @@ async def run(*arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
 
 
 async def test_the_manifest_fits_the_configuration(config: Path, port: int) -> None:
-    code, output, _ = await run("slack", "manifest", "--config", str(config))
+    code, output, advice = await run("slack", "manifest", "--config", str(config))
     made = json.loads(output)
     assert code == 0
     assert made["settings"]["event_subscriptions"]["request_url"] == f"http://127.0.0.1:{port}/in/team"
     assert "a-signing-secret" not in output
+    assert "set [bridge] public_url to an https address" in advice
 
 
 async def test_the_doctor_exits_1_where_something_does_not_work(config: Path) -> None:

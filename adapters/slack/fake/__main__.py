@@ -1,7 +1,7 @@
 """Talk to a bridge as if through Slack: `python -m adapters.slack.fake --bridge http://127.0.0.1:8080/in/team`.
 
-Serves the Web API (set the source's `api_url` to it, `bot_token = "xoxb-test"`). Each line typed is said by Ada in
-#general with a mention of the bot; a line that begins with `.` goes on in the thread of the last one.
+Serves the Web API and prints the options that a source needs for it. Each line typed is said by Ada in #general with a
+mention of the bot; a line that begins with `.` goes on in the thread of the last one, `!Red` presses the button Red.
 """
 
 import argparse
@@ -14,9 +14,9 @@ import uvicorn
 
 from adapters.slack.fake.api import Api
 from adapters.slack.fake.delivery import SECRET, Deliveries
-from adapters.slack.fake.people import People
+from adapters.slack.fake.people import People, buttons
 from adapters.slack.fake.sockets import Sockets
-from adapters.slack.fake.workspace import APP, BOT, Workspace, said_in
+from adapters.slack.fake.workspace import APP, BOT, Message, Workspace, said_in
 from bridge.clock import SystemClock
 
 _BEAT_SECONDS = 0.1
@@ -39,29 +39,60 @@ class Console:
         """Say each line, until there are no more."""
         while line := await asyncio.to_thread(sys.stdin.readline):
             text = line.strip()
-            if text.startswith(".") and self._root is not None:
+            if text.startswith("!"):
+                await self._press(text[1:].strip())
+            elif text.startswith(".") and self._root is not None:
                 self._people.say(text[1:].strip(), thread_ts=self._root)
             elif text:
                 self._root = self._people.say(f"<@{BOT}> {text}")
+
+    async def _press(self, label: str) -> None:
+        for (channel, _), message in reversed(self._slack.messages.items()):
+            if label in buttons(message):
+                await self._people.press(message, label, channel=channel)
+                return
+        sys.stdout.write(f"nobody asks with a button {label!r}\n")
 
     async def beat(self) -> None:
         """Deliver what is due, show what is new."""
         while True:
             await self._deliveries.pump()
             for place, message in list(self._slack.messages.items()):
-                text = said_in(message)
-                if message.get("app_id") == APP and self._shown.get(place) != text:
-                    self._shown[place] = text
-                    sys.stdout.write(f"bot> {text}\n")
+                if message.get("app_id") == APP and self._shown.get(place) != (text := _shown(message)):
+                    sys.stdout.write(f"bot{' (changed)' if place in self._shown else ''}> {text}\n")
                     sys.stdout.flush()
+                    self._shown[place] = text
             await asyncio.sleep(_BEAT_SECONDS)
 
     async def _post(self, headers: Mapping[str, str], body: bytes) -> int:
         try:
             async with self._http.post(self._bridge, data=body, headers=headers, timeout=_ACK_SECONDS) as answer:
-                return answer.status
+                status = answer.status
         except (aiohttp.ClientError, TimeoutError):
-            return 0
+            status = 0
+        if status not in _FINE:
+            sys.stdout.write(_TROUBLE.get(status, f"The bridge answers {status}; see its log.") + "\n")
+            sys.stdout.flush()
+        return status
+
+
+def _shown(message: Message) -> str:
+    return "\n".join([said_in(message), *(f"[{label}]" for label in buttons(message))])
+
+
+_FINE = range(200, 300)
+_TROUBLE = {
+    0: "The bridge does not answer. Slack tries again at once, after a minute and after five.",
+    401: "The bridge refuses the signature: set its signing_secret as above.",
+    404: "The bridge knows no such source: compare --bridge with what `agent-bridge check` says.",
+}
+
+_HOW = """Put this into the source's table, start the bridge, and type what Ada says:
+
+api_url        = "{url}api/"
+signing_secret = "{secret}"
+bot_token      = "xoxb-test"
+"""
 
 
 async def main() -> None:
@@ -78,7 +109,7 @@ async def main() -> None:
     )
     async with aiohttp.ClientSession() as http, asyncio.TaskGroup() as group:
         console = Console(slack, given.bridge, given.secret, http)
-        sys.stdout.write(f'api_url = "{slack.url}api/"   signing_secret = "{given.secret}"   bot_token = "xoxb-test"\n')
+        sys.stdout.write(_HOW.format(url=slack.url, secret=given.secret))
         sys.stdout.flush()
         talking = [group.create_task(console.typed()), group.create_task(console.beat())]
         await server.serve()
