@@ -168,6 +168,8 @@ class InboundMessage:
     """Where to answer: opaque, read by its adapter alone. Empty: no answer is owed."""
     author: Author
     addressed: Addressed = "direct"
+    begins: bool = False
+    """Nothing in its conversation was said before it: what came earlier has overtaken it."""
     text: str = ""
     quoted: str = ""
     """Material that came along (a mail's quoted text, thread history): handed on as untrusted."""

@@ -147,6 +147,7 @@ class Events:
             return_address=address.dump(),
             author=Author(id=user, trust="verified", attributes={"team": address.user_team}),
             addressed=addressed,
+            begins=root == ts and not person,
             text=text,
             quoted=quoted,
             files=_files(event),

@@ -13,6 +13,7 @@ from bridge.store.notices import notify
 from bridge.store.prepared import Prepared, among
 from bridge.store.said import ADMITTED, Said
 from bridge.store.statements import insert_new
+from bridge.store.strays import strays
 from bridge.store.tables import conversations, messages, turns
 from bridge.store.tails import Tails
 from bridge.store.writer import Tx
@@ -62,6 +63,9 @@ class Batch:
         self._upgrade(upgrades)
         standing = {self.known[each.key].turn_id for each in admitted}
         self._insert_turns([each for each in opening if each.turn_id in standing])
+        if overtook := strays(self.tx, said):
+            self.learn(each.key for each in overtook)
+            self.place(overtook)
 
     def touch(self, arrival: Arrival, conversation: Conversation) -> None:
         """Something was done in this conversation: whoever owns it, or else this node, looks at it again."""

@@ -10,6 +10,7 @@ from bridge.store.bodies import dump_inbound
 from bridge.store.lookup import Match
 
 ADMITTED = "admitted"
+NOT_ENGAGED = "declined:not_engaged"
 
 
 @dataclass(slots=True)
@@ -56,7 +57,7 @@ class Said:
         if self.verdict or self.message.addressed != "ambient":
             return self.verdict or ADMITTED
         if self.match is None:
-            return "declined:not_engaged"
+            return NOT_ENGAGED
         return "declined:muted" if self.match.conversation.muted else ADMITTED
 
     def message_row(self) -> dict[str, Any]:
@@ -72,6 +73,7 @@ class Said:
             "act": self.act,
             "admission": self.admission,
             "matched_by": self.match.matched_by if self.match else None,
+            "stray_key": self.message.conversation[-1].value if self.admission == NOT_ENGAGED else None,
             "addressed": message.addressed,
             "author_id": message.author.id,
             "return_address": message.return_address,

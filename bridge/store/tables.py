@@ -154,6 +154,7 @@ messages = Table(
     Column("act", String, nullable=False),  # say; an edit that became a turn of its own is kept beside it, uncounted
     Column("admission", String, nullable=False),  # admitted, declined:<reason>, parked:<reason>, cancelled:<reason>
     Column("matched_by", String),
+    Column("stray_key", String),  # the conversation it would be of, had that begun; only of what came before it
     Column("addressed", String, nullable=False),
     Column("author_id", String, nullable=False),
     Column("return_address", Text, nullable=False),
@@ -164,6 +165,7 @@ messages = Table(
     UniqueConstraint("source", "message_key"),
     CheckConstraint("admission = 'admitted' OR turn_id IS NULL", name="only_admitted_have_turns"),
     Index("ix_messages_turn_id", "turn_id"),
+    _partial("ix_messages_stray", "source", "stray_key", where="stray_key IS NOT NULL"),
     Index("ix_messages_conversation_id", "conversation_id", "author_id"),
 )
 

@@ -281,6 +281,37 @@ async def test_one_answer_stands_after_the_other_node_has_taken_over(
     assert (books["accepted"], books["answered"], books["balanced"]) == (1, 1, True)
 
 
+async def test_a_reply_that_overtakes_the_question_is_answered_behind_it(whole: Whole) -> None:
+    async with whole.up():
+        root = whole.people.say("<@UBOT> first words")
+        late, whole.deliveries.waiting = whole.deliveries.waiting, []
+        whole.people.say("second words", thread_ts=root)
+        whole.people.say("third words", thread_ts=root)
+        whole.people.say("<@U2> not for you", thread_ts=root)
+        await whole.deliveries.pump()
+        assert (await whole.settled()).declined == 3
+        whole.deliveries.waiting = late
+        books = await whole.settled()
+        said = "\n".join(whole.slack.answers("C1", root))
+
+    places = [said.find(words) for words in ("first words", "second words", "third words")]
+    assert -1 not in places
+    assert places == sorted(places)
+    assert "not for you" not in said
+    assert (books.answered, books.declined, books.balanced) == (3, 1, True)
+
+
+async def test_a_mention_in_the_middle_of_a_thread_answers_nothing_of_what_was_said_before(whole: Whole) -> None:
+    async with whole.up():
+        root = whole.people.say("lunch?")
+        whole.people.say("pizza", thread_ts=root)
+        await whole.deliveries.pump()
+        whole.people.say("<@UBOT> hello", thread_ts=root)
+        books = await whole.settled()
+
+    assert (books.answered, books.declined) == (1, 1)
+
+
 async def test_two_nodes_that_get_the_copies_of_a_question_in_turn_give_one_answer(
     whole: Whole, tmp_path: Path, postgres: str
 ) -> None:

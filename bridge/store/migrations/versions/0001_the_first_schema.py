@@ -343,6 +343,7 @@ def upgrade() -> None:
         sa.Column("act", sa.String(), nullable=False),
         sa.Column("admission", sa.String(), nullable=False),
         sa.Column("matched_by", sa.String(), nullable=True),
+        sa.Column("stray_key", sa.String(), nullable=True),
         sa.Column("addressed", sa.String(), nullable=False),
         sa.Column("author_id", sa.String(), nullable=False),
         sa.Column("return_address", sa.Text(), nullable=False),
@@ -359,6 +360,13 @@ def upgrade() -> None:
     with op.batch_alter_table("messages", schema=None) as batch_op:
         batch_op.create_index("ix_messages_conversation_id", ["conversation_id", "author_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_messages_received_at"), ["received_at"], unique=False)
+        batch_op.create_index(
+            "ix_messages_stray",
+            ["source", "stray_key"],
+            unique=False,
+            sqlite_where=sa.text("stray_key IS NOT NULL"),
+            postgresql_where=sa.text("stray_key IS NOT NULL"),
+        )
         batch_op.create_index("ix_messages_turn_id", ["turn_id"], unique=False)
 
     op.create_table(
