@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: setup check test test-sdk test-mail extraction hostile demo run format clean
+.PHONY: setup check test test-sdk test-mail extraction hostile demo run crash-matrix bench memory soak scale format clean
 
 setup: $(VENV)/ready
 
@@ -57,6 +57,22 @@ run: setup
 crash-matrix: setup
 	$(BIN)/python -m tests.crash.matrix
 	$(BIN)/python -m tests.crash.order
+
+# Our benchmarks, each against a floor of its own run: some eight minutes, on a machine that does nothing else.
+bench: setup
+	$(BIN)/python -m tests.bench
+
+# Memory of a turn in flight and of an idle conversation: some three minutes.
+memory: setup
+	$(BIN)/python -m tests.bench.memory
+
+# Memory over ten minutes of steady load.
+soak: setup
+	$(BIN)/python -m tests.bench.soak
+
+# Up to a million conversations, up to four nodes: some twelve minutes.
+scale: setup
+	$(BIN)/python -m tests.bench.scale
 
 format: setup
 	$(BIN)/ruff format .

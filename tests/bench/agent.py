@@ -9,7 +9,7 @@ import argparse
 import asyncio
 import gc
 import json
-import resource
+import os
 import subprocess
 import sys
 import tempfile
@@ -28,6 +28,8 @@ from bridge.agent.request import InvokeRequest
 from bridge.agent.sse import read_events
 from bridge.egress import open_client
 from tests.agent.process import AgentProcess
+from tests.bench.table import Table, row
+from tests.bench.usage import resident_kib
 
 CHUNKS = 2000
 FRAGMENT = "some twenty characters"
@@ -176,10 +178,11 @@ async def memory(http: httpx2.AsyncClient, address: str, mode: Mode) -> None:
         await finished(backend(http, address, mode), "wait")
 
     gc.collect()
-    before = resident()
+    before = resident_kib(os.getpid())
     waiting = [asyncio.create_task(wait()) for _ in range(WAITING)]
     await asyncio.sleep(3)
-    print(f"{f'KiB per waiting task, {mode}':55} {(resident() - before) / WAITING / 1024:10.1f}")
+    each = (resident_kib(os.getpid()) - before) / WAITING
+    row(f"client: KB per waiting task, {mode}", "", f"{each:.1f}", "")
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
@@ -198,14 +201,9 @@ async def compare_servers(session: aiohttp.ClientSession, bare: str, embedded: s
         show(f"tasks/s{kind and ', stream'}", plain, ours, "server")
 
 
-def resident() -> int:
-    with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123 - not a file
-        return int(statm.read().split()[1]) * resource.getpagesize()
-
-
 def show(what: str, plain: float, ours: float, side: str, *, less_is_better: bool = False) -> None:
     overhead = ours / plain if less_is_better else plain / ours
-    print(f"{f'{side}: {what}':55} {plain:10.0f} {ours:10.0f}   {overhead:5.2f}x")
+    row(f"{side}: {what}", f"{plain:.0f}", f"{ours:.0f}", f"{overhead:.2f} times")
 
 
 @contextmanager
@@ -219,7 +217,7 @@ def process(*arguments: str) -> Iterator[str]:
 
 
 async def main(seconds: float) -> None:
-    print(f"{'':55} {'bare':>10} {'ours':>10}   overhead")
+    Table("what", "bare", "ours", "overhead")
     connector = aiohttp.TCPConnector(limit=0)
     with tempfile.TemporaryDirectory() as folder, process("tests.bench.agent", "--serve") as bare:
         embedded = AgentProcess(Path(folder) / "agent.db")

@@ -8,8 +8,8 @@ SQLite and PostgreSQL in turn; PostgreSQL is a throw-away server on this machine
 import argparse
 import asyncio
 import itertools
+import os
 import queue
-import resource
 import sqlite3
 import statistics
 import sys
@@ -23,12 +23,14 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from bridge.store.ingest import INGEST
 from bridge.sweeper import TTL
-from tests.bench.parts import FILLER, Engine, NoAgent, arrival, engine
+from tests.bench.fill import fill
+from tests.bench.parts import FILLER, NoAgent, arrival, engine
+from tests.bench.table import Table, verdict
+from tests.bench.usage import resident_kib
 from tests.conftest import postgres_server
 from tests.end_to_end.serving import ROOT, free_port
 
@@ -43,6 +45,11 @@ class Bench:
     admin: str
     seconds: float
     conversations: int
+    report: Table
+
+    def tell(self, kind: str, what: str, figure: str, goal: str, *, met: bool) -> None:
+        """One row of the report."""
+        self.report.row(kind, what, figure, f"{goal}: {verdict(met=met)}")
 
     def fresh(self, kind: str) -> str:
         """A new database."""
@@ -56,12 +63,6 @@ class Bench:
 
 
 _numbers = itertools.count(1)
-
-
-def tell(kind: str, what: str, figure: str, goal: str) -> None:
-    """One line of the report."""
-    sys.stdout.write(f"{kind:<11}{what:<42}{figure:<44}{goal}\n")
-    sys.stdout.flush()
 
 
 async def closed_loop(work: Callable[[int], Awaitable[object]], seconds: float) -> tuple[float, list[float]]:
@@ -137,7 +138,7 @@ async def accept(bench: Bench, kind: str) -> None:
         rate, times = await closed_loop(lambda n: one.store.accept(INGEST, arrival(f"c{n}")), bench.seconds)
     share, goal = rate / least, 0.25 if kind == "sqlite" else 0.5
     figure = f"{rate:.0f}/s, p50 {_at(times, 0.5)}, p99 {_at(times, 0.99)}; {share:.2f} of {least:.0f}/s"
-    tell(kind, "durable accept, 64 clients", figure, f">= {goal} of the floor")
+    bench.tell(kind, "durable accept, 64 clients", figure, f">= {goal} of the floor", met=share >= goal)
 
 
 async def whole_turns(bench: Bench, kind: str) -> None:
@@ -154,7 +155,8 @@ async def whole_turns(bench: Bench, kind: str) -> None:
         await closed_loop(say, bench.seconds)
         await one.until_sent(said)
         rate = said / (time.perf_counter() - begun)
-    tell(kind, "whole no-op turns", f"{rate:.0f}/s", f">= {2000 if kind == 'sqlite' else 1000}/s")
+    goal = 2000 if kind == "sqlite" else 1000
+    bench.tell(kind, "whole no-op turns", f"{rate:.0f}/s", f">= {goal}/s", met=rate >= goal)
 
 
 async def latency(bench: Bench, kind: str) -> None:
@@ -178,19 +180,21 @@ async def latency(bench: Bench, kind: str) -> None:
         await asyncio.gather(*saying)
         await one.until_sent(count)
     times = sorted((started[key] - at) * 1000 for key, at in committed.items())
-    tell(kind, "commit -> start of the call, 100/s", f"p50 {_at(times, 0.5)}, p99 {_at(times, 0.99)}", "<= 5, <= 50 ms")
+    p50, p99 = (times[int(len(times) * share)] for share in (0.5, 0.99))
+    figure = f"p50 {p50:.1f} ms, p99 {p99:.1f} ms"
+    bench.tell(kind, "commit -> start of the call, 100/s", figure, "<= 5, <= 50 ms", met=p50 <= 5 and p99 <= 50)
 
 
 async def waiting(bench: Bench, kind: str) -> None:
     """Ten thousand turns whose agent takes its time."""
     count, let_go, calls = 10_000, asyncio.Event(), list[str]()
     async with engine(bench.fresh(kind), NoAgent(calls.append, let_go)) as one:
-        before = _resident()
+        before = resident_kib(os.getpid())
         for first in range(0, count, 500):
             await asyncio.gather(*(one.say(f"c{number}", "wait") for number in range(first, first + 500)))
         while len(calls) < count:  # noqa: ASYNC110 - a list does not tell
             await asyncio.sleep(0.05)
-        each = (_resident() - before) / count
+        each = (resident_kib(os.getpid()) - before) / count * 1024
         beating = asyncio.create_task(one.sweeper.run())
         used, at = time.process_time(), time.perf_counter()
         await asyncio.sleep(bench.seconds)
@@ -198,15 +202,16 @@ async def waiting(bench: Bench, kind: str) -> None:
         beating.cancel()
         let_go.set()
         await one.until_sent(count)
-    tell(kind, "10,000 waiting turns", f"{each / 1024:.1f} KB each, {share * 100:.1f} % of a core", "<= 4 KB, < 1 %")
+    figure = f"{each / 1024:.1f} KB each, {share * 100:.1f} % of a core"
+    bench.tell(kind, "10,000 waiting turns", figure, "<= 4 KB, < 1 %", met=each <= 4096 and share < 0.01)
 
 
 async def large_map(bench: Bench, kind: str) -> None:
     """Accepts with many conversations in the map against few, in turn."""
     few, many = bench.fresh(kind), bench.fresh(kind)
     async with engine(few, NoAgent(), node="nod_few") as small, engine(many, NoAgent(), node="nod_many") as big:
-        await asyncio.to_thread(_fill, small, 1000)
-        await asyncio.to_thread(_fill, big, bench.conversations)
+        await asyncio.to_thread(fill, small.store.engine, 1000)
+        await asyncio.to_thread(fill, big.store.engine, bench.conversations)
         rounds: list[tuple[float, float]] = []
         for _ in range(5):
             pair = []
@@ -219,21 +224,8 @@ async def large_map(bench: Bench, kind: str) -> None:
                 pair.append(time.perf_counter() - begun)
             rounds.append((pair[0], pair[1]))
     ratio = statistics.median(big for _, big in rounds) / statistics.median(small for small, _ in rounds)
-    tell(kind, f"{bench.conversations:,} conversations against 1,000", f"{ratio:.2f} times the time", "<= 1.2 times")
-
-
-def _fill(one: Engine, count: int) -> None:
-    """Conversations that were used once and are closed."""
-    columns = "id, source, key, agent, seq, epoch, open, created_at, last_at"
-    values = "'cnv_' || i, 'bench', 'c' || i, 'local', 0, 0, false, 0, 0"
-    if one.store.exclusive:
-        series = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < :last)"
-    else:
-        series = "WITH n(i) AS (SELECT generate_series(0, :last))"
-    statement = f"INSERT INTO conversations ({columns}) {series} SELECT {values} FROM n"  # noqa: S608 - our own words
-    with one.store.engine.begin() as connection:
-        connection.execute(text(statement), {"last": count - 1})
-        connection.execute(text("ANALYZE"))
+    what = f"{bench.conversations:,} conversations against 1,000"
+    bench.tell(kind, what, f"{ratio:.2f} times the time", "<= 1.2 times", met=ratio <= 1.2)
 
 
 async def takeover(bench: Bench, kind: str) -> None:
@@ -253,7 +245,8 @@ async def takeover(bench: Bench, kind: str) -> None:
         await successor.until_sent(count)
         took = time.perf_counter() - died
         beating.cancel()
-    tell(kind, "takeover of 1,000 conversations, answered", f"{took:.1f} s", f"<= {TTL.total_seconds() + 2:.0f} s")
+    goal = TTL.total_seconds() + 2
+    bench.tell(kind, "takeover of 1,000 conversations, answered", f"{took:.1f} s", f"<= {goal:.0f} s", met=took <= goal)
 
 
 async def far(bench: Bench, kind: str) -> None:
@@ -273,16 +266,12 @@ async def far(bench: Bench, kind: str) -> None:
         proxy.terminate()
         await proxy.wait()
     figure = f"{rate:.0f}/s, p50 {_at(times, 0.5)}, p99 {_at(times, 0.99)}"
-    tell(kind, "durable accept, 1 ms farther away", figure, ">= 1500/s, p99 <= 100 ms")
+    met = rate >= 1500 and times[int(len(times) * 0.99)] <= 100
+    bench.tell(kind, "durable accept, 1 ms farther away", figure, ">= 1500/s, p99 <= 100 ms", met=met)
 
 
 def _at(times: list[float], share: float) -> str:
     return f"{times[int(len(times) * share)]:.1f} ms"
-
-
-def _resident() -> int:
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * resource.getpagesize()
 
 
 KINDS = ("sqlite", "postgresql")
@@ -302,7 +291,8 @@ async def main(given: argparse.Namespace) -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         server = stack.enter_context(postgres_server())
-        bench = Bench(folder, server.get_uri(), given.seconds, given.conversations)
+        report = Table("database", "what", "figure", "goal")
+        bench = Bench(folder, server.get_uri(), given.seconds, given.conversations, report)
         for name in given.parts or PARTS:
             for kind in given.kind or KINDS:
                 await PARTS[name](bench, kind)

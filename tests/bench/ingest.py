@@ -6,7 +6,6 @@ Both servers are real processes. Rounds alternate, so that both meet the same no
 import argparse
 import asyncio
 import json
-import statistics
 import sys
 import tempfile
 from contextlib import AsyncExitStack
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.load import SECRET
+from tests.bench.table import Table, middle, verdict
 from tests.conftest import postgres_server
 from tests.end_to_end.serving import ROOT, free_port, serving
 
@@ -44,6 +44,8 @@ AGENTS = {
     "away": '[agents.local]\nkind = "xpander"\nbase_url = "http://127.0.0.1:9"\napi_key = "k"\nagent_id = "a"',
     "embedded": '[agents.local]\nkind = "embedded"\nbrain = "demo"',
 }
+LEAST_SHARE = 0.5
+MOST_LONGER = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,24 +118,22 @@ async def main(given: argparse.Namespace) -> int:
 
 
 def _tell(bare: list[Round], ours: list[Round]) -> int:
-    def medians(rounds: list[Round]) -> tuple[float, float, float]:
-        return (
-            statistics.median(one.per_second for one in rounds),
-            statistics.median(one.p50 for one in rounds),
-            statistics.median(one.p99 for one in rounds),
-        )
-
+    """The medians, and how the two compare, round by round."""
+    table = Table("what", "acks/s", "p50, ms", "p99, ms", "failures")
     for name, rounds in (("bare route", bare), ("Agent Bridge", ours)):
-        per_second, p50, p99 = medians(rounds)
         failures = sum(one.failures for one in rounds)
-        sys.stdout.write(
-            f"{name:<13}{per_second:8.0f} acks/s   p50 {p50:6.1f} ms   p99 {p99:6.1f} ms   failures {failures}\n"
+        figures = (middle([getattr(one, name) for one in rounds]) for name in ("per_second", "p50", "p99"))
+        table.row(
+            name, *(f"{figure:.{digits}f}" for figure, digits in zip(figures, (0, 1, 1), strict=True)), str(failures)
         )
-    share, longer = medians(ours)[0] / medians(bare)[0], medians(ours)[2] / medians(bare)[2]
-    sys.stdout.write(
-        f"{share:.2f} of the bare route (goal: at least 0.5), p99 {longer:.1f} times its (goal: at most 5)\n"
-    )
-    return 0 if share >= 0.5 and longer <= 5 and not any(one.failures for one in (*bare, *ours)) else 1
+    share = middle([one.per_second / floor.per_second for one, floor in zip(ours, bare, strict=True)])
+    longer = middle([one.p99 / floor.p99 for one, floor in zip(ours, bare, strict=True)])
+    flawless = not any(one.failures for one in (*bare, *ours))
+    table.row("of the bare route", f"{share:.2f}", "", f"{longer:.1f} times", "")
+    goals = (share >= LEAST_SHARE, longer <= MOST_LONGER, flawless)
+    told = [verdict(met=met) for met in goals]
+    table.row("goal", f">= {LEAST_SHARE}: {told[0]}", "", f"<= {MOST_LONGER} times: {told[1]}", f"0: {told[2]}")
+    return 0 if all(goals) else 1
 
 
 if __name__ == "__main__":

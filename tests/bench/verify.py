@@ -18,6 +18,7 @@ from adapters.webhook import Settings, build
 from bridge.model import Envelope
 from bridge.signing import verify
 from tests.adapters.kits import open_kit
+from tests.bench.table import Table
 from tests.signed_requests import FORM, NOW, ROWS, SIGNING, envelope, scheme_of, signed, verifying_secret
 
 ONE_KILOBYTE = json.dumps({"text": "x" * 900, "conversation": "order-7", "user": {"id": "u1"}, "id": "1"}).encode()
@@ -79,9 +80,9 @@ def main(seconds: float) -> None:
     bare = microseconds(lambda: hmac.digest(b"k" * 24, ONE_KILOBYTE, "sha256"), seconds)
     rows = [(preset, microseconds(verifying(preset), seconds)) for preset in ROWS]
     rows += asyncio.run(receiving(seconds))
-    lines = [f"{'bare hmac.digest':<24}{bare:9.1f} us{1:8.1f} x"]
-    lines += [f"{name:<24}{cost:9.1f} us{cost / bare:8.1f} x" for name, cost in rows]
-    sys.stdout.write(f"{len(ONE_KILOBYTE)} byte body\n" + "\n".join(lines) + "\n")
+    table = Table(f"{len(ONE_KILOBYTE)} byte body", "µs", "of a bare HMAC")
+    for name, cost in [("bare hmac.digest", bare), *rows]:
+        table.row(name, f"{cost:.1f}", f"{cost / bare:.1f}")
 
 
 if __name__ == "__main__":
