@@ -59,6 +59,8 @@ def content_of(outcome: Outcome, link: Callable[[FileRef], str]) -> dict[str, An
         ],
         "metadata": dict(message.metadata),
     }
+    if outcome.reason is not None:  # nothing will come of it, and its sender can mend that
+        content["reason"] = outcome.reason
     if len(outcome.message_ids) > 1:  # several messages were answered at once
         content["message_ids"] = list(outcome.message_ids)
     return content

@@ -137,7 +137,7 @@ class WebhookAdapter:
                 foreign_task_id=self._plan.settings.allow_foreign_task_id,
             )
         except Unmappable as reason:
-            return _parked(key, str(reason), signer)
+            return _parked(key, f"{reason}{_hint(document)}", signer)
 
     def _return_address(self, wanted: str | None) -> str:
         """The caller's own address only from inside the allow-list; any other is as if it had not been given."""
@@ -159,6 +159,13 @@ class WebhookAdapter:
 
     async def _stored(self, upload: Upload) -> FileRef:
         return await self._kit.files.store(upload.name, upload.media_type, upload.content, origin=self._kit.source)
+
+
+def _hint(document: Document) -> str:
+    """For those who post with curl: its -d declares a form, whatever it sends."""
+    is_other = media_type(document.envelope) == "application/x-www-form-urlencoded"
+    looks = is_other and document.envelope.body.lstrip()[:1] == b"{"
+    return "; it looks like JSON and is declared as a form: send Content-Type: application/json" if looks else ""
 
 
 def _parked(key: str, reason: str, signer: str) -> InboundMessage:

@@ -54,7 +54,7 @@ def messages_list(
         console.print_json(found)
         return
     console.print_table(
-        [(m.message_id, m.source, m.state, m.task_id, m.received_at, m.text) for m in found],
+        [(m.message_id, m.source, m.state, m.task_id, m.received_at, m.text or m.reason) for m in found],
         "MESSAGE", "SOURCE", "STATE", "TASK", "RECEIVED", "TEXT",
     )  # fmt: skip
 

@@ -29,6 +29,8 @@ class Outcome:
     task_id: str | None
     state: str
     """The turn's state; without a turn, what was decided about the message."""
+    reason: str | None
+    """Why it was decided so, where there is no turn."""
     status: str | None
     result: str | None
     files: tuple[FileRef, ...]
@@ -117,6 +119,7 @@ def _outcome(row: AnyRow, message_ids: tuple[str, ...]) -> Outcome:
         turn_id=row.turn_id,
         task_id=row.task_id,
         state=row.state or row.admission.partition(":")[0],
+        reason=None if row.state else row.admission.partition(":")[2] or None,
         status=row.status,
         result=row.result,
         files=load_files(row.files),

@@ -207,6 +207,12 @@ async def test_authentic_but_unusable_is_parked_with_the_reason(kit: Kit, body: 
     assert reason in message.parked
 
 
+async def test_json_that_is_declared_as_a_form_is_parked_with_what_to_mend(kit: Kit) -> None:
+    message = one(await received(kit, bearer(b'{"text": "hello"}', content_type=FORM)))
+    assert message.parked is not None
+    assert "send Content-Type: application/json" in message.parked
+
+
 async def test_numbers_beyond_json_and_bottomless_nesting_are_parked(kit: Kit) -> None:
     infinite = one(await received(kit, bearer(b'{"text":"x","metadata":{"a":1e999}}')))
     assert infinite.parked == "metadata: a number is too large"

@@ -160,6 +160,11 @@ async def test_nothing_is_stored_for_turns_that_nobody_listens_to(opened: Opened
     assert stored == []
 
 
+async def test_a_message_that_cannot_be_used_is_told_why(opened: Opened) -> None:
+    _, (*_, last) = await told(opened, " ")
+    assert (last.data["data"]["status"], last.data["data"]["reason"]) == ("parked", "there is neither text nor a file")
+
+
 async def test_failures_are_told_at_the_end(opened: Opened) -> None:
     _, frames = await told(opened, "fail because of a secret reason")
     assert frames[-1].event == "finished"
