@@ -44,6 +44,8 @@ class Request:
     status: int
     """How it was answered."""
     answer: str
+    failed_check: str | None
+    """What was wrong with its signature: header, encoding, mismatch, stale, body. Its sender was not told."""
 
 
 class Captures:
@@ -53,7 +55,7 @@ class Captures:
         self._store = store
         self._sealer = sealer
 
-    async def keep(self, envelope: Envelope, status: int, answer: bytes) -> None:
+    async def keep(self, envelope: Envelope, status: int, answer: bytes, *, failed_check: str | None = None) -> None:
         """Keep one. Where that fails, it is not kept: the request itself is answered all the same."""
         content = {
             "received_at": envelope.received_at.isoformat(),
@@ -65,6 +67,7 @@ class Captures:
             "body_bytes": len(envelope.body),
             "status": status,
             "answer": answer[:BODY_BYTES].decode("utf-8", "replace"),
+            "failed_check": failed_check,
         }
         sealed = self._sealer.seal(json.dumps(content).encode(), purpose=_PURPOSE)
         try:
@@ -93,6 +96,7 @@ def shown(rows: Iterable[Captured], sealer: Sealer, settings: Settings, source: 
                 body_bytes=content["body_bytes"],
                 status=content["status"],
                 answer=_FIELD.sub(rf'\1"{MASK}"', redact(content["answer"])),
+                failed_check=content.get("failed_check"),
             )
         )
     return found

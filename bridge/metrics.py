@@ -27,6 +27,12 @@ ARRIVALS: Final = Metric(
     what="Arrivals: stored, duplicate, unavailable, or the status they were refused with.",
     labels=("source", "outcome"),
 )
+UNVERIFIED: Final = Metric(
+    name="bridge_unverified_total",
+    kind="counter",
+    what="Arrivals whose signature did not hold: header, encoding, mismatch, stale, body.",
+    labels=("source", "reason"),
+)
 ACKNOWLEDGED: Final = Metric(
     name="bridge_ack_seconds",
     kind="histogram",
@@ -109,6 +115,7 @@ OLDEST_SECONDS: Final = Metric(
 
 METRICS: Final = (
     ARRIVALS,
+    UNVERIFIED,
     ACKNOWLEDGED,
     MESSAGES,
     TURNS,

@@ -79,7 +79,9 @@ def messages_captured(source: str, config: Config = None, as_json: AsJson = Fals
         return
     for request in found:
         target = f"{request.path}?{request.query}" if request.query else request.path
-        console.print_line(f"{request.received_at:%Y-%m-%d %H:%M:%S}  {request.method} {target} -> {request.status}")
+        why = f" (signature: {request.failed_check})" if request.failed_check else ""
+        at = f"{request.received_at:%Y-%m-%d %H:%M:%S}"
+        console.print_line(f"{at}  {request.method} {target} -> {request.status}{why}")
         for name, value in request.headers:
             console.print_line(f"  {name}: {value}")
         console.print_line(f"\n  {request.body or '(no body)'}\n\n  {request.answer}\n")

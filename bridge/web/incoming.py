@@ -7,6 +7,7 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
+import structlog
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
@@ -14,15 +15,17 @@ from bridge.adapter import Answers
 from bridge.captures import Captures
 from bridge.clock import Clock
 from bridge.entrance import Entrance
-from bridge.errors import ReceiveError, StoreUnavailable, TooLarge
+from bridge.errors import ReceiveError, StoreUnavailable, TooLarge, Unverified
 from bridge.inbox import Accepted, Inbox
 from bridge.model import Envelope, Reply
 from bridge.results import result_of
 from bridge.store.outcomes import Outcome
-from bridge.web.metrics import ACKNOWLEDGED_AT
+from bridge.web.metrics import ACKNOWLEDGED_AT, UNVERIFIED_FOR
 from bridge.web.preferences import wanted_wait, wants_stream
 from bridge.web.problem import problem, refused, unavailable
 from bridge.web.results import Results
+
+log = structlog.get_logger()
 
 
 class Incoming:
@@ -69,11 +72,13 @@ class Incoming:
             response = await self._answer(entrance, envelope, accepted)
         except ReceiveError as error:
             response = refused(error)
+            _note(scope, name, error)
         except StoreUnavailable:
             response = unavailable()
         if entrance.capture:
             content = b"" if isinstance(response, StreamingResponse) else bytes(response.body)
-            await self._captures.keep(_envelope(name, scope, body, received_at), response.status_code, content)
+            envelope, why = _envelope(name, scope, body, received_at), scope.get(UNVERIFIED_FOR)
+            await self._captures.keep(envelope, response.status_code, content, failed_check=why)
         return response
 
     async def _answer(self, entrance: Entrance, envelope: Envelope, accepted: Accepted | Reply) -> Response:
@@ -128,6 +133,13 @@ def _json(status: HTTPStatus, told: Sequence[Mapping[str, Any]], headers: Mappin
 
 def _from_reply(reply: Reply, headers: Mapping[str, str] | None = None) -> Response:
     return Response(reply.body, reply.status, {**dict(reply.headers), **(headers or {})}, reply.media_type)
+
+
+def _note(scope: Scope, source: str, error: ReceiveError) -> None:
+    """For the operator alone: to tell a forger which check failed would help him."""
+    if isinstance(error, Unverified) and error.reason:
+        scope[UNVERIFIED_FOR] = error.reason
+        log.info("arrival_unverified", source=source, failed_check=error.reason)
 
 
 def _envelope(source: str, scope: Scope, body: bytes, received_at: datetime) -> Envelope:

@@ -23,6 +23,7 @@ from bridge.metrics import (
     OPEN_DELIVERIES,
     OPEN_TURNS,
     STUCK,
+    UNVERIFIED,
     WRITES_WAITING,
     Metrics,
 )
@@ -32,6 +33,8 @@ from bridge.store.ledger import VERDICTS
 
 ACKNOWLEDGED_AT: Final = "bridge.acknowledged_at"
 """Where the way in notes, in the scope, when the arrival was stored."""
+UNVERIFIED_FOR: Final = "bridge.unverified_for"
+"""… and which check a signature did not pass."""
 SCARCELY: Final = 5.0
 """Seconds for which what was counted from the rows is shown again, at least."""
 SHARE: Final = 50
@@ -112,6 +115,8 @@ class Measured:
                 # A caller that is kept for the answer was acknowledged long before its first byte.
                 acknowledged = scope.get(ACKNOWLEDGED_AT, time.perf_counter())
                 self._note(source, message["status"], acknowledged - begun)
+                if (reason := scope.get(UNVERIFIED_FOR)) is not None:
+                    self._metrics.count(UNVERIFIED, source, reason)
             await send(message)
 
         await self._way_in(scope, receive, measured)

@@ -42,6 +42,8 @@ async def test_requests_are_shown_with_their_answers_newest_first(opened: Opened
     refused, taken = await captured(opened)
     assert (refused["status"], refused["body"]) == (401, "unsigned")
     assert "Not verified" in refused["answer"]
+    assert (refused["failed_check"], taken["failed_check"]) == ("header", None)
+    assert "header" not in refused["answer"].replace("signature headers", ""), "the sender is not told"
     assert (taken["status"], taken["body"], taken["body_bytes"]) == (202, sent.body.decode(), len(sent.body))
     assert dict(taken["headers"])["webhook-id"] == sent.webhook_id
 

@@ -32,6 +32,7 @@ async def test_what_happened_is_counted_once(opened: Opened, sink: Sink) -> None
         'bridge_arrivals_total{outcome="stored",source="orders"}': 2,
         'bridge_arrivals_total{outcome="duplicate",source="orders"}': 2,
         'bridge_arrivals_total{outcome="401",source="orders"}': 1,
+        'bridge_unverified_total{reason="mismatch",source="orders"}': 1,
         'bridge_messages_total{admission="admitted",source="orders"}': 2,
         'bridge_turns_total{agent="local",state="answered"}': 1,
         'bridge_turns_total{agent="local",state="dead"}': 1,
