@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import structlog
@@ -28,8 +29,22 @@ BASE = timedelta(seconds=5)
 CAP = timedelta(minutes=30)
 
 
+@dataclass(slots=True)
+class _Place:
+    """One arrival that is being read; `left` once its messages stand in line, or it will be read again later."""
+
+    source: str = ""
+    named: asyncio.Event = field(default_factory=asyncio.Event)
+    """Its source is known, or will never be."""
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 class Readings:
-    """One arrival after the other, some side by side. Nothing of it is lost: what fails is tried again, then parked."""
+    """Some arrivals side by side. Nothing of it is lost: what fails is tried again, then parked.
+
+    What arrived first is placed first, among those of a source that are read at the same time, however long each
+    takes: the second mail of a thread does not overtake the first. One that has to be tried again holds up nobody.
+    """
 
     def __init__(
         self,
@@ -51,6 +66,7 @@ class Readings:
         self._deliver = deliver
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._places: dict[str, _Place] = {}
 
     def begin(self, envelope_id: str) -> None:
         """Read this arrival soon. May be said any number of times."""
@@ -81,14 +97,21 @@ class Readings:
 
     async def _read(self, envelope_id: str) -> None:
         async with self._slots:
+            place = self._places[envelope_id] = _Place()
             try:
                 await self._store.quiet()  # an acknowledgement never waits for what was acknowledged already
                 for unread in await self._store.read(rows.unread, [envelope_id]):
-                    await self._read_one(unread)
+                    place.source = unread.source
+                    place.named.set()
+                    await self._read_one(unread, place)
             except StoreUnavailable as error:
                 log.warning("reading_put_off", envelope=envelope_id, error=str(error))
+            finally:
+                place.named.set()
+                place.left.set()
+                del self._places[envelope_id]
 
-    async def _read_one(self, unread: Unread) -> None:
+    async def _read_one(self, unread: Unread, place: _Place) -> None:
         entrance = self._entrances.get(unread.source)
         if entrance is None or not isinstance(entrance.adapter, Reads):
             await self._put_off(unread, f"No source named {unread.source!r} can read it.")
@@ -104,7 +127,19 @@ class Readings:
             await self._put_off(unread, type(error).__name__)
             return
         read = rows.Read(unread=unread, messages=tuple(messages), agent=entrance.agent, busy=entrance.busy)
-        self._rouse(await self._store.accept(rows.READ, read))
+        await self._after_earlier(place)
+        placing = asyncio.ensure_future(self._store.accept(rows.READ, read))
+        await asyncio.sleep(0)  # it stands in the writer's line now, which keeps its order
+        place.left.set()
+        self._rouse(await placing)
+
+    async def _after_earlier(self, place: _Place) -> None:
+        for earlier in [*self._places.values()]:
+            if earlier is place:
+                return
+            await earlier.named.wait()
+            if earlier.source == place.source:
+                await earlier.left.wait()
 
     async def _messages(self, adapter: Reads, unread: Unread) -> Sequence[InboundMessage]:
         return await adapter.read(unpack(unread.source, self._sealer.open(unread.sealed, purpose="envelope")))
