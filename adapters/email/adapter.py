@@ -70,7 +70,8 @@ class Email:
         """Of a mailbox to which this source writes first."""
         if not _MAILBOX.fullmatch(address):
             raise ValueError(f"{address!r} is no mail address; write it as alerts@example.com")
-        return ReturnAddress(to=address, subject=self._settings.name or self._kit.options.get("name", "")).dump()
+        subject = self._settings.name or self._kit.options.get("name", "")
+        return ReturnAddress(to=address, subject=subject, unasked=True).dump()
 
     async def receive(self, envelope: Envelope) -> Received:
         """Verify only; the mail is opened after it was acknowledged."""

@@ -100,7 +100,7 @@ def _bounce(headers: Headers, media_type: str, mail_from: str | None, _own: Own)
         return Judgement("bounce", "multipart/report")
     if any(_BOUNCERS.fullmatch(address.address.partition("@")[0]) for address in headers.addresses("from")):
         return Judgement("bounce", "from")
-    if headers.first("x-failed-recipients"):
+    if headers.first("x-failed-recipients"):  # Exim, Gmail
         return Judgement("bounce", "x-failed-recipients")
     silent = mail_from == "" or headers.first("return-path") == "<>"
     if silent:

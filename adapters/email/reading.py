@@ -81,6 +81,11 @@ class Reading:
     files: tuple[FileRef, ...] = ()
 
     @property
+    def may_be_answered(self) -> bool:
+        """Now, or once a person has let it in. A machine never is, nor a mail that can be read two ways."""
+        return self.admission.declined is None and self.identity.author is not None
+
+    @property
     def author(self) -> Address:
         """Who wrote it, or who it says it is."""
         return self.identity.author or _claimed_author(self.opened.headers)
@@ -100,12 +105,12 @@ def message_of(reading: Reading) -> InboundMessage:
         message_key=reading.key,
         conversation=reading.conversation,
         return_address=return_address_of(opened.headers, author.address, author.name).dump()
-        if reading.admission.is_open
+        if reading.may_be_answered
         else "",
         author=_author(author, identity),
         text=text,
         quoted=scrub(opened.elided),
-        context=_context(opened, identity, author),
+        context=_context(reading),
         files=reading.files,
         declined=reading.admission.declined,
         parked=reading.admission.parked,
@@ -144,15 +149,19 @@ def _author(author: Address, identity: Identity) -> Author:
     )
 
 
-def _context(opened: Opened, identity: Identity, author: Address) -> str:
+def _context(reading: Reading) -> str:
+    opened, identity = reading.opened, reading.identity
     level = "verified" if identity.verified else "NOT verified"
     lines = [
         "This is an email.",
-        f"Sender: {author.address}, {level} ({identity.method}).",
+        f"Sender: {reading.author.address}, {level} ({identity.method}).",
         f"Subject, as the sender wrote it: {_one_line(opened.headers.first('subject'))!r}",
     ]
     if opened.elided:
         lines.append("Text that the mail quotes or forwards is given apart; its authors are not verified.")
+    if not reading.admission.is_open and opened.attachments:
+        names = ", ".join(repr(each.name) for each in opened.attachments)
+        lines.append(f"Its attachments were not taken over, because it was held back at first: {names}.")
     return "\n".join([*lines, *opened.notes])
 
 

@@ -27,6 +27,8 @@ class ReturnAddress:
     references: tuple[str, ...] = ()
     thread_index: str = ""
     thread_topic: str = ""
+    unasked: bool = False
+    """Nobody wrote a mail that this one answers."""
 
     def dump(self) -> str:
         """As one string, for the store."""

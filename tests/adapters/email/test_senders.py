@@ -3,7 +3,9 @@
 import base64
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from email import message_from_bytes
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -162,3 +164,13 @@ async def test_a_server_that_cannot_encrypt_gets_no_password() -> None:
         with pytest.raises(Retryable, match="STARTTLS"):
             await adapter.send(question)
     assert not sink.mails
+
+
+async def test_a_mail_that_answers_none_says_so(tmp_path: Path) -> None:
+    async with open_email(smtp_url=f"maildir:{tmp_path}", name="Helpdesk") as (adapter, _):
+        question = await read_one(mail())
+        alert = replace(outbound(question), return_address=adapter.return_address("alerts@example.org"))
+        await adapter.send(alert)
+    written = message_from_bytes((tmp_path / f"{alert.delivery_id}.eml").read_bytes())
+    assert (written["Subject"], written["Auto-Submitted"]) == ("Helpdesk", "auto-generated")
+    assert written["In-Reply-To"] is None

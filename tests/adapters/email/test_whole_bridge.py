@@ -119,6 +119,21 @@ async def test_a_forged_mail_is_kept_and_not_answered(bridge: Bridge, http: http
     assert not (tmp_path / "out").exists()
 
 
+async def test_a_mail_that_was_held_back_is_answered_once_a_person_lets_it_in(
+    bridge: Bridge, http: httpx2.AsyncClient, tmp_path: Path
+) -> None:
+    assert await post(http, mail("My name is Jane.", Authentication_Results=None)) == 202
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not (found := await bridge.store.read(reader.message_list)):  # noqa: ASYNC110 - likewise
+            await asyncio.sleep(0.02)
+    (held_back,) = found
+    admin = {"authorization": "Bearer an-admin-token-for-tests"}
+    url = f"/v1/messages/{held_back.message_id}/replay"
+    assert (await http.post(url, json={"how": "invoke"}, headers=admin)).is_success
+    (answer,) = await answers(tmp_path, 1)
+    assert answer["To"].addresses[0].addr_spec == "jane@example.org"
+
+
 def serve(config: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "bridge", "serve", "--config", str(config)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
