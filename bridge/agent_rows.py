@@ -88,3 +88,30 @@ class TaskFilter:
     parent_task_id: str | None = None
     triggering_agent_id: str | None = None
     status: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FollowUp:
+    """What somebody says to a task that may be at work."""
+
+    id: str
+    task_id: str
+    agent_id: str
+    idempotency_key: str | None
+    request: str
+    """As a turn's."""
+    user_id: str | None = None
+    source: str | None = None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinedUp:
+    """What became of a FollowUp."""
+
+    how: Literal["idle", "queued", "foreign"]
+    """`idle`: nothing runs that it could wait for, so it was not stored; `foreign`: the task is another agent's."""
+    id: str | None = None
+    """Under which it waits; an earlier one's where the key is known."""
+    depth: int = 0
+    """How many wait now."""

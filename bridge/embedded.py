@@ -26,6 +26,7 @@ from bridge.options import EmbeddedAgent
 from bridge.serving import QuietServer
 from bridge.store.database import Store
 from bridge.store.embedded import EmbeddedRows
+from bridge.store.embedded_backlog import EmbeddedBacklog
 
 BASE_URL = "http://embedded-agent"
 
@@ -60,6 +61,7 @@ async def embedded_server(
     agents = {name: agent_from(name, option, http) for name, option in options.items()}
     asgi = create_app(
         rows=EmbeddedRows(store),
+        backlog=EmbeddedBacklog(store),
         agents=agents,
         api_keys=[api_key],
         clock=clock,

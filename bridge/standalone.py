@@ -18,6 +18,7 @@ from bridge.options import EmbeddedAgent
 from bridge.serving import listen
 from bridge.store.database import Store
 from bridge.store.embedded import EmbeddedRows
+from bridge.store.embedded_backlog import EmbeddedBacklog
 from bridge.store.migrations import migrate
 
 log = structlog.get_logger()
@@ -41,6 +42,7 @@ async def serve(
         stack.push_async_callback(workers.aclose)
         asgi = create_app(
             rows=EmbeddedRows(store),
+            backlog=EmbeddedBacklog(store),
             agents={agent_id: agent_from(agent_id, options, http)},
             api_keys=api_keys,
             clock=clock,

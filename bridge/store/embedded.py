@@ -17,6 +17,7 @@ from bridge.store.embedded_tables import (
     LATEST,
     LIVE,
     LIVING,
+    agent_backlog,
     agent_tasks,
     agent_turns,
     read_latest,
@@ -31,8 +32,8 @@ from bridge.store.writer import Tx, Write
 
 def _begin(tx: Tx, rows: Sequence[NewTurn]) -> list[Begun]:
     """Store new turns, unless the key is known or the task is busy; several of one batch see each other."""
-    by_key = _by_key(tx.connection, rows)
-    latest = _locked(tx.connection, sorted({row.task_id for row in rows}))
+    by_key = turns_by_key(tx.connection, rows)
+    latest = locked(tx.connection, sorted({row.task_id for row in rows}))
     new: list[TaskTurn] = []
     born: list[dict[str, Any]] = []
     grown: list[dict[str, Any]] = []
@@ -48,7 +49,7 @@ def _begin(tx: Tx, rows: Sequence[NewTurn]) -> list[Begun]:
         elif before is not None and before.status in LIVE:
             outcomes.append(Begun(how="busy", turn=before))
         else:
-            turn = _numbered(tx, row, before)
+            turn = numbered(tx, row, before)
             if before is None:
                 born.append(_task_values(row))
             else:
@@ -58,16 +59,17 @@ def _begin(tx: Tx, rows: Sequence[NewTurn]) -> list[Begun]:
             if row.idempotency_key is not None:
                 by_key[row.agent_id, row.idempotency_key] = turn
             outcomes.append(Begun(how="new", turn=turn))
-    _insert(tx.connection, new, born, grown)
+    insert_turns(tx.connection, new, born, grown)
     return outcomes
 
 
 _GROW = update(agent_tasks).where(agent_tasks.c.id == bindparam("at")).values(number=bindparam("to"))
 
 
-def _insert(
+def insert_turns(
     connection: Connection, new: Iterable[TaskTurn], born: list[dict[str, Any]], grown: list[dict[str, Any]]
 ) -> None:
+    """Store new turns, with their tasks where these are new, too (`born`) or go on (`grown`)."""
     if born:
         connection.execute(insert(agent_tasks), born)
     if grown:
@@ -77,7 +79,8 @@ def _insert(
         connection.execute(insert(agent_turns), values)
 
 
-def _by_key(connection: Connection, rows: Sequence[NewTurn]) -> dict[tuple[str, str | None], TaskTurn]:
+def turns_by_key(connection: Connection, rows: Sequence[NewTurn]) -> dict[tuple[str, str | None], TaskTurn]:
+    """The turns that have these keys already."""
     keys = {row.idempotency_key for row in rows if row.idempotency_key is not None}
     if not keys:
         return {}
@@ -89,7 +92,7 @@ def _by_key(connection: Connection, rows: Sequence[NewTurn]) -> dict[tuple[str, 
     return {(turn.agent_id, turn.idempotency_key): turn for turn in found}
 
 
-def _locked(connection: Connection, task_ids: Sequence[str]) -> dict[str, TaskTurn]:
+def locked(connection: Connection, task_ids: Sequence[str]) -> dict[str, TaskTurn]:
     """The latest turns of these tasks; the tasks stay locked until the commit, always in the order of their ids."""
     connection.execute(
         select(agent_tasks.c.id).where(agent_tasks.c.id.in_(task_ids)).order_by(agent_tasks.c.id).with_for_update()
@@ -97,7 +100,8 @@ def _locked(connection: Connection, task_ids: Sequence[str]) -> dict[str, TaskTu
     return {row.task_id: turn_of(row) for row in connection.execute(LATEST.where(agent_turns.c.task_id.in_(task_ids)))}
 
 
-def _numbered(tx: Tx, row: NewTurn, before: TaskTurn | None) -> TaskTurn:
+def numbered(tx: Tx, row: NewTurn, before: TaskTurn | None) -> TaskTurn:
+    """The turn as it is stored, behind the one before."""
     return TaskTurn(
         task_id=row.task_id,
         number=1 if before is None else before.number + 1,
@@ -237,6 +241,7 @@ KEEP: Write[_Sign, list[TaskTurn]] = Write(_keep)
 
 def _erase(tx: Tx, rows: Sequence[str]) -> list[bool]:
     known = set(tx.connection.scalars(select(agent_tasks.c.id).where(agent_tasks.c.id.in_(rows))))
+    tx.connection.execute(delete(agent_backlog).where(agent_backlog.c.task_id.in_(known)))
     tx.connection.execute(delete(agent_turns).where(agent_turns.c.task_id.in_(known)))
     tx.connection.execute(delete(agent_tasks).where(agent_tasks.c.id.in_(known)))
     return [row in known for row in rows]

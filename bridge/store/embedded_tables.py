@@ -57,6 +57,20 @@ agent_turns = Table(
     Index("ix_agent_turns_live", "node", sqlite_where=LIVING, postgresql_where=LIVING),
 )
 
+agent_backlog = Table(
+    "agent_backlog",
+    metadata,
+    Column("task_id", String, primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("id", String, nullable=False),
+    Column("idempotency_key", String),
+    Column("request", Text, nullable=False),
+    Column("user_id", String),
+    Column("source", String),
+    Column("enqueued_at", Instant, nullable=False),
+)
+"""What people said to a task while its turn ran; each becomes a turn of its own."""
+
 FULL = select(agent_turns, agent_tasks.c.born_at).join(agent_tasks, agent_tasks.c.id == agent_turns.c.task_id)
 LATEST = FULL.where(agent_turns.c.number == agent_tasks.c.number)
 

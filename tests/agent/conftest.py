@@ -13,6 +13,7 @@ from bridge.agent.server.desk import Agent
 from bridge.clock import Clock
 from bridge.egress import open_client
 from bridge.store.database import Store
+from bridge.store.embedded_backlog import EmbeddedBacklog
 from bridge.store.engine import open_engine
 from bridge.store.migrations import migrate
 from tests.agent.doubles import FailingRows, HeldClock, LeapingClock, ScriptedService, Served
@@ -78,7 +79,7 @@ async def serve(sqlite_url: str, held: HeldClock, http: httpx2.AsyncClient) -> A
             "public_url": "http://agent.example.com",
         } | options
         rows = FailingRows(store)
-        served = Served(create_app(rows=rows, clock=clock, **options), http, rows)
+        served = Served(create_app(rows=rows, backlog=EmbeddedBacklog(store), clock=clock, **options), http, rows)
         await served.start()
         running.append((served, store))
         return served

@@ -13,9 +13,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from bridge.agent.server.access import Access, refusal, refuse
+from bridge.agent.server.backlog import Backlog
 from bridge.agent.server.brains import Attachment
 from bridge.agent.server.controller import Controller
 from bridge.agent.server.desk import Agent, Desk, Invalid
+from bridge.agent.server.gateway import Gateway
 from bridge.agent.server.logins import Logins
 from bridge.agent.server.openapi import document
 from bridge.agent.server.reading import Attach, Reading
@@ -32,6 +34,7 @@ MAX_BODY: Final = 8 << 20
 def create_app(  # noqa: PLR0913 - every part it stands on, each once
     *,
     rows: TaskRows,
+    backlog: Backlog,
     agents: Mapping[str, Agent],
     api_keys: Sequence[str],
     clock: Clock,
@@ -50,7 +53,9 @@ def create_app(  # noqa: PLR0913 - every part it stands on, each once
     reading = Reading(rows, attach=attach or _unread, clock=clock, public_url=public_url)
     brains = {agent_id: agent.brain for agent_id, agent in agents.items()}
     workers = Workers()
-    runs = Runs(rows, brains, workers=workers, reading=reading, clock=clock, limits=limits or Limits(), keep=keep)
+    runs = Runs(
+        rows, backlog, brains, workers=workers, reading=reading, clock=clock, limits=limits or Limits(), keep=keep
+    )
     desk = Desk(rows, runs, agents=agents, clock=clock, max_body=max_body)
 
     @asynccontextmanager
@@ -62,7 +67,8 @@ def create_app(  # noqa: PLR0913 - every part it stands on, each once
             await beat
         await runs.close()
 
-    dialects = [*Rest(desk).routes(), *Controller(desk, workers).routes()]
+    rest = Rest(desk)
+    dialects = [*rest.routes(), *Gateway(desk, rest, backlog).routes(), *Controller(desk, workers).routes()]
     described = JSONResponse(document(dialects))
     app = Starlette(
         routes=[*dialects, *Logins(desk).routes(), Route("/openapi.json", described)],

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -17,7 +17,8 @@ from starlette.requests import Request
 from bridge.agent.server.access import body_of
 from bridge.agent.server.brains import Brain, Told
 from bridge.agent.server.orders import Document, Order, OrderInput
-from bridge.agent.server.runs import Run, Runs
+from bridge.agent.server.run import Run
+from bridge.agent.server.runs import Runs
 from bridge.agent.server.story import Place, whole_story
 from bridge.agent.server.streams import QUIET_SECONDS, STILL_HERE
 from bridge.agent.server.tasks import (
@@ -99,7 +100,6 @@ class Desk:
         self._runs = runs
         self._clock = clock
         self._max_body = max_body
-        self._last_moment = clock.now()
 
     def now(self) -> datetime:
         """The present by the server's clock."""
@@ -114,6 +114,13 @@ class Desk:
     async def order(self, request: Request) -> Order:
         """The order in a request's body. Raises Invalid, or HTTPException 413."""
         return await self.body(request, _ORDER)
+
+    def checked(self, document: Json) -> Order:
+        """An order made here of what a caller gave. Raises Invalid."""
+        try:
+            return _ORDER.validate_python(document)
+        except ValidationError as error:
+            raise Invalid(problems_of(error)) from error
 
     async def document(self, request: Request) -> Json:
         """Any JSON object in a request's body. Raises Invalid, or HTTPException 413."""
@@ -266,6 +273,14 @@ class Desk:
                 raise HTTPException(409, f"Task {task_id} waits for no decision, or was decided otherwise.")
         return await self.show(task_id)
 
+    def expect(self, task_id: str) -> None:
+        """Something waits behind the live turn of this task."""
+        self._runs.expect(task_id)
+
+    async def begin_next(self, task_id: str) -> TaskTurn | None:
+        """Begin what waits in a task that is idle, because somebody asks for it."""
+        return await self._runs.begin_next(task_id, asked=True)
+
     async def push(self, task_id: str, told: Sequence[Told]) -> int:
         """Tell what a worker says happens in the turn it works on; answers how much of it there was place for.
 
@@ -314,13 +329,8 @@ class Desk:
             source=order.source,
             parent_id=order.parent_execution_id,
             triggering_agent_id=order.triggering_agent_id,
-            at=self._next_moment(),
+            at=self._runs.next_moment(),
         )
-
-    def _next_moment(self) -> datetime:
-        """The present, but never the same twice: by it a turn knows itself again after a commit in doubt."""
-        self._last_moment = max(self._clock.now(), self._last_moment + timedelta(microseconds=1))
-        return self._last_moment
 
 
 _FAR_BACK: Final = 20

@@ -1,12 +1,14 @@
 """The OpenAPI document of the embedded agent, made from its routes, so that it cannot lag behind them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from pydantic import BaseModel
 from starlette.routing import Route
 
 from bridge.agent.server.desk import Verdict
+from bridge.agent.server.gateway import BODIES
 from bridge.agent.server.orders import Order
 from bridge.model import Json
 
@@ -21,6 +23,9 @@ _BODIES: Final = {
     "push": "Events",
     "approve": "Record",
     "reject": "Record",
+    "messages": "Message",
+    "answers": "Answers",
+    "halt": "Stop",
 }
 """The body that an endpoint takes, by the name of its function."""
 
@@ -32,12 +37,13 @@ _QUERIES: Final = {
     "invoke_stream": ("version",),
 }
 _RESUMABLE: Final = frozenset({"invoke_stream", "events"})
-_STREAMS: Final = _RESUMABLE | {"work"}
+_STREAMS: Final = _RESUMABLE | {"work", "drain", "answers"}
+_REF: Final = "#/components/schemas/{model}"
 
 
 def document(routes: Sequence[Route]) -> Json:
     """OpenAPI 3.1. Every refusal, whatever its status, is `{"detail": …}`."""
-    schema = Order.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema = Order.model_json_schema(ref_template=_REF)
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         for method in sorted((route.methods or set()) - {"HEAD"}):
@@ -50,6 +56,7 @@ def document(routes: Sequence[Route]) -> Json:
             "schemas": {
                 **schema.pop("$defs", {}),
                 "Order": schema,
+                **_schemas(BODIES.values()),
                 "Verdict": Verdict.model_json_schema(),
                 "Events": {"type": "array", "items": {"type": "object", "required": ["type"]}},
                 "Record": {"type": "object", "additionalProperties": True},
@@ -59,6 +66,14 @@ def document(routes: Sequence[Route]) -> Json:
         },
         "security": [{"key": []}],
     }
+
+
+def _schemas(forms: Iterable[type[BaseModel]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for form in forms:
+        schema = form.model_json_schema(ref_template=_REF)
+        found |= {**schema.pop("$defs", {}), form.__name__: schema}
+    return found
 
 
 def _operation(route: Route) -> Json:

@@ -3,19 +3,20 @@
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 
 import structlog
 
+from bridge.agent.server.backlog import Backlog
 from bridge.agent.server.brains import Brain, BrainFault, File, Pause, Result, Told
 from bridge.agent.server.orders import Order
 from bridge.agent.server.reading import Reading
-from bridge.agent.server.story import Place, Teller, Telling
-from bridge.agent.server.streams import QUIET_SECONDS, STILL_HERE
+from bridge.agent.server.run import ABANDONED, Run
+from bridge.agent.server.story import Telling
 from bridge.agent.server.tasks import LIVE, TaskRows, changes_of, order_of, record, stamp, storable
 from bridge.agent.server.verdict import violation
 from bridge.agent.server.workers import Workers
@@ -32,8 +33,6 @@ Keep: TypeAlias = Callable[[File], Awaitable[Json]]
 MOST_ATTEMPTS: Final = 3
 _KEPT_APART: Final = 500
 _FORGET_EVERY: Final = timedelta(hours=1)
-ABANDONED: Final = "abandoned"
-"""No status of a task, but of work on it: this process ends, another one will go on."""
 _FAILED: Final = "The agent failed while working on this. Its operator finds the reason in the log."
 
 
@@ -57,69 +56,13 @@ class Limits:
     """How long a silent process counts as alive; it gives a sign three times as often."""
 
 
-@dataclass(slots=True, eq=False)
-class Run:
-    """One turn at work. Subscribers read its events by position, so a slow one holds up nobody and stores nothing."""
-
-    turn: TaskTurn
-    order: Order
-    files: list[Json] = field(default_factory=list)
-    told: list[Telling] = field(default_factory=list)
-    """What happened so far; it becomes bytes only where someone listens."""
-    status: str = "pending"
-    work: asyncio.Task[None] | None = None
-    stopped: bool = False
-    thinking: bool = True
-    """The outcome is still open: once it is not, a stop comes too late."""
-    _tick: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def over(self) -> bool:
-        """Nothing will be added to the events."""
-        return self.status not in {"pending", "executing"}
-
-    def wake(self) -> None:
-        """Let subscribers look again."""
-        self._tick.set()
-        self._tick = asyncio.Event()
-
-    async def follow(self, since: Place | None = None) -> AsyncGenerator[bytes, None]:
-        """Everything from the start or from a place, as lines for the wire; ends when the turn is over or paused."""
-        teller = Teller(self.turn, self.order, since)
-        yield teller.beginning()
-        position = 0
-        while not self.over or position < len(self.told):
-            news = self.told[position:]
-            if news:
-                position += len(news)
-                yield teller.lines(news)
-            elif not await self._news():
-                yield STILL_HERE
-        if self.status != ABANDONED:
-            yield teller.end(self.turn)
-
-    async def _news(self) -> bool:
-        """Wait for something to happen; False after a while without anything."""
-        try:
-            async with asyncio.timeout(QUIET_SECONDS):
-                await self._tick.wait()
-        except TimeoutError:
-            return False
-        return True
-
-    async def ended(self) -> TaskTurn:
-        """Wait for the end of the turn."""
-        while not self.over:
-            await self._tick.wait()
-        return self.turn
-
-
 class Runs:
     """All turns at work here. What they need after a crash is in their rows; `recover` takes them up again."""
 
     def __init__(
         self,
         rows: TaskRows,
+        backlog: Backlog,
         brains: Mapping[str, Brain],
         *,
         workers: Workers,
@@ -130,6 +73,7 @@ class Runs:
     ) -> None:
         self.limits = limits
         self._rows = rows
+        self._backlog = backlog
         self._brains = brains
         self._workers = workers
         self._reading = reading
@@ -138,6 +82,8 @@ class Runs:
         self._slots = asyncio.Semaphore(limits.running)
         self._runs: dict[str, Run] = {}
         self._doubtful: set[str] = set()
+        self._expected: set[str] = set()
+        self._last_moment = clock.now()
 
     def get(self, task_id: str) -> Run | None:
         """The turn of a task that is at work here."""
@@ -158,6 +104,29 @@ class Runs:
     def doubt(self, task_id: str) -> None:
         """The database failed while this task was stored: should it be there after all, work on it soon."""
         self._doubtful.add(task_id)
+
+    def next_moment(self) -> datetime:
+        """The present, but never the same twice: by it a turn knows itself again after a commit in doubt."""
+        self._last_moment = max(self._clock.now(), self._last_moment + timedelta(microseconds=1))
+        return self._last_moment
+
+    def expect(self, task_id: str) -> None:
+        """Something waits behind this task's turn. Where that is not at work here any more, `recover` begins it."""
+        if task_id in self._runs:
+            self._expected.add(task_id)
+
+    async def begin_next(self, task_id: str, *, asked: bool) -> TaskTurn | None:
+        """Begin the oldest that waits behind a turn that is over."""
+        self._expected.discard(task_id)
+        try:
+            turn = await self._backlog.begin_next(task_id, self.next_moment(), asked=asked)
+        except StoreUnavailable:
+            self.doubt(task_id)
+            raise
+        if turn is not None:
+            self._expected.add(task_id)  # behind the last one it is in vain, once
+            self.start(turn)
+        return turn
 
     async def stop(self, run: Run) -> TaskTurn:
         """End a turn as `stopped`, unless it ended by itself meanwhile."""
@@ -190,6 +159,8 @@ class Runs:
                 for turn in await self._rows.keep(self.limits.lifetime):
                     await self._take_up(turn)
                 await self._settle_doubts()
+                for task_id in await self._backlog.left():
+                    await self.begin_next(task_id, asked=False)
                 now = self._clock.now()
                 if now >= forget_at and not await self._rows.forget(now - self.limits.retention):
                     forget_at = now + _FORGET_EVERY
@@ -209,6 +180,7 @@ class Runs:
         if turn.attempt <= MOST_ATTEMPTS:
             log.warning("turn_taken_up", task=turn.task_id, attempt=turn.attempt)
             self.start(turn)
+            self.expect(turn.task_id)  # who lined something up behind it was told so by another process
             return
         reason = f"The agent's process ended {MOST_ATTEMPTS} times while working on this."
         await self._rows.change(_end(turn, "failed", reason, self._clock))
@@ -308,6 +280,9 @@ class Runs:
             stored = await self._stored(replace(change, status=None, result=None, only_from=None))
         run.turn = stored or await self._as_stored(run.turn)
         self._forget(run, run.turn.status if run.turn.status not in LIVE else ABANDONED)
+        if run.turn.task_id in self._expected:
+            with suppress(StoreUnavailable):  # then `recover` begins it
+                await self.begin_next(run.turn.task_id, asked=False)
 
     async def _as_stored(self, turn: TaskTurn) -> TaskTurn:
         """The turn as others left it: changed by a client, stopped, erased, or taken over by another node."""
