@@ -7,8 +7,9 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from adapters.webhook.acts import act_of
 from adapters.webhook.plain import Unmappable
-from bridge.model import Author, Candidate, FileRef, InboundMessage, RequestOptions
+from bridge.model import Act, Author, Candidate, FileRef, InboundMessage, RequestOptions
 
 MAX_KEY_CHARS = 512
 MAX_METADATA_CHARS = 65_536
@@ -71,6 +72,8 @@ class Fields(BaseModel):
     metadata: dict[str, Any] = Field(default_factory=dict)
     callback: str | None = None
     quoted: str = ""
+    decision: Any = None
+    command: Any = None
 
 
 def fields_from_content(content: object) -> Fields:
@@ -97,7 +100,8 @@ def message_from_fields(
     """The message a verified request says. Raises Unmappable."""
     text = fields.text or fields.prompt
     files = (*(_file_from_field(field) for field in fields.files), *uploads)
-    if not text.strip() and not files:
+    act, wanted = (Act.SAY, {}) if text.strip() or files else act_of(fields.decision, fields.command)
+    if act is Act.SAY and not text.strip() and not files:
         raise Unmappable("there is neither text nor a file")
     _check_size(fields)
     return InboundMessage(
@@ -109,7 +113,8 @@ def message_from_fields(
         quoted=fields.quoted,
         files=files,
         options=_options(fields),
-        metadata=fields.metadata,
+        metadata={**fields.metadata, **wanted},
+        act=act,
     )
 
 
