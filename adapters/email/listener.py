@@ -5,6 +5,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
+import structlog
 from aiosmtpd.lmtp import LMTP
 from aiosmtpd.smtp import SMTP, Session
 from aiosmtpd.smtp import Envelope as SmtpEnvelope
@@ -13,6 +14,8 @@ from adapters.email.ingresses.connected import received, wrap
 from bridge.adapter import Accept
 from bridge.clock import Clock
 from bridge.errors import ReceiveError, StoreUnavailable
+
+log = structlog.get_logger()
 
 _STORED = "250 2.0.0 stored"
 _LATER = "451 4.3.0 cannot be stored now, try again"
@@ -84,6 +87,11 @@ class _Doorman:
             for recipient in envelope.rcpt_tos
         ]
         return _replies(replies, each=isinstance(server, LMTP))
+
+    async def handle_exception(self, error: Exception) -> str:
+        """Whatever went wrong here, the mail server keeps the mail: the library's own answer would bounce it."""
+        log.error("listener_failed", exc_info=error)
+        return _LATER
 
 
 def _replies(replies: Sequence[str], *, each: bool) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from adapters.email import quotes
+from adapters.email.calendars import calendar_text
 from adapters.email.classify import Judgement, Own, classify
 from adapters.email.headers import Headers
 from adapters.email.mime import Limits, Part, TooComplex, leaves, read_headers_of
@@ -15,6 +16,7 @@ from adapters.email.reports import Report, read_report
 from adapters.email.winmail import unpack_winmail
 
 MAX_CHARS = 100_000
+MAX_CALENDARS = 5
 _WORDS_COMPARED = 10
 _TRACE = frozenset({"received", "return-path", "delivered-to", "x-original-to", "authentication-results", "x-received"})
 _EXTENSIONS = {"text/calendar": ".ics", "message/rfc822": ".eml", "text/html": ".html", "application/pdf": ".pdf"}
@@ -75,7 +77,7 @@ def open_mail(raw: bytes, mail_from: str | None, rules: Rules) -> Opened:
     return Opened(
         headers=headers,
         judgement=judgement,
-        reply=extraction.reply[:MAX_CHARS],
+        reply="\n\n".join(filter(None, (extraction.reply, *_calendars(parts))))[:MAX_CHARS],
         elided=extraction.elided[:MAX_CHARS],
         attachments=attachments,
         notes=(*notes, *_encryption(outer, parts), *_two_faces(parts)),
@@ -221,6 +223,12 @@ def sniff(content: bytes, name: str, claimed: str) -> str:
     if found in containers and claimed not in {"", "application/octet-stream"}:
         return claimed if _ZIPPED.search(name) or found != "application/zip" else found
     return found or claimed or "application/octet-stream"
+
+
+def _calendars(parts: list[Part]) -> list[str]:
+    """The same invitation comes twice in many mails: beside the text, and as a file."""
+    found = (calendar_text(part) for part in parts if part.media_type == "text/calendar")
+    return list(dict.fromkeys(filter(None, found)))[:MAX_CALENDARS]
 
 
 def _encryption(outer: str, parts: list[Part]) -> list[str]:

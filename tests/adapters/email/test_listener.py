@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
 from bridge.adapter import Connects
 from bridge.errors import Malformed, StoreUnavailable
 from bridge.model import Envelope, Received
@@ -97,6 +99,16 @@ async def test_smtp_answers_once_and_only_after_the_commit() -> None:
         assert len(post.stored) == 1
         post.refusals = {"agent@example.com": StoreUnavailable("no")}
         assert (await talk(port, *lines, replies=1))[0].startswith("451")
+
+
+@pytest.mark.parametrize("ingress", ["lmtp", "smtp"])
+async def test_a_fault_of_ours_bounces_nobodys_mail(ingress: str) -> None:
+    async with listening(ingress) as (post, port, _):
+        post.refusals = {"agent@example.com": RuntimeError("nobody thought of this")}
+        lines = conversation(b"LHLO mx" if ingress == "lmtp" else b"EHLO mx", "agent@example.com")
+        assert (await talk(port, *lines, replies=1))[0].startswith("451")
+        post.refusals = {}
+        assert (await talk(port, *lines, replies=1))[0].startswith("250")
 
 
 async def test_the_null_sender_is_handed_on() -> None:
