@@ -103,6 +103,12 @@ OPEN_TURNS: Final = Metric(
     what="Turns not ended yet, by state, in the whole installation.",
     labels=("state",),
 )
+DESTINATIONS: Final = Metric(
+    name="bridge_destinations",
+    kind="gauge",
+    what="Callback targets that fail, or are not called any more, in the whole installation.",
+    labels=("state",),
+)
 OPEN_DELIVERIES: Final = Metric(
     name="bridge_deliveries_open",
     kind="gauge",
@@ -130,6 +136,7 @@ METRICS: Final = (
     WRITES_WAITING,
     OPEN_TURNS,
     OPEN_DELIVERIES,
+    DESTINATIONS,
     OLDEST_SECONDS,
 )
 

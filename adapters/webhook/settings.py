@@ -70,7 +70,7 @@ class Settings(BaseModel):
     callback_format: Literal["standard", "cloudevents"] = Field(default="standard", examples=["cloudevents"])
     callback_timeout: float = Field(default=30, gt=0, le=60, examples=[30])
     """Seconds for one attempt, all in all."""
-    callback_concurrency: int = Field(default=10, ge=1, le=1000, examples=[10])
+    callback_concurrency: int = Field(default=50, ge=1, le=1000, examples=[50])
     """Callbacks that one target gets at the same time, from each node."""
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection, func, select
 
 from bridge.store.ledger import Ledger, ledger, stuck
-from bridge.store.tables import deliveries, turns
+from bridge.store.tables import deliveries, destinations, turns
 
 OPEN_TURNS = ("queued", "running", "paused")
 OPEN_DELIVERIES = ("pending", "sending", "unknown")
@@ -19,6 +19,8 @@ class Gauges:
 
     turns: Mapping[str, int]
     deliveries: Mapping[str, int]
+    destinations: Mapping[str, int]
+    """Those that fail, and those that are disabled."""
     oldest_turn_at: datetime | None
     counts: Ledger
     stuck: int
@@ -33,7 +35,14 @@ def gauges(connection: Connection, *, stuck_before: datetime) -> Gauges:
         turns=dict.fromkeys(OPEN_TURNS, 0) | {row[0]: row[1] for row in connection.execute(live)},
         deliveries=dict.fromkeys(OPEN_DELIVERIES, 0)
         | {row[0]: row[1] for row in connection.execute(owed.group_by(deliveries.c.state))},
+        destinations=_destinations(connection),
         oldest_turn_at=connection.execute(oldest).scalar_one(),
         counts=ledger(connection),
         stuck=len(stuck(connection, before=stuck_before)),
     )
+
+
+def _destinations(connection: Connection) -> dict[str, int]:
+    counted = select(func.count(), func.count(destinations.c.disabled_at))
+    noted, disabled = connection.execute(counted).one()
+    return {"failing": noted - disabled, "disabled": disabled}

@@ -17,6 +17,7 @@ from bridge.metrics import (
     ACKNOWLEDGED,
     ARRIVALS,
     BALANCED,
+    DESTINATIONS,
     LANES,
     LEDGER,
     OLDEST_SECONDS,
@@ -86,6 +87,8 @@ class Scrape:
             show(OPEN_TURNS, count, state)
         for state, count in found.deliveries.items():
             show(OPEN_DELIVERIES, count, state)
+        for state, count in found.destinations.items():
+            show(DESTINATIONS, count, state)
         for state in ("accepted", *VERDICTS):
             show(LEDGER, getattr(found.counts, state), state)
         show(BALANCED, int(found.counts.balanced))

@@ -48,6 +48,8 @@ async def test_what_happened_is_counted_once(opened: Opened, sink: Sink) -> None
         "bridge_stuck": 0,
         'bridge_turns_open{state="running"}': 0,
         'bridge_deliveries_open{state="pending"}': 0,
+        'bridge_destinations{state="failing"}': 0,
+        'bridge_destinations{state="disabled"}': 0,
         "bridge_oldest_turn_seconds": 0,
     }
     assert {name: found.get(name) for name in expected} == expected
