@@ -16,6 +16,7 @@ from bridge.clock import Clock, SystemClock
 from bridge.connections import Connection
 from bridge.counting import Counting
 from bridge.errors import StoreUnavailable
+from bridge.feedback import Feedback
 from bridge.inbox import Inbox
 from bridge.metrics import Metrics
 from bridge.model import Lease
@@ -105,7 +106,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         retention = Retention(store, clock, _ages(limits), forget_bytes=world.files.forget)
         resealing = Resealing(store, clock, world.sealer)
         watching = (sweeper.run(), retention.run(), resealing.run(), reading.run(), turns.watch(), watchers.run())
-        keeping = (connection.run() for connection in connections)
+        keeping = (Feedback(store, clock, world.agents).run(), *(connection.run() for connection in connections))
         try:
             async with _looping(*watching, outbox.destinations.run(), *keeping):
                 yield Bridge(store=store, asgi=asgi, release=watchers.close)

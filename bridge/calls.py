@@ -37,6 +37,8 @@ class Agent:
     defaults: Mapping[str, Any]
     decisions: str | None = None
     """The route of the service that takes an approval, with `{task_id}` in it; None: it takes none from here."""
+    feedback: str | None = None
+    """Likewise for what people think of an answer."""
 
 
 class Call:

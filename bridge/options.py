@@ -175,6 +175,8 @@ class RemoteAgent(AgentOptions):
     agent_id: str = Field(min_length=1, examples=["${XPANDER_AGENT_ID}"])
     decisions: str | None = Field(default=None, pattern=r"^/.*\{task_id\}", examples=["/tasks/{task_id}/approval"])
     """Where the service takes a person's approval, below /v1; None: approvals are made at the service itself."""
+    feedback: str | None = Field(default=None, pattern=r"^/.*\{task_id\}", examples=["/tasks/{task_id}/feedback"])
+    """Where the service takes what people think of an answer, below /v1; None: it is kept here only."""
 
 
 class EmbeddedAgent(AgentOptions):
@@ -192,6 +194,10 @@ class EmbeddedAgent(AgentOptions):
     def decisions(self) -> str:
         """Where our own service takes a person's approval."""
         return "/tasks/{task_id}/approval"
+
+    @property
+    def feedback(self) -> None:
+        """Our own service has no use for what people think."""
 
     @model_validator(mode="after")
     def _has_what_its_brain_needs(self) -> Self:

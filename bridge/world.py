@@ -287,7 +287,9 @@ class World:
         for name, options in configured.items():
             defaults = options.defaults.model_dump(exclude_none=True, exclude={"user"})
             backend = self._backend(name, options, server)
-            self.agents[name] = Agent(backend=backend, defaults=defaults, decisions=options.decisions)
+            self.agents[name] = Agent(
+                backend=backend, defaults=defaults, decisions=options.decisions, feedback=options.feedback
+            )
 
     async def own(self, refs: Sequence[FileRef]) -> tuple[FileRef, ...]:
         """Files with what is stored here by its own name instead of a link, which would expire."""

@@ -21,7 +21,7 @@ DRAWING = {
     "world": "store agent files",
     "ground": "circuits shares destinations lanes answers pauses views calls results recording watching captures"
     " routing",
-    "stages": "inbox reading connections turns outbox sweeper operations resealing retention counting",
+    "stages": "inbox reading connections turns outbox sweeper operations feedback resealing retention counting",
     "edge": "web app world embedded server serving standalone cli console trial demo __main__",
 }
 APART = {"world", "stages"}  # the rooms of these rows never import each other

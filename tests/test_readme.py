@@ -63,15 +63,19 @@ def titled(page: str, title: str) -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty working directory that holds the README's Python files, as an operator's would."""
+    """An empty working directory that holds the pages' Python files, as an operator's would."""
     (tmp_path / "plugins").mkdir()
-    for name in ("my_agent.py", "plugins/acme_chat.py"):
-        (tmp_path / name).write_text(titled("README.md", name), "utf-8")
+    for page, name in (
+        ("README.md", "my_agent.py"),
+        ("README.md", "plugins/acme_chat.py"),
+        ("adapters/slack/README.md", "my_rules.py"),
+    ):
+        (tmp_path / name).write_text(titled(page, name), "utf-8")
     monkeypatch.chdir(tmp_path)
     path = list(sys.path)
     yield tmp_path
     sys.path[:] = path
-    for name in ("my_agent", "plugins", "plugins.acme_chat"):
+    for name in ("my_agent", "my_rules", "plugins", "plugins.acme_chat"):
         sys.modules.pop(name, None)
 
 

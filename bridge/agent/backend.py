@@ -112,6 +112,10 @@ class Backend:
         decision = {"decision_id": decision_id, "choice": choice, "decided_by": decided_by}
         await self._client.decide(route, task_id, decision)
 
+    async def tell(self, route: str, task_id: str, document: Mapping[str, Any], *, key: str) -> None:
+        """Tell the agent something about a task that is no turn of it. Safe to repeat under the same key."""
+        await self._client.tell(route, task_id, document, key=key)
+
     async def ainvoke_agent(  # noqa: PLR0913, PLR0917 - the contract's parameters, in its order
         self,
         agent_id: str | None = None,

@@ -80,8 +80,12 @@ class Client:
 
     async def decide(self, route: str, task_id: str, decision: Mapping[str, str]) -> None:
         """Tell of a person's decision. `route` is relative to `/v1`, with `{task_id}` in it."""
-        headers = {**self._headers, "content-type": "application/json", "idempotency-key": decision["decision_id"]}
-        content = json.dumps(decision).encode()
+        await self.tell(route, task_id, decision, key=decision["decision_id"])
+
+    async def tell(self, route: str, task_id: str, document: Mapping[str, Any], *, key: str) -> None:
+        """Put a document where the service takes it; `route` as above. Safe to repeat under the same key."""
+        headers = {**self._headers, "content-type": "application/json", "idempotency-key": key}
+        content = json.dumps(document).encode()
         await self._fetch("POST", route.replace("{task_id}", _segment(task_id)), headers=headers, content=content)
 
     async def _post_invoke(self, request: InvokeRequest, kind: str, *, read_seconds: float) -> Json:

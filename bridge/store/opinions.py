@@ -73,7 +73,8 @@ def rate(batch: Batch, conversation: Conversation, said: Said) -> None:
     row = {"delivery_id": delivery_id, "author_id": message.author.id, "conversation_id": conversation.id}
     connection.execute(
         insert.values(**row, value=value, given_at=batch.tx.now).on_conflict_do_update(
-            index_elements=["delivery_id", "author_id"], set_={"value": value, "given_at": batch.tx.now}
+            index_elements=["delivery_id", "author_id"],
+            set_={"value": value, "given_at": batch.tx.now, "told_at": None},
         )
     )
 

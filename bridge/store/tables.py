@@ -319,6 +319,8 @@ feedback = Table(
     Column("conversation_id", String, nullable=False, index=True),
     Column("value", Integer, nullable=False),  # 1 or -1; taken back: 0
     Column("given_at", Instant, nullable=False),
+    Column("told_at", Instant),  # when the agent was told, where its service takes it
+    _partial("ix_feedback_untold", "given_at", where="told_at IS NULL"),
 )
 
 nodes = Table(

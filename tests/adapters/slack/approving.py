@@ -17,6 +17,7 @@ class Approving:
 
     decisions: list[Json] = field(default_factory=list)
     """What it was told, with the idempotency key of the call."""
+    opinions: list[Json] = field(default_factory=list)
     broken: int = 0
     """How many decisions it takes and then fails to confirm."""
     _tasks: dict[str, Json] = field(default_factory=dict)
@@ -27,6 +28,7 @@ class Approving:
                 Route("/v1/agents/{agent}/invoke/async", self._invoke, methods=["POST"]),
                 Route("/v1/tasks/{task}", self._show),
                 Route("/v1/tasks/{task}/stop", self._stop, methods=["POST"]),
+                Route("/v1/tasks/{task}/feedback", self._rate, methods=["POST"]),
                 Route("/v1/tasks/{task}/approval", self._decide, methods=["POST"]),
             ]
         )
@@ -51,6 +53,13 @@ class Approving:
         task = self._tasks[request.path_params["task"]]
         task["status"] = "stopped"
         return JSONResponse(task)
+
+    async def _rate(self, request: Request) -> Response:
+        self.opinions.append({**await request.json(), "task": request.path_params["task"]})
+        if self.broken:
+            self.broken -= 1
+            return JSONResponse({"detail": "away"}, status_code=503)
+        return JSONResponse({"ok": True})
 
     async def _decide(self, request: Request) -> Response:
         decision = await request.json()

@@ -1,11 +1,13 @@
 """The agent asks, people press buttons: the decision is one person's, made once, and everybody sees what came of it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from adapters.slack.fake.people import buttons
+from adapters.slack.fake.workspace import said_in
 from tests.adapters.slack.approving import Approving
 from tests.adapters.slack.lab import served, until
 from tests.adapters.slack.whole import Whole
@@ -19,7 +21,7 @@ async def agent(whole: Whole) -> AsyncIterator[Approving]:
     agent = Approving()
     async with served(agent.app()) as url:
         table = f'kind = "xpander"\nbase_url = "{url}"\napi_key = "k"\nagent_id = "a"\nmode = "poll"\n'
-        table += 'decisions = "/tasks/{task_id}/approval"\n'
+        table += 'decisions = "/tasks/{task_id}/approval"\nfeedback = "/tasks/{task_id}/feedback"\n'
         text = whole.config.read_text().replace('kind = "embedded"\nbrain = "demo"\n', table)
         whole.config.write_text(text)
         yield agent
@@ -167,3 +169,22 @@ async def test_a_question_that_is_answered_in_words_needs_no_buttons_any_more(wh
         answers = whole.slack.answers("C1", ts)
     assert answers[0].endswith("Answered.")
     assert answers[1:] == ["You said: green"]
+
+
+async def test_what_people_think_of_an_answer_reaches_the_agent_and_the_newest_opinion_last(
+    whole: Whole, agent: Approving
+) -> None:
+    async with whole.up():
+        ts, question = await asked(whole)
+        await whole.people.press(question, "Approve")
+        await whole.answers("C1", ts, count=2)
+        answer = next(one for one in whole.slack.thread("C1", ts) if "Done" in said_in(one))
+        for number, reaction in enumerate(("-1", "+1")):
+            agent.broken = 1  # it is told again until it says that it knows
+            whole.people.react(answer["ts"], reaction)
+            await whole.deliveries.pump()
+            while len(agent.opinions) < 2 * (number + 1):
+                whole.clock.advance(5)
+                await asyncio.sleep(0.02)
+    assert [one["value"] for one in agent.opinions] == [-1, -1, 1, 1]
+    assert {(one["given_by"], one["task"]) for one in agent.opinions} == {("U1", "task-1")}
