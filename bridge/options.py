@@ -122,7 +122,7 @@ class BridgeOptions(Options):
     """Turns this process runs at the same time."""
     max_wait: Duration = Field(default=timedelta(seconds=25), examples=["25s"])
     """How long a caller may be kept waiting for an answer; proxies in between give up at 30 s, some of them."""
-    max_arrival: Duration = Field(default=timedelta(seconds=60), examples=["60s"])
+    max_arrival: Duration = Field(default=timedelta(minutes=1), examples=["1m"])
     """How long a request may take to arrive; whoever sends it byte by byte is cut off."""
     log: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
