@@ -100,6 +100,11 @@ def warnings(settings: Settings) -> list[str]:
             f"agents.{name} is elsewhere, but bridge.public_url leads to this machine: it cannot open file links."
             for name in remote
         ]
+    found += [
+        f"sources.{name}: {warning}"
+        for name, source in settings.sources.items()
+        for warning in getattr(source.own, "warnings", ())  # an adapter's own, where its settings have some
+    ]
     used = {source.common.agent for source in settings.sources.values()}
     found += [f"agents.{name} is used by no source." for name in settings.agents if name not in used]
     return found

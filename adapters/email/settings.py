@@ -140,6 +140,26 @@ class Settings(BaseModel):
         ]
 
     @property
+    def warnings(self) -> list[str]:
+        """What is allowed and yet surely a surprise, as `check` and `serve` tell it."""
+        host = self.listen.rpartition(":")[0].strip("[]")
+        found = [
+            (
+                self.require_auth == "none",
+                'require_auth = "none": whoever writes any address as From is taken for that person.',
+            ),
+            (
+                self.ingress in {"lmtp", "smtp"} and host not in {"", "127.0.0.1", "localhost", "::1"},
+                f"listen = {self.listen!r} is open to others: let only your mail server in.",
+            ),
+            (
+                bool(self.authserv_id) and self.ingress == "imap",
+                f"authserv_id = {self.authserv_id!r}: its server must remove such results from what comes in.",
+            ),
+        ]
+        return [warning for holds, warning in found if holds]
+
+    @property
     def domain(self) -> str:
         """The domain of our address."""
         return self.address.rpartition("@")[2].lower()

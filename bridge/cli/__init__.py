@@ -6,6 +6,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
+import structlog
 import typer
 import uvloop
 
@@ -63,6 +64,8 @@ def serve_command(config: Config = None) -> None:
         console.print_line(
             f"Paste this into another terminal within five minutes:\n\n{trial.curl(settings, request)}\n"
         )
+    for warning in world.warnings(settings):
+        structlog.get_logger().warning("configuration", warning=warning)
     uvloop.run(server.serve(settings))
 
 

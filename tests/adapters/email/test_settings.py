@@ -60,3 +60,20 @@ def test_secrets_do_not_show() -> None:
 def test_urls_with_passwords_do_not_show() -> None:
     shown = repr(settings(smtp_url="smtp://u:hidden@h", imap_url="imap://u:hidden@h"))
     assert "hidden" not in shown
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"require_auth": "none"}, "taken for that person"),
+        ({"ingress": "lmtp", "listen": "0.0.0.0:8024"}, "open to others"),
+        ({"ingress": "imap", "imap_url": "imaps://a:b@imap.example.com"}, "must remove"),
+    ],
+)
+def test_what_is_allowed_and_risky_is_told(changes: dict[str, Any], said: str) -> None:
+    (warning,) = settings(**changes).warnings
+    assert said in warning
+
+
+def test_what_is_usual_is_no_surprise() -> None:
+    assert settings().warnings == settings(ingress="lmtp", listen="127.0.0.1:8024").warnings == []
