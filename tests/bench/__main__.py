@@ -40,6 +40,8 @@ async def run(title: str, command: tuple[str, ...]) -> None:
         process.terminate()
         await process.wait()
         say(f"\nEnded after {LIMIT_SECONDS} s, unfinished.")
+    if process.returncode and process.returncode > 0:
+        say(f"\nBroke off with exit code {process.returncode}; stderr says why.")
     sys.stderr.write(f"{title}: {time.monotonic() - begun:.0f} s\n")
 
 

@@ -32,7 +32,7 @@ from tests.bench.parts import FILLER, NoAgent, arrival, engine
 from tests.bench.table import Table, verdict
 from tests.bench.usage import resident_kib
 from tests.conftest import postgres_server
-from tests.end_to_end.serving import ROOT, free_port
+from tests.end_to_end.serving import ROOT, free_port, until_listening
 
 CLIENTS = 64
 
@@ -258,7 +258,7 @@ async def far(bench: Bench, kind: str) -> None:
     socket = f"{given.query['host']}/.s.PGSQL.5432"
     distant = given.set(host="127.0.0.1", port=port, query={}).render_as_string(hide_password=False)
     proxy = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.bench.proxy", str(port), socket, cwd=ROOT)
-    await asyncio.sleep(1)
+    await until_listening(proxy, port)
     try:
         async with engine(distant, NoAgent()) as one:
             rate, times = await closed_loop(lambda n: one.store.accept(INGEST, arrival(f"c{n}")), bench.seconds)

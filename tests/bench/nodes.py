@@ -21,7 +21,9 @@ from typing import Any
 
 import psycopg
 
+from tests.bench import plan
 from tests.bench.peer import Peer, peer
+from tests.bench.plan import Message
 from tests.bench.serve import bridge
 from tests.bench.table import Table, middle
 from tests.bench.usage import cpu_seconds, family
@@ -46,8 +48,8 @@ class Work:
     busy: float
     """Of the machine, while turns were worked on."""
     commits: float
-    rows: float
-    """Inserted, updated and deleted."""
+    inserted: float
+    updated: float
     wal_bytes: float
     fsyncs: float
     disk_bytes: float
@@ -58,7 +60,8 @@ class Books:
     """What PostgreSQL has counted so far; all zero on SQLite."""
 
     commits: float = 0
-    rows: float = 0
+    inserted: float = 0
+    updated: float = 0
     wal_bytes: float = 0
     fsyncs: float = 0
     disk_bytes: float = 0
@@ -72,7 +75,7 @@ async def counted(url: str) -> Books:
     await asyncio.sleep(1.5)
     async with await psycopg.AsyncConnection.connect(url) as connection:
         found = await connection.execute(
-            "SELECT xact_commit, tup_inserted + tup_updated + tup_deleted, (SELECT wal_bytes FROM pg_stat_wal),"
+            "SELECT xact_commit, tup_inserted, tup_updated, (SELECT wal_bytes FROM pg_stat_wal),"
             " (SELECT sum(fsyncs) FROM pg_stat_io WHERE object = 'wal'), pg_database_size(current_database())"
             " FROM pg_stat_database WHERE datname = current_database()"
         )
@@ -134,7 +137,7 @@ def _rest(other: Peer) -> float:
 
 
 async def main(*, messages: int, rounds: int) -> None:
-    """Interleaved rounds, medians, two tables."""
+    """Interleaved rounds, medians, and what follows from them."""
     names = {"SQLite": 1, "PostgreSQL": 1, "PostgreSQL, 2 nodes": 2, "PostgreSQL, 4 nodes": 4}
     found: dict[str, list[Work]] = {name: [] for name in names}
     with postgres_server() as server, tempfile.TemporaryDirectory(prefix="nodes-") as folder:
@@ -146,7 +149,11 @@ async def main(*, messages: int, rounds: int) -> None:
                     url = _database(server.get_uri(), f"nodes_{count}_{number}")
                     work = await run(url, server, count=count, messages=messages)
                 found[name].append(work)
-    tell({name: _medians(works) for name, works in found.items()})
+    medians = {name: _medians(works) for name, works in found.items()}
+    tell(medians)
+    planned = medians["PostgreSQL, 2 nodes"]
+    message = Message(**{field.name: getattr(planned, field.name) for field in fields(Message)})
+    plan.tell(message, rate=10_000, agent_seconds=5, cells=5)
 
 
 def _database(admin: str, name: str) -> str:
@@ -171,10 +178,11 @@ def tell(found: dict[str, Work]) -> None:
         told = [f"{cost:.2f}" if cost else "in the bridge's" for cost in costs]
         table.row(name, f"{work.accepts:.0f}", f"{work.turns:.0f}", *told, f"{work.busy:.0%}")
     table = Table(
-        "nodes", "commits", "rows written", "WAL, KB", "WAL fsyncs", "database grows, KB",
+        "nodes", "commits", "rows inserted", "rows updated", "WAL, KB", "WAL fsyncs", "database grows, KB",
         title="What a message costs the database, from arrival to callback",
     )  # fmt: skip
     for name, work in found.items():
-        counts = [f"{figure:.2f}" for figure in (work.commits, work.rows, work.wal_bytes / 1024, work.fsyncs)]
+        figures = (work.commits, work.inserted, work.updated, work.wal_bytes / 1024, work.fsyncs)
+        counts = [f"{figure:.2f}" for figure in figures]
         kept = counts if work.database_ms else ["not counted"] * len(counts)
         table.row(name, *kept, f"{work.disk_bytes / 1024:.1f}")

@@ -8,7 +8,6 @@ second half: in the first one SQLite's caches fill. Ends by itself, a minute at 
 
 import argparse
 import asyncio
-import sys
 import tempfile
 import time
 from contextlib import AsyncExitStack
@@ -134,4 +133,4 @@ if __name__ == "__main__":
         help="peer: another process, that answers at once; embedded: the demo agent, in the process that is looked at",
     )  # fmt: skip
     parser.add_argument("--postgres", action="store_true")
-    sys.exit(asyncio.run(main(parser.parse_args())))
+    asyncio.run(main(parser.parse_args()))

@@ -10,6 +10,7 @@ from bridge.store.database import Store
 from bridge.store.ledger import ledger
 from tests.bench.fill import fill
 from tests.bench.growth import growth, second_half
+from tests.bench.plan import Load, Message, nodes, rows
 from tests.bench.table import Table, machine, verdict
 from tests.bench.usage import cpu_seconds, family, resident_kib
 
@@ -67,3 +68,22 @@ async def test_a_filled_database_balances_and_holds_a_past_for_each_conversation
     fill(store.engine, 50)
     books = await store.read(ledger)
     assert books.accepted == books.answered == 50
+
+
+MESSAGE = Message(bridge_ms=3, database_ms=0.9, inserted=9, updated=6, wal_bytes=10_000, disk_bytes=7_000)
+
+
+def test_a_plan_is_what_one_message_takes_times_their_number() -> None:
+    told = {what: figure for what, figure, _ in rows(MESSAGE, Load(rate=10_000, agent_seconds=5))}
+    assert told["cores busy with the bridge"] == "30.0"
+    assert told["nodes, one core each"] == "50"
+    assert told["WAL, MB a second"] == "100"
+    assert told["database grows, GB a day"] == "6,048"
+    assert told["connections to the database"] == "350"
+    assert told["turns in flight"] == "50,000"
+    assert told["turns in flight at each node"] == "1,000"
+
+
+def test_cells_share_the_messages_and_a_rest_of_a_node_is_a_node() -> None:
+    assert nodes(MESSAGE, Load(rate=10_000, agent_seconds=5, cells=5)) == 10
+    assert nodes(MESSAGE, Load(rate=10_010, agent_seconds=5, cells=5)) == 11

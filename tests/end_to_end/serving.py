@@ -26,6 +26,21 @@ def free_port() -> int:
         return port
 
 
+async def until_listening(process: asyncio.subprocess.Process, port: int) -> None:
+    """Wait for a process that tells by nothing else that it is ready."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while process.returncode is None:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.05)
+                continue
+            writer.close()
+            await writer.wait_closed()
+            return
+    raise AssertionError(f"the process ended with {process.returncode}")
+
+
 class Served:
     """A running `agent-bridge serve`, reached over its port."""
 
