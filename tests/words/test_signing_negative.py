@@ -91,6 +91,36 @@ def test_a_damaged_signature_header_is_refused(preset: str, name: str, change: C
     refused(preset, with_header(request, name, *change(value)))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"signature": None}, id="no-signature"),
+        pytest.param({"signature": ""}, id="empty"),
+        pytest.param({"signature": "0"}, id="odd"),
+        pytest.param({"signature": "zz" * 32}, id="not-hex"),
+        pytest.param({"signature": "00" * 32}, id="another"),
+        pytest.param({"signature": ["00" * 32] * 10_000}, id="ten-thousand"),
+        pytest.param({"signature": "00" * 65_536}, id="128-kilobytes"),
+        pytest.param({"signature": {"signature": "00"}}, id="an-object"),
+        pytest.param({"token": None}, id="no-token"),
+        pytest.param({"token": "another"}, id="another-token"),
+        pytest.param({"token": 7}, id="a-number"),
+        pytest.param({"timestamp": None}, id="no-time"),
+        pytest.param({"timestamp": True}, id="no-number"),
+        pytest.param({"timestamp": 1.5e9}, id="a-fraction"),
+        pytest.param({"timestamp": 10**400}, id="beyond-all-time"),
+    ],
+)
+def test_a_damaged_signature_in_the_body_is_refused(change: dict[str, Any]) -> None:
+    request = signed("mailgun")
+    body = json.loads(request.body)
+    refused(
+        "mailgun", replace(request, body=json.dumps({**body, "signature": {**body["signature"], **change}}).encode())
+    )
+    for nonsense in (b"", b"[]", b"{", b"\xff", b"null", b'{"signature":[]}', b'{"signature":"x"}', b"[" * 100_000):
+        refused("mailgun", replace(request, body=nonsense))
+
+
 @pytest.mark.parametrize("preset", [p for p in ROWS if scheme_of(p).parse in {"pairs", "versions", "prefix"}])
 def test_ten_thousand_signatures_are_refused_however_short(preset: str) -> None:
     request = signed(preset)
