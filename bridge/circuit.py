@@ -8,6 +8,8 @@ from bridge.backoff import delay
 THRESHOLD = 5
 BASE = timedelta(seconds=1)
 CAP = timedelta(seconds=30)
+LOOK = timedelta(seconds=3)
+"""How soon to ask how somebody's try went: mostly that is known at once."""
 PROBE = timedelta(seconds=30)
 """How long the one who tries may take before the next one does: it may have died, or been told to stop."""
 
@@ -31,8 +33,11 @@ class Circuit:
         """How long to leave the agent alone; None where nothing is against a try, or against asking to be the probe."""
         if self.opens_at is None:
             return None
-        free_at = max(self.opens_at, self.probed_until or self.opens_at)
-        return max(free_at - now, BASE) if free_at > now else None
+        if self.opens_at > now:
+            return max(self.opens_at - now, BASE)
+        if self.probed_until is not None and self.probed_until > now:
+            return min(max(self.probed_until - now, BASE), LOOK)
+        return None
 
     def failed(self, now: datetime, after: float | None = None) -> "Circuit":
         """Nothing could be sent."""

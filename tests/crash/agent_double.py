@@ -28,8 +28,8 @@ class AgentDouble:
     _tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
     _by_key: dict[str, str] = field(default_factory=dict)
 
-    async def start(self) -> asyncio.Server:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+    async def start(self, port: int = 0) -> asyncio.Server:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", port)
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         return server
 
