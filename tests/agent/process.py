@@ -39,6 +39,12 @@ class AgentProcess:
                 assert self._process.returncode is None, "the agent did not start"
                 await asyncio.sleep(0.02)
 
+    @property
+    def pid(self) -> int:
+        """Of the process that runs."""
+        assert self._process is not None, "it was started"
+        return self._process.pid
+
     async def kill(self) -> None:
         await self._end(signal.SIGKILL)
 
