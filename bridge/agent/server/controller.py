@@ -177,7 +177,7 @@ class Controller:
                 "id": task_id,
                 "created_at": stamp(latest.born_at),
                 "messages": [message for turn in turns for message in _spoken(turn)],
-                "user": order_of(latest).echoed_input().get("user"),
+                "user": order_of(latest).echoed_input.get("user"),
             }
         )
 

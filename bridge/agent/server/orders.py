@@ -1,6 +1,7 @@
 """What a caller may ask of the embedded agent: the invoke body of both dialects, read strictly where it matters."""
 
 import json
+from functools import cached_property
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints, field_validator
@@ -103,8 +104,9 @@ class Order(_Lenient):
         """As it is kept: JSON without what was not said."""
         return self.model_dump_json(exclude_none=True)
 
+    @cached_property
     def echoed_input(self) -> Json:
-        """The input as every answer repeats it: `files` a list, the user with an address or not at all."""
+        """The input as answers and events repeat it: `files` a list, the user with an address or not at all."""
         given = self.input.model_dump(exclude_none=True)
         given["files"] = list(self.input.files or ())
         if (user := self.input.user) is not None:

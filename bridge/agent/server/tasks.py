@@ -102,7 +102,7 @@ def record(turn: TaskTurn, *, status: str | None = None, order: Order | None = N
         "agent_id": turn.agent_id,
         "organization_id": ORGANIZATION,
         "status": status,
-        "input": order.echoed_input(),
+        "input": order.echoed_input,
         "result": turn.result if status == turn.status else None,
         "created_at": stamp(turn.born_at),
         "updated_at": stamp(turn.updated_at if status == turn.status else turn.created_at),
