@@ -1,5 +1,6 @@
 """Where something is on Slack: what a return address, a conversation key and a remote id are made of."""
 
+import functools
 import json
 from dataclasses import dataclass, fields
 
@@ -42,6 +43,7 @@ _NAMES = tuple(field.name for field in fields(Address))
 _encoded = json.JSONEncoder(separators=(",", ":")).encode
 
 
+@functools.lru_cache(maxsize=1024)  # a message's address is read at each of its stations
 def load(text: str) -> Address:
     """Read what `dump` wrote. Raises Permanent for anything else."""
     try:
