@@ -6,17 +6,18 @@ on the way of every message is executed in the usual way.
 """
 
 import json
-import re
 from collections import namedtuple
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from itertools import chain
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-from sqlalchemy import ARRAY, ColumnElement, Connection, Dialect, Insert, Select, String, Text, Update, bindparam
+from sqlalchemy import ARRAY, ColumnElement, Connection, Dialect, Insert, Select, String, Table, Text, Update, bindparam
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from bridge.store import bulk
 
 Values = Mapping[str, Any]
 
@@ -95,8 +96,8 @@ class Prepared:
         assert driver is not None, "a connection within a transaction has its driver's"
         bound = [form.bind(one) for one in values]
         try:
-            if form.blocks:
-                form.insert_blocks(driver, bound)
+            if form.insert:
+                form.insert(driver, bound)
             else:
                 driver.cursor().executemany(form.sql, bound)
         except connection.dialect.loaded_dbapi.Error as error:
@@ -106,9 +107,10 @@ class Prepared:
         """On SQLite, insert all of these rows or, where one of them is there already, none: then False."""
         form, driver = self._form(connection, values[0]), connection.connection.driver_connection
         assert driver is not None, "a connection within a transaction has its driver's"
+        assert form.insert is not None, "this is an insert"
         try:
             driver.execute("SAVEPOINT all_or_none")
-            if form.insert_blocks(driver, [form.bind(one) for one in values]) < len(values):
+            if form.insert(driver, [form.bind(one) for one in values])[0] < len(values):
                 driver.execute("ROLLBACK TO all_or_none")
                 return False
             driver.execute("RELEASE all_or_none")
@@ -117,17 +119,18 @@ class Prepared:
         return True
 
     def each(self, connection: Connection, values: Sequence[Values]) -> list[Any]:
-        """Run it for each of these values; what all of them return, as `Record`s."""
+        """Insert each of these rows; what all of them return, as `Record`s."""
         if not values:
             return []
         form, driver = self._form(connection, values[0]), connection.connection.driver_connection
         assert driver is not None, "a connection within a transaction has its driver's"
+        assert form.insert is not None, "this is an insert"
         bound = [form.bind(one) for one in values]
         try:
             if connection.dialect.name == "sqlite":
                 found = [row for one in bound for row in driver.execute(form.sql, one).fetchall()]
             else:
-                found = _results(driver, form.sql, bound)
+                found = form.insert(driver, bound)[1]
         except connection.dialect.loaded_dbapi.Error as error:
             raise _translated(connection, form, error) from error
         return form.read(found)
@@ -150,28 +153,23 @@ class _Form:
     """A statement in one database's words."""
 
     def __init__(self, statement: Select[Any] | Update | Insert, dialect: Dialect, columns: tuple[str, ...]) -> None:
-        compiled = statement.compile(dialect=dialect, column_keys=columns or None)
+        spelling = _POSTGRESQL if dialect.name == "postgresql" else dialect
+        compiled = statement.compile(dialect=spelling, column_keys=columns or None)
         assert isinstance(compiled, SQLCompiler)
+        names = compiled.positiontup or ()
         self.sql = compiled.string
         self._constants = {name: bind.effective_value for name, bind in compiled.binds.items() if not bind.required}
-        binders = [
-            (name, _binder(compiled.binds[name].type, dialect)) for name in compiled.positiontup or compiled.binds
-        ]
-        self.blocks = _blocks(self.sql) if isinstance(statement, Insert) and dialect.name == "sqlite" else ()
-        self.bind = _positional(binders, self._constants) if compiled.positional else _named(binders, self._constants)
+        self._binders = [(name, _binder(compiled.binds[name].type, dialect)) for name in names]
+        self.insert: bulk.Insert | None = None
+        if isinstance(statement, Insert) and isinstance(statement.table, Table):
+            self.insert = bulk.bulk_insert(self.sql, statement.table, names, dialect)
         returned = list(statement.exported_columns) if not isinstance(statement, Update) else []
         self._readers = [(at, reader) for at, column in enumerate(returned) if (reader := _reader(column, dialect))]
         self._record: Any = namedtuple("_record", [column.key for column in returned])  # type: ignore[misc]  # noqa: PYI024 - columns are data
 
-    def insert_blocks(self, driver: Any, bound: Sequence[tuple[Any, ...]]) -> int:
-        """Insert rows many at a time; how many went in. Each call of SQLite gives the interpreter's lock away."""
-        count = at = 0
-        for size, sql in self.blocks:
-            while len(bound) - at >= size:
-                block = bound[at] if size == 1 else tuple(chain.from_iterable(bound[at : at + size]))
-                count += driver.execute(sql, block).rowcount
-                at += size
-        return count
+    def bind(self, values: Values) -> tuple[Any, ...]:
+        given = {**self._constants, **values} if self._constants else values
+        return tuple([given[name] if binder is None else binder(given[name]) for name, binder in self._binders])
 
     def read(self, rows: Iterable[Sequence[Any]]) -> list[Any]:
         if not self._readers:
@@ -185,30 +183,9 @@ class _Form:
         return values
 
 
-def _blocks(sql: str) -> Sequence[tuple[int, str]]:
-    """The statement for 64, 16, 4 rows and one."""
-    head, values, tail = re.split(r"(?<= VALUES )(\([?, ]+\))", sql)
-    tail = tail.partition(" RETURNING ")[0]
-    return [(size, head + ", ".join([values] * size) + tail) for size in (64, 16, 4, 1)]
-
-
 Binder = Callable[[Any], Any]
-
-
-def _positional(binders: Sequence[tuple[str, Binder | None]], constants: Values) -> Callable[[Values], Any]:
-    def bind(values: Values) -> tuple[Any, ...]:
-        given = {**constants, **values} if constants else values
-        return tuple([given[name] if binder is None else binder(given[name]) for name, binder in binders])
-
-    return bind
-
-
-def _named(binders: Sequence[tuple[str, Binder | None]], constants: Values) -> Callable[[Values], Any]:
-    def bind(values: Values) -> dict[str, Any]:
-        given = {**constants, **values} if constants else values
-        return {name: given[name] if binder is None else binder(given[name]) for name, binder in binders}
-
-    return bind
+_POSTGRESQL: Final = postgresql.psycopg.dialect(paramstyle="format")  # type: ignore[no-untyped-call]
+"""Values by position, as SQLite has them."""
 
 
 def _binder(type_: TypeEngine[Any], dialect: Dialect) -> Binder | None:
@@ -217,15 +194,6 @@ def _binder(type_: TypeEngine[Any], dialect: Dialect) -> Binder | None:
 
 def _reader(column: ColumnElement[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
     return column.type.dialect_impl(dialect).result_processor(dialect, None)
-
-
-def _results(driver: Any, sql: str, bound: Sequence[Any]) -> list[Sequence[Any]]:
-    cursor = driver.cursor()
-    cursor.executemany(sql, bound, returning=True)
-    found: list[Sequence[Any]] = list(cursor.fetchall())
-    while cursor.nextset():
-        found += cursor.fetchall()
-    return found
 
 
 def _translated(connection: Connection, form: _Form, error: Exception) -> BaseException:

@@ -91,7 +91,7 @@ def prepared_statements() -> list[str]:
     modules = [module for name, module in sys.modules.items() if name.startswith("bridge.store.")]
     found = [value for module in modules for value in vars(module).values()]
     found += [value for each in found if isinstance(each, dict) for value in each.values()]
-    return [sql for each in found if isinstance(each, Prepared) for sql in each.spellings if "%(" not in sql]
+    return [sql for each in found if isinstance(each, Prepared) for sql in each.spellings if "%s" not in sql]
 
 
 async def test_no_statement_of_a_message_reads_a_whole_table(store: Store) -> None:
