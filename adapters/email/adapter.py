@@ -87,7 +87,7 @@ class Email:
             return await self._told(envelope, arrived)
         opened = await self._opened(arrived)
         identity = await self._identity(arrived, opened)
-        clues = read_clues(opened.headers, arrived.recipients, opens_with_quoted_header=not opened.reply)
+        clues = read_clues(opened.headers, arrived.recipients, repeats=opened.repeats)
         known = await self._memory.conversations(clues)
         key = key_of(opened, clues, identity)
         admission = admit(

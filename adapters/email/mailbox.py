@@ -5,7 +5,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
@@ -14,7 +14,7 @@ from imapclient import IMAPClient
 from imapclient.exceptions import IMAPClientError, LoginError
 
 from adapters.email.hosts import must_encrypt
-from adapters.email.ingresses.connected import received, wrap
+from adapters.email.ingresses.connected import CUT_HEADER, received, wrap
 from adapters.email.oauth import AccessTokens
 from bridge.adapter import Accept, Kit
 from bridge.errors import Retryable
@@ -155,6 +155,8 @@ class Mailbox:
             recipients=(),
             at=self._kit.clock.now(),
         )
+        if len(raw) > self._kit.max_body:  # it cannot be refused any more: a person sees its beginning
+            envelope = replace(envelope, headers=(*envelope.headers, (CUT_HEADER, str(len(raw)))))
         await accept(received(f"imap:{self._folder}:{validity}:{uid}", envelope=envelope), envelope)
 
     def _wait(self, client: IMAPClient) -> None:

@@ -13,6 +13,7 @@ from adapters.email.headers import Headers
 from adapters.email.mime import Limits, Part, TooComplex, leaves, read_headers_of
 from adapters.email.quote_html import to_text
 from adapters.email.reports import Report, read_report
+from adapters.email.threads import Repeats
 from adapters.email.winmail import unpack_winmail
 
 MAX_CHARS = 100_000
@@ -59,6 +60,13 @@ class Opened:
     fingerprint: str = ""
     """Identity of the content, the same over every route it may have taken."""
     too_complex: bool = False
+
+    @property
+    def repeats(self) -> Repeats:
+        """How much of it repeats another mail."""
+        if not self.reply:
+            return "all"
+        return "something" if self.elided else "nothing"
 
 
 def open_mail(raw: bytes, mail_from: str | None, rules: Rules) -> Opened:

@@ -4,6 +4,7 @@ import base64
 import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from adapters.email.headers import Headers, message_ids
 from adapters.email.tokens import token_in_address, token_in_id
@@ -30,17 +31,22 @@ class Clues:
     is_forward: bool = False
 
 
-def read_clues(headers: Headers, recipients: Sequence[str], *, opens_with_quoted_header: bool = False) -> Clues:
+Repeats = Literal["nothing", "something", "all"]
+"""How much of a mail repeats another one: what was cut from it, and whether anything is left."""
+
+
+def read_clues(headers: Headers, recipients: Sequence[str], *, repeats: Repeats = "nothing") -> Clues:
     """Collect the clues. Never raises."""
     addresses = [*recipients, *(found.address for name in _RECIPIENT_FIELDS for found in headers.addresses(name))]
     references = references_of(headers)
+    tokens = _distinct(token_in_address(address) for address in addresses)
     return Clues(
-        tokens=_distinct(token_in_address(address) for address in addresses),
+        tokens=tokens,
         references=tuple(reversed(references))[:MAX_REFERENCES],
         reference_tokens=_distinct(token_in_id(each) for each in reversed(references)),
         thread_index=conversation_index(headers.first("thread-index")),
         message_id=next(iter(message_ids(headers.first("message-id"))), ""),
-        is_forward=_is_forward(headers.text("subject")) and opens_with_quoted_header,
+        is_forward=_is_forward(headers.text("subject").strip().lower(), repeats, to_token=bool(tokens)),
     )
 
 
@@ -55,11 +61,16 @@ def references_of(headers: Headers) -> list[str]:
     return list(dict.fromkeys(reversed(found)))[::-1]
 
 
-_FORWARDS = ("fwd:", "fw:", "wg:", "tr:", "rv:", "i:", "enc:", "vs:", "doorst:", "pd:", "转发:", "转发：", "転送:")
+_FORWARDS = ("fwd:", "fw:", "wg:", "tr:", "rv:", "enc:", "doorst:", "vl:", "转发:", "转发：", "転送:")
+_MAYBE_FORWARDS = (*_FORWARDS, "i:", "vs:", "pd:")
+"""`VS:` is a forward in Denmark and a reply in Finland; the others begin ordinary subjects, too."""
 
 
-def _is_forward(subject: str) -> bool:
-    return subject.strip().lower().startswith(_FORWARDS)
+def _is_forward(subject: str, repeats: Repeats, *, to_token: bool) -> bool:
+    """A bare forward surely; one with a note where the prefix is plain and it was not sent to a reply's address."""
+    if repeats == "all":
+        return subject.startswith(_MAYBE_FORWARDS)
+    return repeats == "something" and not to_token and subject.startswith(_FORWARDS)
 
 
 def conversation_index(value: str) -> str:

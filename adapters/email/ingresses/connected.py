@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from adapters.email.ingresses.arrived import FROM_HEADER, TO_HEADER, Arrived, bare_address, delivery_key
-from bridge.errors import Unverified
+from bridge.errors import Malformed, Unverified
 from bridge.model import Envelope, Received
+
+CUT_HEADER = "x-cut"
+"""On a mail that was larger than what is stored of one: how large it was, in bytes."""
 
 
 def wrap(
@@ -39,6 +42,8 @@ class ConnectedIngress:
         raise Unverified(f"Source {envelope.source} takes mail over its own connection, not over HTTP.")
 
     async def open(self, envelope: Envelope) -> Arrived:
+        if (size := envelope.header(CUT_HEADER)) is not None:
+            raise Malformed(f"The mail is too large ({size} bytes): max_body of the source says how large it may be.")
         sender = envelope.header(FROM_HEADER)
         return Arrived(
             raw=envelope.body,

@@ -17,6 +17,7 @@ from bridge.errors import Retryable, StoreUnavailable
 from bridge.model import Envelope, Received
 from tests.adapters.email.imap_server import Box, open_box
 from tests.adapters.email.mails import mail
+from tests.adapters.email.rooms import settings
 from tests.adapters.kits import DictVault, FakeClock, Wire, nobody_answers, open_kit
 
 
@@ -26,6 +27,7 @@ class Desk:
 
     stored: list[bytes] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    envelopes: list[Envelope] = field(default_factory=list)
     fails_at: bytes = b"\0"
 
     async def accept(self, received: Received, envelope: Envelope) -> None:
@@ -34,6 +36,7 @@ class Desk:
         if received.delivery_key not in self.keys:
             self.keys.append(received.delivery_key)
             self.stored.append(envelope.body)
+            self.envelopes.append(envelope)
 
 
 @asynccontextmanager
@@ -109,6 +112,20 @@ async def test_a_mailbox_that_was_made_anew_is_read_from_its_start(box: Box) -> 
     async with watching(box, desk, vault=vault):
         await until(desk, 2)
     assert desk.stored[1].endswith(b"new")
+
+
+async def test_a_mail_that_is_too_large_is_kept_for_a_person_and_stops_nothing(box: Box) -> None:
+    desk = Desk()
+    box.put(mail("x" * (1 << 20)))
+    box.put(mail("small"))
+    async with watching(box, desk):
+        await until(desk, 2)
+    async with open_kit("helpdesk") as kit:
+        adapter = build(settings(ingress="imap", imap_url="imap://a:b@127.0.0.1"), kit)
+        assert isinstance(adapter, ConnectedEmail)
+        large, small = [(await adapter.read(envelope))[0] for envelope in desk.envelopes]
+    assert (large.parked, small.parked) == ("malformed", None)
+    assert "too large" in large.text
 
 
 GOOGLE = {"provider": "google", "client_id": "id", "client_secret": "hush", "refresh_token": "refresh-1"}

@@ -148,6 +148,33 @@ async def test_a_bare_forward_starts_a_new_conversation(room: Room) -> None:
     assert (await room.take(posted(forward))).conversation_id != first.conversation_id
 
 
+FORWARDED = "\n\n---------- Forwarded message ---------\nFrom: Bob <bob@b.c>\nDate: today\nSubject: x\n\nThe old text."
+QUOTED = "\n\nOn Sun, 22 Nov 2026 at 12:00, Agent <agent@example.com> wrote:\n> The old text."
+
+
+async def test_a_forward_with_a_note_starts_a_new_conversation_too(room: Room) -> None:
+    first, answer_id = await room.exchange(mail())
+    note = mail(
+        "Please handle this." + FORWARDED, Subject="WG: A question", References=answer_id, Message_ID="<2@example.org>"
+    )
+    assert (await room.take(posted(note))).conversation_id != first.conversation_id
+
+
+@pytest.mark.parametrize("subject", ["Re: Fwd: A question", "VS: A question", "I: A question"])
+async def test_a_reply_is_no_forward_whatever_its_subject_began_with(room: Room, subject: str) -> None:
+    first, answer_id = await room.exchange(mail(Subject="Fwd: A question"))
+    reply = mail("Thanks." + QUOTED, Subject=subject, References=answer_id, Message_ID="<2@example.org>")
+    assert (await room.take(posted(reply))).conversation_id == first.conversation_id
+
+
+async def test_what_is_sent_to_a_reply_address_is_a_reply(room: Room, tmp_path: Path) -> None:
+    first, _ = await room.exchange(mail())
+    reply = mail(
+        "See below." + QUOTED, Subject="Fwd: x", To=token_address(sent(tmp_path)), Message_ID="<2@example.org>"
+    )
+    assert (await room.take(posted(reply))).conversation_id == first.conversation_id
+
+
 async def test_a_revoked_token_leads_nowhere(store: Store, tmp_path: Path) -> None:
     async with open_email(smtp_url=f"maildir:{tmp_path}/out") as (adapter, kit):
         room = Room(adapter, store)
