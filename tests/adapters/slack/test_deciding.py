@@ -146,6 +146,15 @@ async def test_buttons_that_somebody_deleted_are_no_failure(whole: Whole, agent:
     assert len(agent.decisions) == 1
 
 
+async def test_the_demo_agent_can_be_asked_to_ask(whole: Whole) -> None:
+    async with whole.up():
+        ts, question = await asked(whole, "<@UBOT> approve")
+        await whole.people.press(question, "Deny")
+        answers = await whole.answers("C1", ts, count=2)
+        await until(lambda: not standing(whole, ts))
+    assert "deny" in answers[-1].lower() or "denied" in answers[-1].lower()
+
+
 async def test_a_choice_is_the_answer_to_a_question_and_everybody_reads_what_follows(whole: Whole) -> None:
     async with whole.up():
         ts, question = await asked(whole, "<@UBOT> ask")

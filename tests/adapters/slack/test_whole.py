@@ -114,3 +114,13 @@ async def test_a_workspace_installs_the_app_and_is_answered(whole: Whole) -> Non
         await whole.deliveries.pump()
 
         assert len(await whole.answers("C1", ts)) == 1
+
+
+async def test_an_answered_message_costs_one_call_and_people_are_asked_for_once(whole: Whole) -> None:
+    async with whole.up():
+        for number in range(5):
+            whole.people.say(f"<@UBOT> question {number}")
+            await whole.deliveries.pump()
+            await whole.settled()
+
+    assert whole.slack.calls == {"chat.postMessage": 5, "users.info": 1, "auth.test": 1}
