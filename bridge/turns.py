@@ -245,8 +245,12 @@ class Turns:
         return until
 
     def _told(self, waiting: halts.Waiting, pause: Pause, now: datetime) -> halts.Waiting:
-        """With the notice for the people it waits for, and, where they may choose, the decision bound to them."""
-        turn, people = waiting.turn, [*dict.fromkeys(said.message.author.id for said in waiting.turn.said)]
+        """With the notice for the people it waits for, and, where they may choose, the decision bound to them.
+
+        Who spoke at one source is nobody at another: where the answers go there, whoever is there may decide.
+        """
+        turn = waiting.turn
+        people = [] if turn.via else [*dict.fromkeys(said.message.author.id for said in turn.said)]
         decision_id = new_id("dcs")
         told = answers.notice(
             turn, pause.sentence(), status="paused", now=now, part=turn.notices + 1, task_id=waiting.task_id

@@ -73,13 +73,21 @@ def _pressed(payload: Payload, action: Payload, digest: str) -> InboundMessage |
     where = replace(address, user=user["id"], user_team=team, ephemeral=act is Act.DECIDE)
     return InboundMessage(
         message_key=f"{address.team}:{address.channel}:{pressed.do}:{pressed.id}:{digest[:16]}",
-        conversation=(Candidate(value=pressed.key, matched_by="button"),),
+        # What we posted is known by its own id, also where the conversation began at another source.
+        conversation=tuple(
+            Candidate(value=key, matched_by="button") for key in (pressed.key, *_posted(payload, address))
+        ),
         return_address=where.dump(),
         author=Author(id=user["id"], trust="verified", name=user.get("name"), attributes={"team": team}),
         act=act,
         metadata=metadata,
         declined="not_allowed" if pressed.users and user["id"] not in pressed.users else None,
     )
+
+
+def _posted(payload: Payload, address: Address) -> tuple[str, ...]:
+    ts = (payload.get("container") or {}).get("message_ts")
+    return (address.key(str(ts)),) if ts else ()
 
 
 def _asked_about(payload: Payload, settings: Settings) -> InboundMessage:

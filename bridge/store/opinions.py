@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from bridge.model import Candidate, InboundMessage
+from bridge.model import InboundMessage
 from bridge.store import asked
 from bridge.store.batch import Batch
 from bridge.store.lookup import Conversation
@@ -48,14 +48,14 @@ def decide(batch: Batch, conversation: Conversation, said: Said) -> list[Said]:
     if row.kind == "approval":
         tx.connection.execute(_GO_ON, {"turn": row.turn_id})
         return []
-    here = (Candidate(value=conversation.id, kind="conversation_id", matched_by="decision"),)
-    answer = replace(asked.spoken(row, message, choice), message_key=f"decision:{row.id}", conversation=here)
+    answer = replace(asked.spoken(row, message, choice), message_key=f"decision:{row.id}")
     return [replace(said, message=answer, act="decide")]
 
 
 def _refusal(row: AnyRow, message: InboundMessage, now: datetime) -> str | None:
     """Why a press changes nothing. The conversation is locked, so of two at a time the second sees the first."""
-    if message.declined or message.author.id not in json.loads(row.people):
+    people = json.loads(row.people)  # none: whoever is there, see `reply_via`
+    if message.declined or (people and message.author.id not in people):
         return asked.NOT_YOURS
     if row.choice is not None:
         return asked.DECIDED_BEFORE

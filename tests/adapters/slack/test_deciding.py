@@ -11,6 +11,7 @@ from adapters.slack.fake.workspace import said_in
 from tests.adapters.slack.approving import Approving
 from tests.adapters.slack.lab import served, until
 from tests.adapters.slack.whole import Whole
+from tests.end_to_end.parties import SECRET, post, request
 
 QUESTION = "May I delete the branch?"
 
@@ -197,3 +198,44 @@ async def test_what_people_think_of_an_answer_reaches_the_agent_and_the_newest_o
                 await asyncio.sleep(0.02)
     assert [one["value"] for one in agent.opinions] == [-1, -1, 1, 1]
     assert {(one["given_by"], one["task"]) for one in agent.opinions} == {("U1", "task-1")}
+
+
+ORDERS = """
+[sources.orders]
+adapter = "webhook"
+secrets = ["{secret}"]
+reply_via = {{ source = "team", address = "C0001" }}
+"""
+
+
+@pytest.mark.parametrize(("said", "label", "answer"), [("approve", "Deny", "den"), ("ask", "Red", "You said: red")])
+async def test_what_a_webhook_asks_in_a_channel_anybody_there_decides(
+    whole: Whole, said: str, label: str, answer: str
+) -> None:
+    whole.slack.channels["C0001"] = {"id": "C0001", "name": "orders", "is_member": True}
+    whole.config.write_text(whole.config.read_text() + ORDERS.format(secret=SECRET), encoding="utf-8")
+    async with whole.up():
+        assert (await post(whole.http, request(said, user={"id": "the shop"}))).status_code == 202
+        await until(lambda: any(buttons(message) for message in whole.slack.messages.values()))
+        question = next(message for message in whole.slack.messages.values() if buttons(message))
+        await whole.people.press(dict(question), label, channel="C0001", user="U2")
+        await until(lambda: not any(buttons(message) for message in whole.slack.messages.values()))
+        books = await whole.settled()
+        told = [said_in(message) for message in whole.slack.messages.values()]
+
+    assert "decided by grace" in told[0]
+    assert answer in told[-1]
+    assert len(told) == 2
+    assert (books.accepted, books.answered) == (1, 1)
+
+
+async def test_what_was_approved_elsewhere_needs_no_buttons_any_more(whole: Whole, agent: Approving) -> None:
+    async with whole.up():
+        ts, _ = await asked(whole)
+        agent.approve_elsewhere()
+        await whole.settled(step=5)
+        answers = whole.slack.answers("C1", ts)
+
+    assert standing(whole, ts) == []
+    assert answers[0].endswith("Nobody has to decide this any more.")
+    assert answers[1:] == ["Done: elsewhere"]

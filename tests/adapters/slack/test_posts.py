@@ -254,7 +254,7 @@ async def test_a_notice_asks_with_buttons_that_only_some_may_press(lab: Lab) -> 
     refused, decided = lab.got[-2:]
     assert (refused.declined, decided.declined) == ("not_allowed", None)
     assert (decided.author.id, decided.metadata) == ("U1", {"decision_id": "dec_1", "choice": "approve"})
-    assert decided.conversation[0].value == f"A1:T1:C1:{ts}"
+    assert [one.value for one in decided.conversation] == [f"A1:T1:C1:{ts}", remote_id]
 
     await lab.adapter.revise(remote_id, replace(notice, text="Approved by <@U1>.", metadata={}))
     assert [block["type"] for block in lab.slack.thread("C1", ts)[-1]["blocks"]] == ["markdown"]
