@@ -8,6 +8,7 @@ from adapters.webhook.callback import callback_body, encoded
 from adapters.webhook.challenges import reply_to_signed, reply_to_unsigned
 from adapters.webhook.cloudevents import structured
 from adapters.webhook.document import Document, documents_in, media_type
+from adapters.webhook.fetching import with_files
 from adapters.webhook.identity import Identity
 from adapters.webhook.message import fields_from_content, message_from_fields
 from adapters.webhook.multipart import Upload, has_uploads
@@ -67,6 +68,13 @@ class WebhookAdapter:
             return (_parked(identity.message_key, str(error), envelope.source),)
         uploads = [await self._stored(upload) for upload in document.uploads]
         return (self._message(document, identity.message_key, envelope.source, uploads),)
+
+    async def enrich(self, message: InboundMessage) -> InboundMessage:
+        """Files that were named by address are fetched here: checked, capped, and theirs to forget with the rest."""
+        settings = self._plan.settings
+        if not message.files or not settings.fetch_files:
+            return message
+        return await with_files(self._kit, message, max_bytes=settings.max_file)
 
     async def send(self, message: OutboundMessage) -> str:
         """One attempt of the callback. Returns the delivery id: it is the receiver's id, too."""

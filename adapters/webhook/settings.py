@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 from adapters.webhook.mapping import MapSettings
 from adapters.webhook.presets import PRESETS, ChallengeName
 from bridge.signing import Scheme, Secret, secret_from_text
+from bridge.units import Size
 
 
 class SecretSetting(BaseModel):
@@ -62,6 +63,10 @@ class Settings(BaseModel):
     ack_status: Literal[200, 202, 204] = Field(default=202, examples=[200])
     """Some senders know no other success than 200; such an answer carries no ids."""
     allow_foreign_task_id: bool = Field(default=False, examples=[True])
+    fetch_files: bool = Field(default=True, examples=[False])
+    """Whether files that are named by address are fetched and stored here; else the agent gets the address."""
+    max_file: Size = Field(default=25 * 1024 * 1024, examples=["25 MiB"])
+    """The largest file that is fetched; `[bridge] max_file` counts as well."""
     callback: str | None = Field(default=None, examples=["https://orders.example.com/agent-replies"])
     callback_allow: tuple[str, ...] = Field(default=(), examples=[["https://*.example.com/hooks/"]])
     """Addresses that a payload may name as its callback; any other that it names is ignored."""

@@ -13,6 +13,7 @@ from tests.conftest import FakeClock
 from tests.end_to_end.conftest import Opened, bridge_from
 from tests.end_to_end.parties import PATIENCE_SECONDS, SECRET, Request, Sink, request, signed, write_config
 from tests.end_to_end.streams import until_state
+from tests.words.wire import answer, serving
 
 MORE = """
 [sources.notes]
@@ -183,6 +184,14 @@ async def test_a_form_with_files_is_waited_for_too(opened: Opened) -> None:
     response = await ask(opened.http, sent)
     assert response.status_code == 200, response.text
     assert "note.txt" in response.json()["result"]
+
+
+async def test_a_file_that_is_named_by_address_is_read_by_the_agent(opened: Opened) -> None:
+    async with serving(answer(b"the quick brown fox", headers=("Content-Type: text/plain",))) as wire:
+        response = await ask(opened.http, request("Read this.", files=[f"{wire.url}note.txt"]))
+        assert response.status_code == 200, response.text
+        assert "note.txt (text/plain, 19 characters) says: the quick brown fox" in response.json()["result"]
+        assert len(wire.requests) == 1, "fetched once, by the bridge; the agent reads what is stored"
 
 
 def _signed(body: bytes, content_type: str) -> Request:
