@@ -7,6 +7,7 @@ Some eight minutes in all; nothing else should run. A goal that is missed is tol
 
 import argparse
 import asyncio
+import signal
 import sys
 import time
 
@@ -37,7 +38,7 @@ async def run(title: str, command: tuple[str, ...]) -> None:
         async with asyncio.timeout(LIMIT_SECONDS):
             await process.wait()
     except TimeoutError:
-        process.terminate()
+        process.send_signal(signal.SIGINT)  # as Ctrl-C does: what it started is ended, too
         await process.wait()
         say(f"\nEnded after {LIMIT_SECONDS} s, unfinished.")
     if process.returncode and process.returncode > 0:

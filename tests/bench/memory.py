@@ -21,7 +21,7 @@ from bridge.store.engine import open_engine
 from bridge.store.migrations import migrate
 from tests.bench.fill import fill
 from tests.bench.peer import Peer, peer
-from tests.bench.serve import bridge, message, send_all
+from tests.bench.serve import bridge, message, send_all, sender
 from tests.bench.table import Table, machine, say, verdict
 from tests.bench.usage import resident_kib
 from tests.end_to_end.parties import Request
@@ -60,8 +60,7 @@ async def in_flight(kind: Kind, count: int) -> tuple[float, float]:
         served = await stack.enter_async_context(
             bridge(folder, f"sqlite:///{folder}/bridge.db", peer=other, mode=kind.mode)
         )
-        connector = aiohttp.TCPConnector(limit=0)
-        http = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
+        http = await stack.enter_async_context(sender())
         warm = await _answered(http, served, other, WARM)
         idle = await _answered(http, served, other, count)
         followers = await _begin(http, served, kind, range(1, count + 1))
@@ -117,7 +116,7 @@ async def idle(conversations: int) -> tuple[float, float]:
         await asyncio.to_thread(_prepare, url, conversations)
         other = await stack.enter_async_context(peer())
         served = await stack.enter_async_context(bridge(folder, url, peer=other))
-        http = await stack.enter_async_context(aiohttp.ClientSession())
+        http = await stack.enter_async_context(sender())
         await asyncio.sleep(CALM_SECONDS)
         ready = resident_kib(served.process.pid)
         return ready / 1024, await _answered(http, served, other, 1000) / 1024

@@ -62,6 +62,11 @@ def message(number: int, *, conversation: int, text: str = "") -> Request:
     return request(text or FILLER, conversation=f"c{conversation}", secret=SECRET, user=person)
 
 
+def sender() -> aiohttp.ClientSession:
+    """Any number of connections. It lets go of an idle one before the server does, which would be a lost request."""
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=2))
+
+
 async def send(http: aiohttp.ClientSession, url: str, sent: Request) -> None:
     """Post it and see it accepted."""
     async with http.post(f"{url}/in/orders", data=sent.body, headers=dict(sent.headers)) as response:

@@ -18,7 +18,7 @@ import aiohttp
 
 from tests.bench.growth import growth, second_half
 from tests.bench.peer import peer
-from tests.bench.serve import bridge, message, send
+from tests.bench.serve import bridge, message, send, sender
 from tests.bench.table import Table, machine, middle, say, verdict
 from tests.bench.usage import cpu_seconds, resident_kib
 from tests.conftest import postgres_server
@@ -90,7 +90,7 @@ async def main(given: argparse.Namespace) -> None:
             url = stack.enter_context(postgres_server()).get_uri()
         other = await stack.enter_async_context(peer())
         served = await stack.enter_async_context(bridge(folder, url, peer=other, embedded=given.agent == "embedded"))
-        http = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=256)))
+        http = await stack.enter_async_context(sender())
         seconds = given.minutes * 60
         soak = Soak(http, served, given.rate, seconds, every=max(min(5.0, seconds / 60), 0.2))
         await soak.run()
