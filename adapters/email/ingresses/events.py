@@ -19,7 +19,7 @@ Fields: TypeAlias = Mapping[str, Any]
 def ses_reports(message: Fields) -> tuple[Report, ...]:
     """Of a notification (`notificationType`) or an event of a configuration set (`eventType`)."""
     kind = str(message.get("notificationType") or message.get("eventType"))
-    about = _ids(_fields(message.get("mail")).get("messageId"))
+    about = _ses_ids(_fields(message.get("mail")))
     if kind == "Bounce":
         bounce = _fields(message.get("bounce"))
         permanent = bounce.get("bounceType") == "Permanent"
@@ -29,6 +29,15 @@ def ses_reports(message: Fields) -> tuple[Report, ...]:
         complaint = _fields(message.get("complaint"))
         return _complaint(_each(complaint.get("complainedRecipients"), "emailAddress"), about)
     return ()
+
+
+def _ses_ids(mail: Fields) -> tuple[str, ...]:
+    """Our own Message-ID, where the headers come along, and the one SES gave it, as it stood on the wire."""
+    region = (str(mail.get("sourceArn", "")).split(":") + [""] * 4)[3]
+    host = f"{region if region != 'us-east-1' else 'email'}.amazonses.com"
+    given = mail.get("messageId")
+    wire = _ids(f"{given}@{host}") if region and isinstance(given, str) and given else ()
+    return (*_ids(_fields(mail.get("commonHeaders")).get("messageId")), *wire)
 
 
 def mailgun_reports(event: Fields) -> tuple[Report, ...]:

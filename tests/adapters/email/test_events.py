@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from adapters.email.ingresses.events import ses_reports
 from adapters.email.ingresses.resend import SCHEME as RESEND
 from adapters.email.ingresses.sendgrid import SCHEME as SENDGRID
 from bridge.errors import Malformed, Permanent, Unverified
@@ -128,6 +129,20 @@ async def test_nonsense_as_json_is_refused_or_ignored(ingress: str, body: bytes)
     async with open_email(**SETTINGS[ingress]) as (adapter, _):
         with contextlib.suppress(Unverified, Malformed):
             assert (await adapter.receive(envelope)).messages == ()
+
+
+@pytest.mark.parametrize(
+    ("region", "wire"),
+    [("us-east-1", "<0100@email.amazonses.com>"), ("eu-west-1", "<0100@eu-west-1.amazonses.com>")],
+)
+def test_ses_names_a_mail_by_our_id_and_by_its_own(region: str, wire: str) -> None:
+    about = {
+        "messageId": "0100",
+        "sourceArn": f"arn:aws:ses:{region}:123456789012:identity/example.com",
+        "commonHeaders": {"messageId": "<ours@example.com>"},
+    }
+    (report,) = ses_reports({**SES_COMPLAINT, "mail": about})
+    assert report.original_ids == ("<ours@example.com>", wire)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
