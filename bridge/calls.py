@@ -102,7 +102,7 @@ class Call:
             with suppress(_NotThisTurn):
                 task = await self._agent.backend.attach(self._turn.task_id, request, cursor=cursor)
                 return await self._watch(task, attached=True)
-        task = await self._agent.backend.invoke(request)
+        task = await self._agent.backend.begun(request) or await self._agent.backend.invoke(request)
         await self._view.show(TaskEvent("task_created", task.id, task.record))
         if not task.finished:
             await self._note(task)

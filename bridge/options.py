@@ -173,6 +173,8 @@ class RemoteAgent(AgentOptions):
     base_url: HttpUrl = Field(default="https://api.xpander.ai", examples=["https://api.xpander.ai"])
     api_key: SecretStr = Field(min_length=1, examples=["${XPANDER_API_KEY}"])
     agent_id: str = Field(min_length=1, examples=["${XPANDER_AGENT_ID}"])
+    choose_task_ids: bool = False
+    """Whether the service lets a caller name a new thread: then a call that was cut off is looked up, not repeated."""
     decisions: str | None = Field(default=None, pattern=r"^/.*\{task_id\}", examples=["/tasks/{task_id}/approval"])
     """Where the service takes a person's approval, below /v1; None: approvals are made at the service itself."""
     feedback: str | None = Field(default=None, pattern=r"^/.*\{task_id\}", examples=["/tasks/{task_id}/feedback"])

@@ -324,7 +324,14 @@ class World:
         shared: dict[str, Any] = {"mode": options.mode, "timeout": options.timeout, "clock": self.clock}
         if isinstance(options, RemoteAgent):
             key = options.api_key.get_secret_value()
-            return Backend(self.http, base_url=options.base_url, api_key=key, agent_id=options.agent_id, **shared)
+            return Backend(
+                self.http,
+                base_url=options.base_url,
+                api_key=key,
+                agent_id=options.agent_id,
+                choose_task_ids=options.choose_task_ids,
+                **shared,
+            )
         assert server is not None, "an embedded agent has a server"
         return Backend(server.http, base_url=server.base_url, api_key=server.api_key, agent_id=name, **shared)
 

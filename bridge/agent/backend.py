@@ -75,8 +75,8 @@ class Backend:
     def task_id_for(self, request: InvokeRequest) -> str | None:
         """The task id that `invoke` will ask for, known before the call where `choose_task_ids` is on.
 
-        Older pages of the service let the caller name a new thread. Stored before the call, the id
-        makes even a crash during the call a re-attach. None where the service chooses.
+        Older pages of the service let the caller name a new thread: its first turn's key becomes the id.
+        None where the service chooses.
         """
         if request.existing_task_id is not None:
             return request.existing_task_id
@@ -89,6 +89,18 @@ class Backend:
         Refused; after Interrupted the turn may be running, so repeat with the same idempotency key.
         """
         return await self._invoke(request, self._mode)
+
+    async def begun(self, request: InvokeRequest) -> Task | None:
+        """The turn that an earlier call of this request has begun; only where `choose_task_ids` tells its id.
+
+        So a call that was cut off before its answer is no second turn even at a service that keeps no
+        idempotency keys. Raises as `invoke` does.
+        """
+        task_id = self.task_id_for(request)
+        if task_id is None or request.existing_task_id is not None:
+            return None
+        record = await self._client.task(task_id)
+        return None if record is None else self._task(record, self._pursuit(request, reattached=True))
 
     async def attach(self, task_id: str, request: InvokeRequest, *, cursor: str | None = None) -> Task:
         """Take up a turn that was started in an earlier life; nothing is sent until its events are read.

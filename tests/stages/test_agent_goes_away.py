@@ -34,6 +34,7 @@ class Faltering:
     begun: Counter[str] = field(default_factory=Counter)
     seen: Counter[str] = field(default_factory=Counter)
     task: dict[str, Any] = field(default_factory=dict)
+    keeps_keys: bool = True
     goes_on: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __call__(self, request: httpx2.Request) -> httpx2.Response:
@@ -41,12 +42,15 @@ class Faltering:
         if request.method == "GET":
             if self._is_away_at("while it is read"):
                 raise LOST
+            if not self.task:
+                return httpx2.Response(404, json={"detail": "No such task."})
             return httpx2.Response(200, json=self.task)
         if self._is_away_at("while it is stopped"):
             raise LOST
         if self._is_away_at("before it is reached"):
             return refused(request)
-        self._begin(request)
+        if request.headers["idempotency-key"] not in self.begun or not self.keeps_keys:
+            self._begin(request)
         if self._is_away_at("before its answer"):
             raise LOST
         if self._is_away_at("behind a balancer"):
@@ -60,9 +64,9 @@ class Faltering:
         body = json.loads(request.content)
         key = request.headers["idempotency-key"]
         assert body["payload_extension"]["idempotency_key"] == key
-        self.begun[key] = 1
+        self.begun[key] += 1
         self.task = {
-            "id": "task-1",
+            "id": body.get("id") or "task-1",
             "agent_id": "a",
             "status": "completed",
             "result": "done",
@@ -136,11 +140,22 @@ async def test_its_work_is_begun_once_and_answered_once(
     lease = await settle(room, clock, await room.hear("m1"))
     answers = [text for text in await room.deliver(lease) if not text.startswith("The agent cannot be reached")]
     assert answers == ["done"]
-    assert len(agent.begun) == 1
+    assert list(agent.begun.values()) == [1]
     # Once the task is known, it is asked for; only what may never have begun is asked again, under the same key.
     assert agent.seen["POST"] == (calls or TIMES + 1)
     books = await store.read(ledger)
     assert (books.accepted, books.answered, books.balanced) == (1, 1, True)
+    await room.turns.lanes.close()
+
+
+@pytest.mark.parametrize("moment", ["before it is reached", "before its answer", "behind a balancer"])
+async def test_where_the_id_is_ours_to_choose_no_key_is_needed(store: Store, clock: FakeClock, moment: str) -> None:
+    room = Room(store, clock, mode="sync", choose_task_ids=True)
+    room.answer = agent = Faltering(moment, TIMES, keeps_keys=False)
+    lease = await settle(room, clock, await room.hear("m1"))
+    assert (await room.deliver(lease))[-1] == "done"
+    assert list(agent.begun.values()) == [1]
+    assert agent.task["id"] == next(iter(agent.begun))
     await room.turns.lanes.close()
 
 

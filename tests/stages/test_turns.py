@@ -46,6 +46,8 @@ class Room:
         clock: FakeClock,
         limits: Limits = Limits(total=1000),  # noqa: B008 - a value
         mode: Mode = "sync",
+        *,
+        choose_task_ids: bool = False,
     ) -> None:
         self.store = store
         self.platform = Plain()
@@ -55,7 +57,15 @@ class Room:
         self.hold = asyncio.Event()
         self.hold.set()
         http = httpx2.AsyncClient(transport=httpx2.MockTransport(self._answer))
-        backend = Backend(http, base_url="http://agent.test", api_key="k", agent_id="a", mode=mode, clock=clock)
+        backend = Backend(
+            http,
+            base_url="http://agent.test",
+            api_key="k",
+            agent_id="a",
+            mode=mode,
+            clock=clock,
+            choose_task_ids=choose_task_ids,
+        )
         self.outbox = Outbox(store, clock, adapters={"team": self.platform}, age=timedelta(hours=24))
         self.turns = Turns(
             store,
