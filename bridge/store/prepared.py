@@ -8,6 +8,7 @@ on the way of every message is executed in the usual way.
 import json
 from collections import namedtuple
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from types import TracebackType
 from typing import Any, Final, Protocol
 
 from sqlalchemy import ARRAY, ColumnElement, Connection, Dialect, Insert, Select, String, Table, Text, Update, bindparam
@@ -76,12 +77,9 @@ class Prepared:
     def rows(self, connection: Connection, values: Values | None = None) -> list[Any]:
         """Run it once; its rows as `Record`s."""
         values = values or {}
-        form, driver = self._form(connection, values), connection.connection.driver_connection
-        assert driver is not None, "a connection within a transaction has its driver's"
-        try:
+        form = self._form(connection, values)
+        with _Driving(connection, form.sql) as driver:
             found = driver.execute(form.sql, form.bind(values)).fetchall()
-        except connection.dialect.loaded_dbapi.Error as error:
-            raise _translated(connection, form, error) from error
         return form.read(found)
 
     def words(self, connection: Connection, values: Values | None = None) -> list[Any]:
@@ -92,48 +90,28 @@ class Prepared:
         """Run it for each of these values, in their order; on PostgreSQL within one round trip."""
         if not values:
             return
-        form, driver = self._form(connection, values[0]), connection.connection.driver_connection
-        assert driver is not None, "a connection within a transaction has its driver's"
+        form = self._form(connection, values[0])
         bound = [form.bind(one) for one in values]
-        try:
+        with _Driving(connection, form.sql) as driver:
             if form.insert:
                 form.insert(driver, bound)
             else:
                 driver.cursor().executemany(form.sql, bound)
-        except connection.dialect.loaded_dbapi.Error as error:
-            raise _translated(connection, form, error) from error
 
-    def insert_all(self, connection: Connection, values: Sequence[Values]) -> bool:
-        """On SQLite, insert all of these rows or, where one of them is there already, none: then False."""
-        form, driver = self._form(connection, values[0]), connection.connection.driver_connection
-        assert driver is not None, "a connection within a transaction has its driver's"
-        assert form.insert is not None, "this is an insert"
-        try:
-            driver.execute("SAVEPOINT all_or_none")
-            if form.insert(driver, [form.bind(one) for one in values])[0] < len(values):
-                driver.execute("ROLLBACK TO all_or_none")
-                return False
-            driver.execute("RELEASE all_or_none")
-        except connection.dialect.loaded_dbapi.Error as error:
-            raise _translated(connection, form, error) from error
-        return True
+    def insert_new(self, connection: Connection, values: Sequence[Values], *key: str) -> list[Any]:
+        """Insert those of these rows that do not conflict; the `key` of each that went in, as `Record`s.
 
-    def each(self, connection: Connection, values: Sequence[Values]) -> list[Any]:
-        """Insert each of these rows; what all of them return, as `Record`s."""
-        if not values:
-            return []
-        form, driver = self._form(connection, values[0]), connection.connection.driver_connection
-        assert driver is not None, "a connection within a transaction has its driver's"
+        The statement ignores conflicts and returns the key.
+        """
+        form = self._form(connection, values[0])
         assert form.insert is not None, "this is an insert"
         bound = [form.bind(one) for one in values]
-        try:
-            if connection.dialect.name == "sqlite":
-                found = [row for one in bound for row in driver.execute(form.sql, one).fetchall()]
-            else:
-                found = form.insert(driver, bound)[1]
-        except connection.dialect.loaded_dbapi.Error as error:
-            raise _translated(connection, form, error) from error
-        return form.read(found)
+        with _Driving(connection, form.sql) as driver:
+            if connection.dialect.name != "sqlite":
+                return form.read(form.insert(driver, bound)[1])
+            if _all_or_none(driver, form.insert, bound):
+                return [form.record(*(value[name] for name in key)) for value in values]
+            return form.read(row for one in bound for row in driver.execute(form.sql, one).fetchall())
 
     @property
     def spellings(self) -> Sequence[str]:
@@ -165,7 +143,7 @@ class _Form:
             self.insert = bulk.bulk_insert(self.sql, statement.table, names, dialect)
         returned = list(statement.exported_columns) if not isinstance(statement, Update) else []
         self._readers = [(at, reader) for at, column in enumerate(returned) if (reader := _reader(column, dialect))]
-        self._record: Any = namedtuple("_record", [column.key for column in returned])  # type: ignore[misc]  # noqa: PYI024 - columns are data
+        self.record: Any = namedtuple("_record", [column.key for column in returned])  # type: ignore[misc]  # noqa: PYI024 - columns are data
 
     def bind(self, values: Values) -> tuple[Any, ...]:
         given = {**self._constants, **values} if self._constants else values
@@ -173,8 +151,8 @@ class _Form:
 
     def read(self, rows: Iterable[Sequence[Any]]) -> list[Any]:
         if not self._readers:
-            return [self._record._make(row) for row in rows]
-        return [self._record._make(self._converted(row)) for row in rows]
+            return [self.record._make(row) for row in rows]
+        return [self.record._make(self._converted(row)) for row in rows]
 
     def _converted(self, row: Sequence[Any]) -> list[Any]:
         values = list(row)
@@ -196,19 +174,42 @@ def _reader(column: ColumnElement[Any], dialect: Dialect) -> Callable[[Any], Any
     return column.type.dialect_impl(dialect).result_processor(dialect, None)
 
 
-def _translated(connection: Connection, form: _Form, error: Exception) -> BaseException:
-    """The driver's error as SQLAlchemy would raise it, without the values: they are what people said."""
-    dialect = connection.dialect
-    driver = connection.connection.driver_connection
-    broken = dialect.is_disconnect(error, driver, None)  # type: ignore[arg-type]  # asks the connection itself, not its wrapper
-    if broken:
-        connection.invalidate(error)
-    return DBAPIError.instance(
-        form.sql,
-        None,
-        error,
-        dialect.loaded_dbapi.Error,
-        hide_parameters=True,
-        connection_invalidated=broken,
-        dialect=dialect,
-    )
+def _all_or_none(driver: Any, insert: bulk.Insert, bound: bulk.Rows) -> bool:
+    """Insert all of these rows at once or, where one of them is there already, none."""
+    driver.execute("SAVEPOINT all_or_none")
+    whole = insert(driver, bound)[0] == len(bound)
+    driver.execute("RELEASE all_or_none" if whole else "ROLLBACK TO all_or_none")
+    return whole
+
+
+class _Driving:
+    """The driver's own connection; its errors come out as SQLAlchemy's, without the values: people said them."""
+
+    __slots__ = ("_connection", "_sql")
+
+    def __init__(self, connection: Connection, sql: str) -> None:
+        self._connection = connection
+        self._sql = sql
+
+    def __enter__(self) -> Any:
+        return self._connection.connection.driver_connection
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        dialect = self._connection.dialect
+        if not isinstance(error, dialect.loaded_dbapi.Error):
+            return
+        driver: Any = self._connection.connection.driver_connection
+        broken = dialect.is_disconnect(error, driver, None)
+        if broken:
+            self._connection.invalidate(error)
+        raise DBAPIError.instance(
+            self._sql,
+            None,
+            error,
+            dialect.loaded_dbapi.Error,
+            hide_parameters=True,
+            connection_invalidated=broken,
+            dialect=dialect,
+        ) from error

@@ -1,7 +1,6 @@
 """The few statements whose spelling differs between the two databases, or that every table needs."""
 
 import functools
-from collections import namedtuple
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -21,15 +20,7 @@ def insert_new(connection: Connection, table: Table, values: Sequence[dict[str, 
     """
     if not values:
         return ()
-    insert = _insert_new(connection.dialect.name, table, key)
-    if connection.dialect.name == "sqlite" and insert.insert_all(connection, values):
-        return [_key(key)(*(value[name] for name in key)) for value in values]
-    return insert.each(connection, values)
-
-
-@functools.cache
-def _key(names: tuple[str, ...]) -> Any:
-    return namedtuple("_key", names)  # noqa: PYI024 - the names are data
+    return _insert_new(connection.dialect.name, table, key).insert_new(connection, values, *key)
 
 
 @functools.cache
