@@ -1,6 +1,7 @@
 """Random journeys through the store, kills and takeovers included: the books balance, order holds, epochs only grow."""
 
 import asyncio
+import json
 import shutil
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -35,7 +36,7 @@ from bridge.model import (
     new_id,
 )
 from bridge.operations import Operations
-from bridge.store import deliveries, turns
+from bridge.store import deliveries, halts, turns
 from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
 from bridge.store.deliveries import Delivery, Outcome
@@ -47,6 +48,7 @@ from bridge.store.nodes import BEAT, LEAVE, Beat
 from bridge.store.replay import How
 from bridge.store.tables import conversations, metadata
 from bridge.store.tables import turns as turn_rows
+from bridge.store.waiting import PUT_BACK
 from bridge.store.writer import Write
 from tests.conftest import fresh_database
 from tests.store.journeys import due
@@ -133,7 +135,10 @@ class Journeys(RuleBasedStateMachine):
         return result
 
     @rule(
-        pick=PICK, conversation=CONVERSATIONS, author=st.sampled_from("ab"), busy=st.sampled_from(["queue", "collect"])
+        pick=PICK,
+        conversation=CONVERSATIONS,
+        author=st.sampled_from("ab"),
+        busy=st.sampled_from(["queue", "collect", "interrupt"]),
     )
     def say(self, pick: int, conversation: str, author: str, busy: str) -> None:
         number = len(self.said)
@@ -211,8 +216,42 @@ class Journeys(RuleBasedStateMachine):
         end = turns.End(turn=turn, state=state, task_id="task-1", deliveries=self._out(turn, state, parts))
         try:
             self._fenced(life, turns.END, end, turn.lease)
-        except turns.Stopping:  # somebody wants it stopped; the stage then ends it as cancelled
+        except turns.Stopping:  # somebody wants it stopped: so the stage ends it, or begins it anew
+            self._fenced(life, halts.HALT, halts.Halt(turn=turn, confirmation=()), turn.lease)
+
+    @precondition(lambda self: self._living(self.running))
+    @rule(pick=PICK, kind=st.sampled_from(["question", "approval", "login"]), seconds=st.sampled_from([5, 600]))
+    def pause(self, pick: int, kind: str, seconds: int) -> None:
+        """The agent waits for a person; a question's answer is what its author says next."""
+        life, turn = _picked(self._living(self.running), pick)
+        self.running.remove((life, turn))
+        if not self._is_running(life, turn):
             return
+        until = self.clock.now() + timedelta(seconds=seconds)
+        waiting = halts.Waiting(turn=turn, task_id="task-1", pause=json.dumps({"kind": kind}), until=until)
+        self._fenced(life, halts.WAIT, waiting, turn.lease)
+
+    @precondition(lambda self: self._living(self.running))
+    @rule(pick=PICK)
+    def find_no_place(self, pick: int) -> None:
+        """Taken, and put back because others are at the agent."""
+        life, turn = _picked(self._living(self.running), pick)
+        if turn.task_id is None and self._is_running(life, turn):
+            self.running.remove((life, turn))
+            self._fenced(life, PUT_BACK, turn, turn.lease)
+
+    @precondition(lambda self: self.said)
+    @rule(pick=PICK, conversation=CONVERSATIONS, act=st.sampled_from([Act.STOP, Act.RESET, Act.MUTE, Act.UNMUTE]))
+    def command(self, pick: int, conversation: str, act: Act) -> None:
+        wish = InboundMessage(
+            message_key=new_id("cmd"),
+            conversation=(Candidate(value=conversation, matched_by="thread"),),
+            return_address="here",
+            author=Author(id="a"),
+            act=act,
+        )
+        life = self._node(pick)
+        self._learn(life, self._run(self.lives[life].accept(INGEST, self._arrival(new_id("chg"), wish, "queue"))))
 
     def _out(self, turn: Turn, state: TurnState, parts: int) -> tuple[OutboundMessage, ...]:
         return tuple(
