@@ -55,8 +55,8 @@ run: setup
 
 # Kills real processes at every step boundary, on SQLite and on PostgreSQL with a second node: some four minutes.
 crash-matrix: setup
-	$(BIN)/python -m tests.crash.matrix
-	$(BIN)/python -m tests.crash.order
+	PATIENCE_SECONDS=120 $(BIN)/python -m tests.crash.matrix
+	PATIENCE_SECONDS=120 $(BIN)/python -m tests.crash.order
 
 # Our benchmarks, each against a floor of its own run: some eight minutes, on a machine that does nothing else.
 bench: setup

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import itertools
 import json
+import os
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
@@ -18,7 +19,8 @@ import httpx2
 from standardwebhooks import Webhook
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of these tests, 32 byte").decode()
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = float(os.environ.get("PATIENCE_SECONDS", "30"))
+"""How long a test waits for what other tasks and processes do; more on a machine that has much else to do."""
 
 CONFIG = """
 [bridge]
