@@ -30,7 +30,7 @@ from tests.end_to_end.serving import Served
 WARM = 2000
 FEW = 1000
 CALM_SECONDS = 3
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 240
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Kind:
 KINDS = (
     Kind("waits, the result is asked for (`poll`)", "poll", "hold"),
     Kind("waits, on the agent's stream", "stream", "hold"),
-    Kind("streams, 4 chunks a second", "stream", "stream"),
+    Kind("streams, 2 chunks a second", "stream", "stream"),
     Kind("streams, and a caller reads along", "stream", "stream", followed=True),
 )
 

@@ -1,7 +1,7 @@
 """What a bridge talks with in the benchmarks, as a process of its own: an agent that answers at once, and a receiver.
 
 REST v1 as far as a bridge needs it, written on bare sockets so that it takes little of the machine. A prompt that
-begins with `hold` is begun and never ended; one that begins with `stream` is told a chunk every quarter second.
+begins with `hold` is begun and never ended; one that begins with `stream` is told a chunk every half second.
 
     python -m tests.bench.peer    prints its port
 """
@@ -20,7 +20,7 @@ import httpx2
 
 from tests.end_to_end.serving import ROOT
 
-CHUNK_SECONDS: Final = 0.25
+CHUNK_SECONDS: Final = 0.5
 _numbers = itertools.count()
 
 
