@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -61,14 +61,16 @@ def code(text: str) -> list[str]:
 
 
 def outside_code(text: str) -> str:
+    within: set[int] = set()
     for block in MarkdownIt().parse(text):
-        if block.type == "fence":
-            text = text.replace(block.content, "")
-    return text
+        if block.type == "fence" and block.map:
+            within.update(range(*block.map))
+    return "\n".join(line for number, line in enumerate(text.split("\n")) if number not in within)
 
 
 @settings(deadline=None, max_examples=80)
 @given(DOCUMENT, st.integers(120, 400))
+@example("a\n\n```py\na\n```\n\n```py\n@everyone a\n```", 120)
 def test_whatever_a_model_writes_pings_nobody(text: str, limit: int) -> None:
     for part in shown(text, limit):
         assert not LIVE.search(part)
