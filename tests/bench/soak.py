@@ -27,6 +27,8 @@ from tests.end_to_end.serving import Served
 SAMPLES_A_ROW = 6
 AN_HOUR_MAY_ADD = 0.05
 """Of the memory it has: less is taken for noise, more for a leak."""
+FILLS_CACHES = 20_000
+"""Messages until SQLite's page cache, 64 MB for a connection, has all it may have."""
 
 
 @dataclass
@@ -113,10 +115,8 @@ def tell(soak: Soak, books: dict[str, int]) -> None:
     hour = line.slope * 60 / usual
     table = Table("what", "figure", "goal", "", title="What became of it")
     table.row("growth in the second half, KB a minute", str(line), "", "")
-    table.row(
-        "an hour of it, of the memory it has", f"{hour:+.1%}", f"<= {AN_HOUR_MAY_ADD:.0%}",
-        verdict(met=hour <= AN_HOUR_MAY_ADD),
-    )  # fmt: skip
+    told = verdict(met=hour <= AN_HOUR_MAY_ADD) if soak.sent >= 2 * FILLS_CACHES else "too short: caches still fill"
+    table.row("an hour of it, of the memory it has", f"{hour:+.1%}", f"<= {AN_HOUR_MAY_ADD:.0%}", told)
     table.row("resident, median of the second half", f"{usual / 1024:.1f} MB", "", "")
     kept = soak.sent <= books["accepted"] == books["answered"]  # a message may be stored and its sender not told
     table.row("messages accepted, answered", f"{books['accepted']:,}, {books['answered']:,}", "all", verdict(met=kept))
