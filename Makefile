@@ -62,7 +62,7 @@ crash-matrix: setup
 bench: setup
 	$(BIN)/python -m tests.bench
 
-# Memory of a turn in flight and of an idle conversation: some three minutes.
+# Memory of a turn in flight and of an idle conversation: some six minutes.
 memory: setup
 	$(BIN)/python -m tests.bench.memory
 
