@@ -90,7 +90,6 @@ _JOURNEYS = (
     .where(messages.c.act == "say")  # what is only done to a message (an edit) is no message
 )
 _journeys = _JOURNEYS.subquery()
-_COUNTS = select(_journeys.c.state, func.count()).group_by(_journeys.c.state)
 _LOST = select(_journeys.c.id).where(_journeys.c.state == "lost").order_by(_journeys.c.id).limit(SHOWN)
 
 VERDICTS = tuple(field.name for field in fields(Ledger) if field.name != "accepted")
@@ -103,13 +102,14 @@ def in_verdict(verdict: str) -> Any:
 
 
 def ledger(connection: Connection) -> Ledger:
-    """Count every message once. One read transaction, so the figures belong together."""
-    found = {row[0]: row[1] for row in connection.execute(_COUNTS)}
-    waiting = {row[0]: row[1] for row in connection.execute(_ARRIVALS)}
+    """Count every message once."""
+    counted: dict[str, dict[str, int]] = {"journeys": {}, "arrivals": {}, "said": {}}
+    for of, state, count in connection.execute(_FIGURES):
+        counted[of][state] = count
+    found, waiting = counted["journeys"], counted["arrivals"]
     unread, parked = waiting.get("unread", 0), waiting.get("parked", 0)
-    said = select(func.count()).select_from(messages).where(messages.c.act == "say")
     return Ledger(
-        accepted=connection.execute(said).scalar_one() + unread + parked,
+        accepted=counted["said"][""] + unread + parked,
         answered=found.get("answered", 0),
         declined=found.get("declined", 0),
         parked=found.get("parked", 0) + parked,
@@ -119,8 +119,13 @@ def ledger(connection: Connection) -> Ledger:
     )
 
 
-_ARRIVALS = (
-    select(arrivals.c.state, func.count()).where(arrivals.c.state.in_(("unread", "parked"))).group_by(arrivals.c.state)
+# One statement: between two of them, PostgreSQL shows what was committed meanwhile, and the figures would not add up.
+_FIGURES = union_all(
+    select(literal("journeys"), _journeys.c.state, func.count()).group_by(_journeys.c.state),
+    select(literal("arrivals"), arrivals.c.state, func.count())
+    .where(arrivals.c.state.in_(("unread", "parked")))
+    .group_by(arrivals.c.state),
+    select(literal("said"), literal(""), func.count()).select_from(messages).where(messages.c.act == "say"),
 )
 
 
