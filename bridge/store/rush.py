@@ -9,7 +9,7 @@ MANY: Final = 32
 """So many waiting for their commit at the same moment are a rush; fewer leave enough room beside them."""
 LULL_SECONDS: Final = 0.02
 """A rush is over when it has not been one for so long: between two batches there is always a moment without any."""
-MOST_SECONDS: Final = 1.0
+MOST_SECONDS: Final = 2.0
 """Nobody waits longer for its end."""
 
 
