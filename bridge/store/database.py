@@ -95,7 +95,7 @@ class Store:
         return outcome
 
     async def quiet(self) -> None:
-        """Wait while many arrivals come at a time, two seconds at most: what is acknowledged goes before what can wait."""
+        """Wait while many arrivals come at a time, for two seconds at most: what is acknowledged goes first."""
         await self._rush.over()
 
     async def write(self, write: Write[A, R], args: A) -> R:
