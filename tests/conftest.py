@@ -4,6 +4,7 @@ import asyncio
 import heapq
 import itertools
 import os
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -78,6 +79,9 @@ def postgres() -> Iterator[str]:
     with postgres_server() as server:
         admin: str = server.get_uri()
         with psycopg.connect(admin, autocommit=True) as connection:
+            # Processes are killed here, never the machine: what is written survives without reaching the disk.
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("SELECT pg_reload_conf()")
             connection.execute("CREATE DATABASE template_bridge")
         engine = open_engine(_named(admin, "template_bridge"))
         migrate(engine)
@@ -88,15 +92,24 @@ def postgres() -> Iterator[str]:
 _names = (f"bridge_{number}" for number in itertools.count(1))
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with our schema and nothing else, to be copied: migrating costs more than most tests."""
+    path = tmp_path_factory.mktemp("template") / "bridge.db"
+    engine = open_engine(f"sqlite:///{path}")
+    migrate(engine)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    engine.dispose()
+    return path
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A fresh database with our schema, on each kind of store in turn."""
     if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/bridge.db"
-        engine = open_engine(url)
-        migrate(engine)
-        engine.dispose()
-        return url
+        shutil.copyfile(request.getfixturevalue("sqlite_template"), tmp_path / "bridge.db")
+        return f"sqlite:///{tmp_path}/bridge.db"
     return fresh_database(request.getfixturevalue("postgres"))
 
 

@@ -50,6 +50,10 @@ async def sent(opened: Opened, request: Envelope, **changes: object) -> httpx2.R
     return await opened.http.post(f"{request.path}{query}", **given)  # type: ignore[arg-type]  # one of httpx2's shapes
 
 
+SIGNED_WITHIN = {"mailgun"}
+"""No header of theirs is signed or signs; what is near their bodies is refused in the matrix of signatures."""
+
+
 def damaged(request: Envelope) -> Iterator[list[tuple[bytes, bytes]]]:
     """The headers of a request with each in turn left out, doubled, emptied, cut, or full of bytes of no alphabet."""
     pairs = [(name.encode(), value.encode("latin-1")) for name, value in request.headers]
@@ -71,7 +75,7 @@ async def test_what_sign_makes_is_accepted_and_what_is_near_it_refused(
     accepted = await sent(opened, request)
     assert accepted.status_code in {200, 202}, accepted.text
     refusals = {(await sent(opened, request, headers=headers)).status_code for headers in damaged(request)}
-    assert refusals
+    assert refusals or preset in SIGNED_WITHIN
     assert refusals <= REFUSED
 
 

@@ -62,7 +62,7 @@ def reply_to(mail: EmailMessage, text: str, *, sender: str) -> Request:
 async def test_a_reply_to_the_mail_goes_on_with_the_task(opened: Opened, tmp_path: Path, sender: str) -> None:
     await post(opened.http, request("My name is Ada.", conversation="alert-7"))
     (first,) = await mails(tmp_path, 1)
-    assert (str(first["To"]), str(first["Subject"])) == ("oncall@example.org", "Re: Ask Acme")
+    assert (str(first["To"]), str(first["Subject"])) == ("oncall@example.org", "Ask Acme")
     await opened.settled()
 
     response = await post(opened.http, reply_to(first, "What is my name?", sender=sender), source="helpdesk")
