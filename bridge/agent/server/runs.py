@@ -123,9 +123,11 @@ class Runs:
         except StoreUnavailable:
             self.doubt(task_id)
             raise
-        if turn is not None:
-            self._expected.add(task_id)  # behind the last one it is in vain, once
-            self.start(turn)
+        if turn is None:
+            self.expect(task_id)  # of two that ask at a time, the one in vain must not take the other's word back
+            return None
+        self._expected.add(task_id)  # behind the last one it is in vain, once
+        self.start(turn)
         return turn
 
     async def stop(self, run: Run) -> TaskTurn:
