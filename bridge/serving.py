@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -33,14 +32,6 @@ def _nothing() -> None:
     pass
 
 
-SWITCH_SECONDS = 0.0005
-"""How long the loop may keep the interpreter's lock while the writer wants it, which it does after every statement.
-
-With Python's own 5 ms a busy loop made a batch take a quarter of a second (measured: 414 acknowledgements a second
-at 64 connections before, 2,000 after, p99 900 ms and 50 ms).
-"""
-
-
 async def listen(
     asgi: ASGIApp,
     host: str,
@@ -54,7 +45,6 @@ async def listen(
     `release` lets go of open requests that wait for something. Raises BridgeError where the address cannot be had.
     """
     _calm_the_collector()
-    sys.setswitchinterval(SWITCH_SECONDS)
     config = _Config(
         asgi,
         host=host,

@@ -5,7 +5,7 @@ import contextlib
 from types import TracebackType
 from typing import Final
 
-MANY: Final = 32
+MANY: Final = 12
 """So many waiting for their commit at the same moment are a rush; fewer leave enough room beside them."""
 LULL_SECONDS: Final = 0.02
 """A rush is over when it has not been one for so long: between two batches there is always a moment without any."""
