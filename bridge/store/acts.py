@@ -155,37 +155,21 @@ def _names(files: Iterable[FileRef]) -> list[str]:
     return [file.name for file in files]
 
 
-_TARGET = (
-    select(
-        messages.c.id,
-        messages.c.conversation_id,
-        messages.c.turn_id,
-        messages.c.text,
-        messages.c.body,
-        turns.c.state,
-        turns.c.attempt,
-    )
-    .outerjoin(turns, turns.c.id == messages.c.turn_id)
-    .where(messages.c.source == bindparam("of_source"), messages.c.message_key == bindparam("key"))
-)
-_EDITS = (
-    select(
-        messages.c.id,
-        messages.c.conversation_id,
-        messages.c.turn_id,
-        messages.c.text,
-        messages.c.body,
-        turns.c.state,
-        turns.c.attempt,
-    )
-    .outerjoin(turns, turns.c.id == messages.c.turn_id)
-    .where(
-        messages.c.conversation_id == bindparam("conversation"),
-        messages.c.source == bindparam("of_source"),
-        messages.c.act == "edit",
-    )
-    .order_by(messages.c.received_at.desc(), messages.c.id.desc())
-)
+_SAID = select(
+    messages.c.id,
+    messages.c.conversation_id,
+    messages.c.turn_id,
+    messages.c.text,
+    messages.c.body,
+    turns.c.state,
+    turns.c.attempt,
+).outerjoin(turns, turns.c.id == messages.c.turn_id)
+_TARGET = _SAID.where(messages.c.source == bindparam("of_source"), messages.c.message_key == bindparam("key"))
+_EDITS = _SAID.where(
+    messages.c.conversation_id == bindparam("conversation"),
+    messages.c.source == bindparam("of_source"),
+    messages.c.act == "edit",
+).order_by(messages.c.received_at.desc(), messages.c.id.desc())
 _OTHERS = select(messages.c.id).where(
     messages.c.turn_id == bindparam("turn"), messages.c.id != bindparam("not_this"), messages.c.act == "say"
 )
