@@ -228,9 +228,9 @@ def test_a_function_that_cannot_be_is_a_configuration_error(target: str) -> None
 def test_a_function_is_found_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    (tmp_path / "my_agent.py").write_text("async def agent(ask):\n    yield ask.text\n")
+    (tmp_path / "agent_beside.py").write_text("async def agent(ask):\n    yield ask.text\n")
     (tmp_path / "broken_agent.py").write_text("1 / 0\n")
-    assert isinstance(load_function("my_agent:agent"), Function)
+    assert isinstance(load_function("agent_beside:agent"), Function)
     with pytest.raises(ConfigError, match="ZeroDivisionError"):
         load_function("broken_agent:agent")
 
