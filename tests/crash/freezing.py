@@ -1,4 +1,4 @@
-"""Starts the bridge in a process that freezes itself (SIGSTOP) the moment a write has committed, once.
+"""Starts the bridge in a process that freezes itself (SIGSTOP) right before or after a write, once.
 
 The product knows nothing of it: here, in the child process alone, the writer is wrapped from outside.
 """
@@ -13,21 +13,31 @@ from bridge.store.writer import Write, Writer
 from tests.crash.launcher import WRITES
 
 
-def freeze_after(name: str) -> None:
-    """Not one line of the process runs between the commit and the freeze."""
+def freeze(boundary: str) -> None:
+    """Freeze at a boundary like `after:turns.end`: not one line runs between the commit and the freeze.
+
+    `before:` is before the write is handed over, and it is the first thing that happens after the thaw.
+    """
+    side, _, name = boundary.partition(":")
     target, write_through = WRITES[name], Writer.__call__
     left = [target]
 
     async def frozen(self: Writer, write: Write[Any, Any], args: Any) -> Any:
+        if side == "before" and write in left:
+            _stop(left)
         outcome = await write_through(self, write, args)
         if write in left and outcome is not None:
-            left.clear()
-            os.kill(os.getpid(), signal.SIGSTOP)
+            _stop(left)
         return outcome
 
     Writer.__call__ = frozen  # type: ignore[method-assign]  # the point of this file
 
 
+def _stop(left: list[Write[Any, Any]]) -> None:
+    left.clear()
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
 if __name__ == "__main__":
-    freeze_after(sys.argv.pop(1))
+    freeze(sys.argv.pop(1))
     cli.main()
