@@ -13,7 +13,7 @@ from bridge.agent.backend import Backend
 from bridge.agent.request import InvokeRequest
 from bridge.agent.task import Task, TaskEvent
 from bridge.circuits import Circuits
-from bridge.errors import AgentError, BridgeError, Interrupted
+from bridge.errors import AgentError, BridgeError, Interrupted, Silent
 from bridge.model import Turn
 from bridge.pauses import TOLD
 from bridge.store import turns as rows
@@ -62,7 +62,7 @@ class Call:
     async def run(self, request: InvokeRequest, *, within: timedelta) -> Task:
         """The task when it is over or waits for a person. `within` is how long it may go without a sign of life.
 
-        Raises Stopped if a person wants it stopped, and the agent's errors as they are.
+        Raises Stopped if a person wants it stopped, Silent after that time, and the agent's errors as they are.
         """
         self._runner = asyncio.current_task()
         try:
@@ -70,7 +70,7 @@ class Call:
                 self._within = within.total_seconds()
                 return await self._follow(request)
         except TimeoutError:
-            raise Interrupted(f"No sign of life for {within}.") from None
+            raise Silent(f"No sign of life for {within}.") from None
         except asyncio.CancelledError:
             if not self._stopped or self._runner is None:
                 raise

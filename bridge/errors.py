@@ -14,6 +14,7 @@ BridgeError
     AgentError
         Unreachable       nothing was sent: try again
         Interrupted       something was sent, the outcome is unknown: re-attach, or repeat with the same key
+            Silent        … and nothing was heard of it for as long as a turn may be silent: it is stuck
         Busy              the thread is still at its previous turn: wait, no attempt is spent
         Refused           the agent will never take this request
     StoreUnavailable      the database cannot commit now
@@ -118,6 +119,10 @@ class Unreachable(AgentError):
 
 class Interrupted(AgentError):
     """The request went out and no result came back: the task may be running."""
+
+
+class Silent(Interrupted):
+    """No sign of life within the time allowed for one, measured while the call was open."""
 
 
 class Busy(AgentError):

@@ -16,7 +16,7 @@ from bridge.agent.task import Task
 from bridge.calls import Agent, Call, Stopped
 from bridge.circuits import Circuits
 from bridge.clock import Clock
-from bridge.errors import AgentError, Busy, Interrupted, Refused, StoreUnavailable, Unreachable
+from bridge.errors import AgentError, Busy, Interrupted, Refused, Silent, StoreUnavailable, Unreachable
 from bridge.lanes import AGAIN, Lanes
 from bridge.model import DeliveryState, FileRef, InboundMessage, Lease, OutboundMessage, Turn, TurnState, new_id
 from bridge.patience import Patience
@@ -293,6 +293,8 @@ class Turns:
 
     def _is_stuck(self, turn: Turn, call: Call, error: AgentError) -> bool:
         """Whether nothing was heard of it for too long, over all tries. An agent that is away is waited for instead."""
+        if isinstance(error, Silent):  # measured by the machine, whose clock the database's may be a little behind
+            return True
         since = call.alive_at or turn.started_at or self._store.now()
         return isinstance(error, (Interrupted, Busy)) and self._store.now() - since >= self._patience.stuck
 

@@ -48,6 +48,7 @@ class Room:
         mode: Mode = "sync",
         *,
         choose_task_ids: bool = False,
+        timeout: timedelta = timedelta(minutes=30),
     ) -> None:
         self.store = store
         self.platform = Plain()
@@ -65,6 +66,7 @@ class Room:
             mode=mode,
             clock=clock,
             choose_task_ids=choose_task_ids,
+            timeout=timeout,
         )
         self.outbox = Outbox(store, clock, adapters={"team": self.platform}, age=timedelta(hours=24))
         self.turns = Turns(
