@@ -13,7 +13,9 @@ MARKER = "— reply above this line —"
 
 MAX_TEXT = 256 * 1024
 
-_MARKER = re.compile(r"[^\n]{0,80}(?:reply above this line|type your reply above)[^\n]{0,80}", re.IGNORECASE)
+MAX_BEFORE_MARKER = 80
+
+_MARKER = re.compile("reply above this line|type your reply above", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,4 +57,5 @@ def _above_marker(text: str) -> tuple[str, str]:
     match = _MARKER.search(text[:MAX_TEXT]) if "above" in text else None
     if match is None:
         return text, ""
-    return text[: match.start()], text[match.start() :]
+    start = max(text.rfind("\n", 0, match.start()) + 1, match.start() - MAX_BEFORE_MARKER)
+    return text[:start], text[start:]

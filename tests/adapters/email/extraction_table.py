@@ -84,14 +84,19 @@ def measure() -> tuple[dict[tuple[str, str], Row], list[float]]:
 
 
 def at_full_size() -> list[float]:
-    """Seconds for every case blown up to 256 KiB, and for every hostile body: the longest this may take."""
-    seconds: list[float] = []
-    inputs = [{case["kind"]: f"{case['input']}\n" * (FULL // (len(case["input"]) + 1) + 1)} for case in load()]
-    for body in [{kind: text[:FULL] for kind, text in each.items()} for each in inputs] + BODIES:
-        started = time.perf_counter()
+    """Seconds for every case blown up to 256 KiB: hundreds of replies and quotes in one mail."""
+    inputs = ((case["kind"], f"{case['input']}\n" * (FULL // (len(case["input"]) + 1) + 1)) for case in load())
+    return [seconds_for({kind: text[:FULL]}) for kind, text in inputs]
+
+
+def seconds_for(body: dict[str, str]) -> float:
+    """Of computing, the better of two: what else the machine does is not the extraction's."""
+    seconds = []
+    for _ in range(2):
+        started = time.process_time()
         extract(**body)
-        seconds.append(time.perf_counter() - started)
-    return seconds
+        seconds.append(time.process_time() - started)
+    return min(seconds)
 
 
 def main() -> int:
@@ -103,9 +108,10 @@ def main() -> int:
             share, kept = 100 * row.exact / row.judged, 100 * row.kept / row.judged
             print(f"{kind:5} {corpus:18} {row.judged:6} {row.exact:6} {share:6.1f} {kept:7.1f}")  # noqa: T201
     p99, _ = _times("as they are", seconds)
-    _, longest = _times("at 256 KiB", at_full_size())
-    print("goals: p99 under 50 ms, none over 1 s")  # noqa: T201
-    return 0 if p99 < P99_SECONDS and longest <= MOST_SECONDS else 1
+    p99_full, _ = _times("at 256 KiB", at_full_size())
+    _, longest = _times("hostile ones", [seconds_for(body) for body in BODIES])
+    print("goals: p99 under 50 ms at 256 KiB, no hostile one over 1 s")  # noqa: T201
+    return 0 if max(p99, p99_full) < P99_SECONDS and longest <= MOST_SECONDS else 1
 
 
 def _times(name: str, seconds: list[float]) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from adapters.email import quotes
 from adapters.email.quotes import MARKER, extract
 from tests.adapters.email.bombs import BODIES
-from tests.adapters.email.extraction_table import measure, total
+from tests.adapters.email.extraction_table import measure, seconds_for, total
 
 CLIENTS = Path(__file__).parents[2] / "vectors" / "email" / "clients"
 LINES = st.sampled_from(
@@ -140,6 +140,20 @@ def test_no_input_of_256_kib_takes_longer_than_the_worker_is_given(bomb: dict[st
     started = time.process_time()
     extract(**bomb)
     assert time.process_time() - started < 5  # the bound the worker is killed at; measured: under 1 s each
+
+
+def test_below_the_mail_that_is_quoted_as_a_whole_nobody_looks() -> None:
+    head = ["Do it.", "", "From: a@b.c", "Sent: now 10:00", "Subject: x"]
+    found = extract(text="\n".join([*head, *["> old", "", "new?"] * 500]))
+    assert (found.reply, found.elided.count("new?")) == ("Do it.", 500)
+
+
+@pytest.mark.parametrize(
+    "lines", [["yes", "On 1.2.2024 at 10:00, a@b.c wrote:", "> old", "no"], ["-- ", "x"], ["> x", "y"]]
+)
+def test_time_grows_with_the_lines_and_not_with_their_square(lines: list[str]) -> None:
+    few, many = ("\n".join(lines * count) for count in (100, 600))
+    assert seconds_for({"text": many}) < 18 * seconds_for({"text": few})  # 36 if it were the square
 
 
 @given(st.lists(LINES, max_size=30))
