@@ -83,7 +83,7 @@ def postgres() -> Iterator[str]:
             connection.execute("ALTER SYSTEM SET fsync = off")
             connection.execute("SELECT pg_reload_conf()")
             connection.execute("CREATE DATABASE template_bridge")
-        engine = open_engine(_named(admin, "template_bridge"))
+        engine = open_engine(named(admin, "template_bridge"))
         migrate(engine)
         engine.dispose()
         yield admin
@@ -118,7 +118,7 @@ def fresh_database(admin: str) -> str:
     name = next(_names)
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE template_bridge")
-    return _named(admin, name)
+    return named(admin, name)
 
 
 @pytest.fixture
@@ -128,6 +128,6 @@ async def store(database_url: str, clock: FakeClock) -> AsyncIterator[Store]:
     await opened.close()
 
 
-def _named(uri: str, database: str) -> str:
+def named(uri: str, database: str) -> str:
     head, _, tail = uri.partition("/postgres?")
     return f"{head}/{database}?{tail}"
