@@ -2,7 +2,6 @@
 
 from adapters.slack.adapter import Slack
 from adapters.slack.settings import Settings
-from adapters.slack.socket import ConnectedSlack, needs_to_run
 from bridge.adapter import Kit
 
 __all__ = ["BUSY", "Settings", "build"]
@@ -13,4 +12,8 @@ BUSY = "collect"
 
 def build(settings: Settings, kit: Kit) -> Slack:
     """The adapter of one source. It calls nobody before there is something to do."""
-    return ConnectedSlack(settings, kit) if needs_to_run(settings) else Slack(settings, kit)
+    if settings.app_token is None and settings.client_id is None:
+        return Slack(settings, kit)
+    from adapters.slack.connected import ConnectedSlack  # noqa: PLC0415 - Bolt: 5 MB that a bot token alone never needs
+
+    return ConnectedSlack(settings, kit)

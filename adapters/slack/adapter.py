@@ -13,7 +13,6 @@ from adapters.slack.ingress import Ingress
 from adapters.slack.installations import Installations
 from adapters.slack.minutes import PerMinute
 from adapters.slack.orphans import Orphans
-from adapters.slack.pages import Pages
 from adapters.slack.people import People
 from adapters.slack.places import Places, written
 from adapters.slack.plans import PlanView
@@ -52,7 +51,6 @@ class Slack:
         orphans = Orphans(self.calls, kit.clock)
         self._world = World(self.calls, settings, kit.clock, self._minutes, orphans, self._statuses)
         self._places = Places(self.calls, kit.clock)
-        self._pages = Pages(settings, kit, self.installations)
 
     def return_address(self, address: str) -> str:
         """Of a channel as the operator writes it."""
@@ -107,8 +105,8 @@ class Slack:
         return budgets(method, address, self._settings.budgets)
 
     def routes(self) -> Sequence[Any]:
-        """The install pages, where the app is for many workspaces."""
-        return self._pages.routes() if self._settings.client_id is not None else ()
+        """Pages of its own; a bot with its token in the configuration has none."""
+        return ()
 
     async def close(self) -> None:
         """Close the connections to Slack."""

@@ -1,7 +1,6 @@
 """Which token speaks for which workspace: one from the configuration, or one for each installation."""
 
 import json
-from base64 import b64encode
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import aiohttp
 import structlog
 from slack_sdk.errors import SlackApiError
+from slack_sdk.web.async_client import AsyncWebClient
 
 from adapters.slack.calls import Calls, failure
 from adapters.slack.settings import Settings
@@ -50,23 +50,6 @@ class Installation:
         return f"Installation({self.vault_name})"
 
 
-def from_answer(answer: dict[str, Any], now: float) -> Installation:
-    """Of oauth.v2.access. Raises KeyError where there is no bot token in it."""
-    org = bool(answer.get("is_enterprise_install"))
-    team, enterprise = answer.get("team") or {}, answer.get("enterprise") or {}
-    return Installation(
-        app=answer.get("app_id", ""),
-        enterprise=enterprise.get("id", ""),
-        team="" if org else team.get("id", ""),
-        name=(enterprise if org else team).get("name", ""),
-        bot_user_id=answer.get("bot_user_id", ""),
-        bot_token=answer["access_token"],
-        scope=answer.get("scope", ""),
-        refresh_token=answer.get("refresh_token", ""),
-        expires_at=now + answer["expires_in"] if answer.get("expires_in") else 0.0,
-    )
-
-
 class Installations:
     """Reads and rotates installations. Kept in the vault, encrypted; what is held here is a cache."""
 
@@ -97,6 +80,11 @@ class Installations:
         if found is not None and found.bot_token == old:
             found = await self.rotate(found) if found.refresh_token else None
         return found.bot_token if found is not None else None
+
+    @property
+    def client(self) -> AsyncWebClient:
+        """For calls without a token of a workspace."""
+        return self._calls.client
 
     async def save(self, new: Installation) -> None:
         """Store an installation in place of the one before."""
@@ -132,7 +120,7 @@ class Installations:
         if current.bot_token != old.bot_token:  # rotated by another node meanwhile
             return self._keep(current)
         try:
-            answer = await self.access(grant_type="refresh_token", refresh_token=current.refresh_token)
+            answer = await self._refreshed(current.refresh_token)
         except Permanent:
             later = await self._vault.get(old.vault_name)
             if later is None or later[1] == stored[1]:
@@ -150,14 +138,16 @@ class Installations:
         log.info("slack_token_rotated", installation=new.vault_name)
         return self._keep(new)
 
-    async def access(self, **given: str) -> dict[str, Any]:
-        """Call oauth.v2.access with our client id and secret. Raises Retryable or Permanent."""
+    async def _refreshed(self, refresh_token: str) -> dict[str, Any]:
+        """What a refresh token brings, once. Raises Retryable or Permanent."""
         secret = self._settings.client_secret
-        pair = f"{self._settings.client_id}:{secret.get_secret_value() if secret else ''}"
-        # The SDK's own `auth` goes through a class that aiohttp is about to drop.
-        headers = {"Authorization": "Basic " + b64encode(pair.encode()).decode()}
         try:
-            answer = await self._calls.client.api_call("oauth.v2.access", data=given, headers=headers)
+            answer = await self.client.oauth_v2_access(
+                client_id=self._settings.client_id or "",
+                client_secret=secret.get_secret_value() if secret else "",
+                grant_type="refresh_token",
+                refresh_token=refresh_token,
+            )
         except SlackApiError as error:
             raise failure("oauth.v2.access", error) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

@@ -1,40 +1,109 @@
-"""The install pages: send a person to Slack, take back what Slack granted."""
+"""The install pages: Bolt's OAuth flow, over our own vault, signed state and connection pool."""
 
 import secrets
 from collections.abc import Sequence
 from datetime import timedelta
 from html import escape
+from typing import Any
 
+import aiohttp
 import structlog
-from slack_sdk.oauth import AuthorizeUrlGenerator
+from slack_bolt import BoltResponse
+from slack_bolt.adapter.starlette.async_handler import to_async_bolt_request, to_starlette_response
+from slack_bolt.error import BoltError
+from slack_bolt.oauth.async_callback_options import AsyncCallbackOptions, AsyncFailureArgs, AsyncSuccessArgs
+from slack_bolt.oauth.async_oauth_flow import AsyncOAuthFlow
+from slack_bolt.oauth.async_oauth_settings import AsyncOAuthSettings
+from slack_bolt.request.async_request import AsyncBoltRequest
+from slack_sdk.oauth.installation_store import Installation as Granted
+from slack_sdk.oauth.installation_store.async_installation_store import AsyncInstallationStore
+from slack_sdk.oauth.state_store.async_state_store import AsyncOAuthStateStore
+from slack_sdk.web.async_client import AsyncWebClient
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
-from adapters.slack.installations import Installations, from_answer
+from adapters.slack.installations import Installation, Installations
 from adapters.slack.manifest import BOT_SCOPES
 from adapters.slack.settings import Settings
 from bridge.adapter import Kit
-from bridge.errors import Permanent, Retryable
 
 log = structlog.get_logger()
 
-_COOKIE = "bridge_slack_install"
 _PURPOSE = "slack-install"
-_MINUTES = 10
+_AGE = timedelta(minutes=10)
 _AUTHORIZE = "https://slack.com/oauth/v2/authorize"
 
 
-class Pages:
-    """`install` and `oauth_redirect`. The state is signed, ten minutes old at most and bound to the browser."""
+def from_granted(granted: Granted, now: float) -> Installation:
+    """Of what Bolt made of an answer to oauth.v2.access."""
+    org = bool(granted.is_enterprise_install)
+    # Both are times of the machine's clock, and only the one less the other is what Slack said.
+    lasts = granted.bot_token_expires_at - granted.installed_at if granted.bot_token_expires_at else None
+    return Installation(
+        app=granted.app_id or "",
+        enterprise=granted.enterprise_id or "",
+        team="" if org else granted.team_id or "",
+        name=(granted.enterprise_name if org else granted.team_name) or "",
+        bot_user_id=granted.bot_user_id or "",
+        bot_token=granted.bot_token or "",
+        scope=",".join(granted.bot_scopes or ()),
+        refresh_token=granted.bot_refresh_token or "",
+        expires_at=now + lasts if lasts else 0.0,
+    )
 
-    def __init__(self, settings: Settings, kit: Kit, installations: Installations) -> None:
-        self._settings = settings
+
+class Memory(AsyncInstallationStore, AsyncOAuthStateStore):
+    """What Bolt's flow must remember: what was granted, in the vault, and a state, in nothing but its own signature."""
+
+    def __init__(self, kit: Kit, installations: Installations) -> None:
         self._kit = kit
         self._installations = installations
 
+    async def async_save(self, installation: Granted) -> None:
+        """Raises BoltError where no bot was granted."""
+        if not installation.bot_token:
+            raise BoltError("Slack granted no bot token")
+        new = from_granted(installation, self._kit.clock.now().timestamp())
+        await self._installations.save(new)
+        log.info("slack_installed", installation=new.vault_name)
+
+    async def async_issue(self, *_: Any, **__: Any) -> str:
+        """A state. Bolt binds it to the browser by a cookie."""
+        return self._kit.tokens.dump(secrets.token_urlsafe(24), purpose=_PURPOSE)
+
+    async def async_consume(self, state: str) -> bool:
+        """Whether it is ours and young; Slack's code, which comes with it, works only once."""
+        return self._kit.tokens.load(state, purpose=_PURPOSE, max_age=_AGE) is not None
+
+
+class Pages(AsyncOAuthFlow):
+    """`install` and `oauth_redirect`. Whatever a browser sends and however Slack fails, somebody sees a page."""
+
+    def __init__(self, settings: Settings, kit: Kit, installations: Installations) -> None:
+        memory, api, secret = Memory(kit, installations), settings.api_url, settings.client_secret
+        options = AsyncOAuthSettings(
+            client_id=settings.client_id,
+            client_secret=secret.get_secret_value() if secret else None,
+            scopes=BOT_SCOPES,
+            user_scopes=(),
+            redirect_uri=f"{kit.public_url}/oauth_redirect",
+            install_page_rendering_enabled=False,
+            callback_options=AsyncCallbackOptions(_installed, _refused),
+            # Below another api_url (a proxy, a playground) Slack's page stands beside it.
+            authorization_url=_AUTHORIZE
+            if api.startswith("https://slack.com/")
+            else f"{api.removesuffix('api/')}oauth/v2/authorize",
+            installation_store=memory,
+            state_store=memory,
+            state_cookie_name=f"bridge-slack-{kit.source}",  # it goes to all of our paths
+            state_expiration_seconds=int(_AGE.total_seconds()),
+        )
+        super().__init__(settings=options)
+        self._installations = installations
+
     def routes(self) -> Sequence[Route]:
-        """Below the source's own path."""
+        """Below the source's own path. Bolt's routing would have to know the whole path, behind any proxy."""
         return (
             Route("/install", self.install, methods=["GET"]),
             Route("/oauth_redirect", self.oauth_redirect, methods=["GET"]),
@@ -42,50 +111,47 @@ class Pages:
 
     async def install(self, request: Request) -> Response:
         """Off to Slack. `team` in the query preselects a workspace."""
-        nonce = secrets.token_urlsafe(24)
-        state = self._kit.tokens.dump(nonce, purpose=_PURPOSE)
-        url = AuthorizeUrlGenerator(
-            client_id=self._settings.client_id or "",
-            redirect_uri=self._redirect_uri,
-            scopes=BOT_SCOPES,
-            authorization_url=self._authorize_url,
-        ).generate(state, request.query_params.get("team"))
-        answer = RedirectResponse(url, status_code=302)
-        secure = self._kit.public_url.startswith("https://")
-        answer.set_cookie(_COOKIE, nonce, max_age=_MINUTES * 60, httponly=True, samesite="lax", secure=secure)
-        return answer
+        return to_starlette_response(await self.handle_installation(to_async_bolt_request(request, b"")))
 
     async def oauth_redirect(self, request: Request) -> Response:
         """Back from Slack."""
-        given = request.query_params
-        if "error" in given:
-            return _page(400, "Not installed", f"Slack said: {given['error']}.")
-        nonce = self._kit.tokens.load(given.get("state", ""), purpose=_PURPOSE, max_age=timedelta(minutes=_MINUTES))
-        if nonce is None or not secrets.compare_digest(nonce, request.cookies.get(_COOKIE, "")):
-            return _page(400, "Not installed", "This page was opened too late or in another browser. Start again.")
+        return to_starlette_response(await self.handle_callback(to_async_bolt_request(request, b"")))
+
+    @property
+    def client(self) -> AsyncWebClient:
+        """Of our pool: Bolt's own opens a connection for each call."""
+        return self._installations.client
+
+    async def build_authorize_url(self, state: str, request: AsyncBoltRequest) -> str:
+        """Bolt puts `team` into a header as it came: a line end in it were a 500."""
+        team = request.query.get("team", [""])[0]
+        return self.settings.authorize_url_generator.generate(state, team if team.isascii() and team.isalnum() else "")
+
+    async def run_installation(self, code: str) -> Granted | None:
+        """None, too, where Slack could not be asked; Bolt lets that through."""
         try:
-            answer = await self._installations.access(code=given.get("code", ""), redirect_uri=self._redirect_uri)
-            installation = from_answer(answer, self._kit.clock.now().timestamp())
-            await self._installations.save(installation)
-        except (Retryable, Permanent, KeyError) as error:
-            log.warning("slack_install_failed", error=str(error))
-            return _page(502, "Not installed", "Slack did not hand over a bot token. Start again.")
-        log.info("slack_installed", installation=installation.vault_name)
-        answer_page = _page(200, "Installed", f"The app is now in {installation.name}. You may close this page.")
-        answer_page.delete_cookie(_COOKIE)
-        return answer_page
-
-    @property
-    def _redirect_uri(self) -> str:
-        return f"{self._kit.public_url}/oauth_redirect"
-
-    @property
-    def _authorize_url(self) -> str:
-        """Slack's page; below another api_url (a proxy, a playground) the one that stands beside it."""
-        api = self._settings.api_url
-        return _AUTHORIZE if api.startswith("https://slack.com/") else api.removesuffix("api/") + "oauth/v2/authorize"
+            return await super().run_installation(code)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            log.warning("slack_install_failed", error=repr(error))
+            return None
 
 
-def _page(status: int, title: str, text: str) -> HTMLResponse:
+async def _installed(given: AsyncSuccessArgs) -> BoltResponse:
+    new = given.installation
+    where = new.enterprise_name if new.is_enterprise_install else new.team_name
+    return _page(given, 200, "Installed", f"The app is now in {where}. You may close this page.")
+
+
+async def _refused(given: AsyncFailureArgs) -> BoltResponse:
+    if given.reason in {"invalid_browser", "invalid_state"}:
+        return _page(given, 400, "Not installed", "This page was opened too late or in another browser. Start again.")
+    if "error" in given.request.query:
+        return _page(given, 400, "Not installed", f"Slack said: {given.reason}.")
+    return _page(given, 502, "Not installed", "Slack did not hand over a bot token. Start again.")
+
+
+def _page(given: AsyncSuccessArgs | AsyncFailureArgs, status: int, title: str, text: str) -> BoltResponse:
     body = f"<!doctype html><meta charset=utf-8><title>{title}</title><h1>{title}</h1><p>{escape(text)}</p>"
-    return HTMLResponse(body, status_code=status)
+    cookie = given.settings.state_utils.build_set_cookie_for_deletion()
+    headers: dict[str, str | Sequence[str]] = {"Content-Type": "text/html; charset=utf-8", "Set-Cookie": cookie}
+    return BoltResponse(status=status, body=body, headers=headers)

@@ -16,12 +16,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from adapters.slack.fake import oauth
 from adapters.slack.fake.faults import Fault
 from adapters.slack.fake.methods import METHODS, Call, Method
-from adapters.slack.fake.sockets import Sockets
+from adapters.slack.fake.sockets import CONNECTION, Sockets
 from adapters.slack.fake.streams import STREAM_METHODS
 from adapters.slack.fake.workspace import TEAM, ApiError, Grant, Workspace
 
 ALL = METHODS | STREAM_METHODS
-_CYCLE = "slack.connection"
 _LOGIN_PAGE = "<!doctype html><title>Sign in to Acme</title>"
 
 
@@ -30,7 +29,7 @@ class CutOff(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         """Abort the connection; where the server does not let us, announce more than is sent."""
-        transport = getattr(scope.get(_CYCLE), "transport", None)
+        transport = getattr(scope.get(CONNECTION), "transport", None)
         if transport is not None:
             transport.abort()
             await asyncio.sleep(0)  # the server notices
@@ -47,7 +46,7 @@ class Wired:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
-        scope[_CYCLE] = getattr(send, "__self__", None)
+        scope[CONNECTION] = getattr(send, "__self__", None)
         await self._app(scope, receive, send)
 
 

@@ -3,11 +3,14 @@
 import asyncio
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from adapters.slack.fake.workspace import Workspace
+
+CONNECTION = "slack.connection"
+"""Where the server's own connection is in a scope."""
 
 
 class Sockets:
@@ -47,6 +50,16 @@ class Sockets:
     async def disconnect(self, reason: str = "refresh_requested") -> None:
         """Ask the oldest socket to leave."""
         await self._open[0].send_json({"type": "disconnect", "reason": reason})
+
+    async def drop(self, how: Literal["close", "abort"]) -> None:
+        """All sockets are gone at once: closed in good order, or cut off."""
+        for socket in list(self._open):
+            if how == "close":
+                await socket.close()
+            else:
+                socket.scope[CONNECTION].transport.abort()
+        while self._open:  # noqa: ASYNC110 - the server tells each of them
+            await asyncio.sleep(0)
 
     async def send(self, kind: str, payload: Mapping[str, Any], attempt: int = 0) -> dict[str, Any] | None:
         """The acknowledgement, or None where none came in time."""

@@ -8,6 +8,7 @@ import pytest
 from starlette.applications import Starlette
 
 from adapters.slack.fake import Fault
+from adapters.slack.fake.faults import Kind
 from adapters.slack.fake.oauth import CLIENT_ID, CLIENT_SECRET, TOKEN_SECONDS
 from adapters.slack.installations import ROTATE_BEFORE, Installation
 from bridge.errors import Permanent
@@ -85,6 +86,29 @@ async def test_a_code_slack_does_not_know_is_told_without_details(lab: Lab, brow
     page = await installed(lab, browser)
 
     assert (page.status_code, "invalid_code" in page.text) == (502, False)
+
+
+@pytest.mark.parametrize("method", ["oauth.v2.access", "auth.test"])
+@pytest.mark.parametrize("kind", ["cut_after", "error", "html", "limit"])
+async def test_whatever_goes_wrong_with_slack_there_is_a_page_and_nothing_is_kept(
+    lab: Lab, browser: httpx2.AsyncClient, method: str, kind: Kind
+) -> None:
+    lab.slack.faults.add(method, Fault(kind, error="internal_error", after=1))
+    page = await installed(lab, browser)
+
+    assert (page.status_code, "Start again" in page.text) == (502, True)
+    assert await lab.kit.vault.names() == []
+    assert "Installed" in (await installed(lab, browser)).text
+
+
+@pytest.mark.parametrize("team", ["T1%0d%0aSet-Cookie:%20a=b", "T1%26scope=admin", "%e2%9c%93"])
+async def test_a_workspace_in_the_address_of_the_install_page_is_an_id_or_nothing(
+    browser: httpx2.AsyncClient, team: str
+) -> None:
+    off = await browser.get(f"/install?team={team}")
+
+    assert off.status_code == 302
+    assert off.headers["location"].endswith("&team=")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """The manifest, the doctor and the configuration itself."""
 
 import json
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -27,6 +29,12 @@ def test_the_adapter_has_every_ability(lab: Lab) -> None:
     for ability in (Adapter, Enriches, Finds, Revises, Withdraws, Shows, Serves, Budgets, Closes):
         assert isinstance(lab.adapter, ability)
     assert not isinstance(lab.adapter, Connects)
+
+
+def test_a_plain_bot_token_loads_no_bolt() -> None:
+    script = "import sys, adapters.slack, adapters.slack.adapter; sys.exit('slack_bolt' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
 def test_four_options_are_enough_and_secrets_do_not_show() -> None:

@@ -5,12 +5,12 @@ import base64
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
+from adapters.slack.connected import ConnectedSlack
 from adapters.slack.fake import Fault
-from adapters.slack.socket import ConnectedSlack
 from bridge.adapter import Connects
 from bridge.errors import StoreUnavailable
 from bridge.model import Envelope, Received
@@ -23,9 +23,14 @@ class Store:
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self.down = False
+        self.begun = 0
+        self.may = asyncio.Event()
+        self.may.set()
         self.envelopes: list[Envelope] = []
 
     async def accept(self, received: Received, envelope: Envelope) -> None:
+        self.begun += 1
+        await self.may.wait()
         if self.down:
             raise StoreUnavailable("the disk is full")
         self.envelopes.append(envelope)
@@ -34,9 +39,10 @@ class Store:
 
 
 @pytest.fixture
-async def store(lab: Lab) -> AsyncIterator[Store]:
+async def store(lab: Lab, request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     adapter = lab.configured(app_token="xapp-test")
     assert isinstance(adapter, ConnectedSlack)
+    adapter.ping_seconds = getattr(request, "param", adapter.ping_seconds)
     store = Store(lab)
     running = asyncio.create_task(adapter.run(store.accept))
     await lab.sockets.connected(2)
@@ -105,7 +111,7 @@ async def test_a_socket_that_slack_renews_is_replaced(lab: Lab, store: Store) ->
 async def test_a_socket_on_which_nothing_happens_stays_open(lab: Lab, store: Store) -> None:
     adapter = lab.adapter
     assert isinstance(adapter, ConnectedSlack)
-    adapter.silent_seconds = 0.02
+    adapter.ping_seconds = 0.05
     await lab.sockets.send("events_api", mention())  # from here on the shorter silence counts
     await asyncio.sleep(0.3)
 
@@ -129,7 +135,7 @@ async def test_a_socket_that_looks_open_but_is_dead_is_replaced(lab: Lab, store:
     assert not store.down
     adapter, alive = lab.adapter, lab.slack.url
     assert isinstance(adapter, ConnectedSlack)
-    adapter.silent_seconds = 0.05
+    adapter.ping_seconds = 0.2
     server = await asyncio.start_server(deaf, "127.0.0.1")
     async with server:
         lab.slack.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
@@ -156,6 +162,67 @@ async def test_a_socket_that_is_refused_is_asked_for_again_after_a_while(lab: La
 
     await until(tried)
     await lab.sockets.connected(2)
+
+
+async def test_an_address_where_nobody_is_is_asked_for_again(lab: Lab, store: Store) -> None:
+    assert not store.down
+    adapter, alive = lab.adapter, lab.slack.url
+    assert isinstance(adapter, ConnectedSlack)
+    adapter.ping_seconds = 0.1
+    lab.slack.url = "http://127.0.0.1:9/"
+    await lab.sockets.disconnect()
+    await until(lambda: lab.slack.calls["apps.connections.open"] == 3)
+    await asyncio.sleep(0.05)
+    lab.slack.url = alive
+
+    def tried() -> bool:
+        lab.clock.advance(10)
+        return lab.slack.calls["apps.connections.open"] == 4
+
+    await until(tried)
+    await lab.sockets.connected(2)
+    assert await lab.sockets.send("events_api", mention()) is not None
+
+
+@pytest.mark.parametrize("how", ["close", "abort"])
+@pytest.mark.parametrize("store", [0.5], indirect=True)
+async def test_however_often_both_sockets_go_at_once_they_come_back(
+    lab: Lab, store: Store, how: Literal["close", "abort"]
+) -> None:
+    for round_ in range(3):
+        await lab.sockets.drop(how)
+        await asyncio.wait_for(lab.sockets.connected(2), 10)
+        assert await lab.sockets.send("events_api", mention(number=round_)) is not None
+
+    assert len(store.envelopes) == 3
+
+
+async def test_what_is_being_stored_when_slack_renews_the_socket_is_acknowledged_on_it(lab: Lab, store: Store) -> None:
+    store.may.clear()
+    sending = asyncio.create_task(lab.sockets.send("events_api", mention()))
+    await until(lambda: store.begun == 1)
+    await lab.sockets.disconnect()
+    await asyncio.sleep(0.02)
+    store.may.set()
+
+    assert await sending is not None
+    await until(lambda: lab.slack.calls["apps.connections.open"] == 3)
+
+
+async def test_a_slow_store_holds_up_no_other_envelope(lab: Lab, store: Store) -> None:
+    store.may.clear()
+    sending = [asyncio.create_task(lab.sockets.send("events_api", mention(str(n), number=n))) for n in range(15)]
+    await until(lambda: store.begun == 15)
+    store.may.set()
+
+    assert None not in await asyncio.gather(*sending)
+    assert [message.text for message in lab.got] == [str(n) for n in range(15)]
+
+
+async def test_what_no_database_takes_is_left_out(lab: Lab, store: Store) -> None:
+    assert await lab.sockets.send("events_api", mention("a\0b", number=3)) is not None
+    assert [message.text for message in lab.got] == ["ab"]
+    assert not store.down
 
 
 def test_only_a_source_with_sockets_or_workspaces_runs_by_itself(lab: Lab) -> None:
