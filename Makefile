@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: setup check test test-sdk test-mail extraction hostile demo run crash-matrix bench memory soak scale format clean
+.PHONY: setup check test test-sdk test-mail test-pooler extraction hostile demo run crash-matrix bench memory soak scale format clean
 
 setup: $(VENV)/ready
 
@@ -38,6 +38,11 @@ test-mail: setup
 	(command -v postfix && command -v dovecot && command -v swaks) >/dev/null || \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postfix dovecot-imapd swaks
 	MAIL_SERVERS=1 $(BIN)/pytest -q tests/adapters/email/test_real_servers.py
+
+# Two bridges behind a real PgBouncer that lends connections for a transaction. As root; installs it where it may.
+test-pooler: setup
+	command -v pgbouncer >/dev/null || DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends pgbouncer
+	POOLER=1 $(BIN)/pytest -q tests/end_to_end/test_pooler.py
 
 # How well replies are told from quotes, per corpus.
 extraction: setup

@@ -62,7 +62,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
     clock = clock or SystemClock()
     options = settings.bridge
     async with AsyncExitStack() as stack:
-        store = Store.open(options.database_url, clock)
+        store = Store.open(options.database_url, clock, direct_url=options.database_direct_url)
         stack.push_async_callback(store.close)
         await asyncio.to_thread(migrate, store.engine)
         world = await World.open(settings, store, clock, stack)

@@ -108,6 +108,10 @@ class BridgeOptions(Options):
     database_url: Annotated[str, AfterValidator(_database_url)] = Field(
         default="sqlite:///data/bridge.db", examples=["postgresql://user:password@host/db"], repr=False
     )
+    database_direct_url: Annotated[str, AfterValidator(_database_url)] | None = Field(
+        default=None, examples=["postgresql://user:password@host:5432/db"], repr=False
+    )
+    """The same database without the pooler that `database_url` leads through: one connection listens there."""
     files_url: str = Field(default="data/files", examples=["s3://bucket/prefix"])
     secret_keys: tuple[LongSecret, ...] = Field(default=(), examples=[["${BRIDGE_SECRET_KEY}"]])
     """Newest first."""

@@ -14,7 +14,7 @@ from bridge.lanes import Lanes
 from bridge.model import Lease
 from bridge.store.database import Store
 from bridge.store.nodes import BEAT, LEAVE, NUDGED, RECLAIM, Beat, overlooked
-from bridge.store.notices import ANYBODY, hints
+from bridge.store.notices import ANYBODY, Deaf, hints
 
 log = structlog.get_logger()
 
@@ -118,14 +118,17 @@ class Sweeper:
             await self._clock.sleep(LOOK_EVERY.total_seconds())
 
     async def _listening(self) -> None:
-        """Hear from other nodes at once what the next beat would find anyway."""
+        """Hear at once from other nodes what the beat would find anyway. Through a pooler there is only the beat."""
         failures = 0
         while True:
             try:
-                async with aclosing(hints(self._store.engine)) as heard:
+                async with aclosing(hints(self._store.direct_url)) as heard:
                     async for named in heard:
                         failures = 0
                         await self._heed(named)
+            except Deaf as error:
+                log.warning("hints_unheard", error=str(error), option="bridge.database_direct_url")
+                return
             except StoreUnavailable as error:
                 log.warning("hints_missed", error=str(error))
             failures += 1

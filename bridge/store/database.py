@@ -44,10 +44,19 @@ class Store:
     """One node's view of the database. Open inside a running event loop, close when done."""
 
     def __init__(
-        self, engine: Engine, clock: Clock, *, node: str, lock: IO[str] | None, pulse: Pulse | None = None
+        self,
+        engine: Engine,
+        clock: Clock,
+        *,
+        node: str,
+        lock: IO[str] | None,
+        pulse: Pulse | None = None,
+        direct_url: str | None = None,
     ) -> None:
         self.node = node
         self.engine = engine
+        self.direct_url = direct_url or engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        """Where other nodes' hints are listened to: PostgreSQL itself, whatever lies before it for all else."""
         self.pulse = pulse or Pulse()
         self._clock = clock
         self._lock = lock
@@ -63,11 +72,19 @@ class Store:
         )
 
     @classmethod
-    def open(cls, database_url: str, clock: Clock, *, node: str | None = None, pulse: Pulse | None = None) -> "Store":
+    def open(
+        cls,
+        database_url: str,
+        clock: Clock,
+        *,
+        node: str | None = None,
+        pulse: Pulse | None = None,
+        direct_url: str | None = None,
+    ) -> "Store":
         """Open for reading and writing. Raises Locked where another process owns the SQLite file."""
         engine = open_engine(database_url)
         lock = _lock_file(database_url) if is_sqlite(engine) else None
-        return cls(engine, clock, node=node or new_id("nod"), lock=lock, pulse=pulse)
+        return cls(engine, clock, node=node or new_id("nod"), lock=lock, pulse=pulse, direct_url=direct_url)
 
     @property
     def exclusive(self) -> bool:

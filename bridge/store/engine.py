@@ -1,10 +1,10 @@
 """Opens the database: what SQLite and PostgreSQL need before the same statements run on both."""
 
 import sqlite3
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import QueuePool
 
 MIN_SQLITE = (3, 35)  # RETURNING
@@ -15,12 +15,32 @@ def open_engine(database_url: str) -> Engine:
     url = make_url(database_url)
     if url.get_backend_name() == "sqlite":
         return _sqlite(database_url)
-    return create_engine(url.set(drivername="postgresql+psycopg"), poolclass=QueuePool, pool_size=4, pool_pre_ping=True)
+    return _postgresql(url)
 
 
 def is_sqlite(engine: Engine) -> bool:
     """Whether one process owns the whole database."""
     return engine.dialect.name == "sqlite"
+
+
+def _postgresql(url: URL) -> Engine:
+    engine = create_engine(
+        url.set(drivername="postgresql+psycopg"), poolclass=QueuePool, pool_size=4, pool_pre_ping=True
+    )
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _: object) -> None:
+        (pid,) = connection.execute(BACKEND).fetchone()
+        connection.rollback()
+        if pid != connection.info.backend_pid:
+            # A pooler: the next transaction may run where a statement that was prepared here is unknown.
+            connection.prepare_threshold = None
+
+    return engine
+
+
+BACKEND: Final = "SELECT pg_backend_pid()"
+"""Behind a pooler it differs from what the connection was told at its start: that was the pooler's word."""
 
 
 def _sqlite(database_url: str) -> Engine:

@@ -3,9 +3,10 @@
 from collections.abc import AsyncGenerator, Collection
 from typing import Final
 
-from sqlalchemy import Engine, text
+from sqlalchemy import text
 
 from bridge.errors import StoreUnavailable
+from bridge.store.engine import BACKEND
 from bridge.store.writer import Tx
 
 CHANNEL: Final = "agent_bridge"
@@ -15,25 +16,31 @@ ANYBODY: Final = "*"
 _NOTIFY = text("SELECT pg_notify(:channel, :nodes)")
 
 
+class Deaf(StoreUnavailable):
+    """Through a pooler nothing ever comes; worse, it would listen with a connection that others are lent."""
+
+
 def notify(tx: Tx, nodes: Collection[str]) -> None:
     """Hint these nodes once the transaction commits. One NOTIFY, since each takes a lock of the whole server."""
     if nodes and tx.connection.dialect.name == "postgresql":
         tx.connection.execute(_NOTIFY, {"channel": CHANNEL, "nodes": " ".join(sorted(nodes))})
 
 
-async def hints(engine: Engine) -> AsyncGenerator[frozenset[str]]:
+async def hints(url: str) -> AsyncGenerator[frozenset[str]]:
     """The nodes each hint names, as they come in; first an empty one, once it listens: what was before is unknown.
 
-    Needs a connection of its own for as long as it is read, and PostgreSQL itself at the other end: through a
-    pooler that lends connections for a transaction nothing ever comes. Raises StoreUnavailable when it breaks.
+    Needs a connection of its own for as long as it is read, and PostgreSQL itself at the other end. Raises Deaf
+    where that is a pooler, StoreUnavailable when it breaks.
     """
     import psycopg  # noqa: PLC0415 - comes with the extra `postgres` only
 
-    url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
     try:
         async with await psycopg.AsyncConnection.connect(
             url, autocommit=True, connect_timeout=5, keepalives_idle=15, keepalives_interval=5, keepalives_count=3
         ) as connection:
+            (pid,) = await (await connection.execute(BACKEND)).fetchone() or (None,)
+            if pid != connection.info.backend_pid:
+                raise Deaf("The database is reached through a pooler, where no hint can be heard.")
             await connection.execute(f"LISTEN {CHANNEL}")
             yield frozenset()
             async for notice in connection.notifies():
