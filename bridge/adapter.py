@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 import httpx2
 
 from bridge.clock import Clock
+from bridge.errors import ReceiveError
 from bridge.model import Envelope, FileRef, InboundMessage, OutboundMessage, Received, Reply
 from bridge.tokens import Tokens
 
@@ -170,6 +171,15 @@ class Answers(Protocol):
 
 
 @runtime_checkable
+class Refuses(Protocol):
+    """Its platform repeats what is refused, unless the refusal has a form of the platform's own."""
+
+    def refusal(self, error: ReceiveError) -> Reply | None:
+        """The response to what is never taken, or None for the bridge's own form. No network."""
+        ...
+
+
+@runtime_checkable
 class Scheduled(Protocol):
     """Has its own idea of when to try again."""
 
@@ -214,10 +224,19 @@ class Vault(Protocol):
         """The value and its version, or None."""
         ...
 
-    async def put(self, name: str, value: bytes, *, version: int | None, keep: timedelta | None = None) -> bool:
+    async def put(
+        self,
+        name: str,
+        value: bytes,
+        *,
+        version: int | None,
+        keep: timedelta | None = None,
+        conversation_id: str | None = None,
+    ) -> bool:
         """Compare and set: False if the stored version is another (None: nothing stored yet).
 
         What is to be kept for some time only is forgotten after it; until it is, it may still be found.
+        What belongs to one conversation is erased with it.
         """
         ...
 

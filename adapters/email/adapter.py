@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from adapters.email import signatures
+from adapters.email.allowance import admit_within
 from adapters.email.answers import Answers
 from adapters.email.classify import Judgement, Own
 from adapters.email.headers import Headers
 from adapters.email.identity import Identity, Verdict, judge, verdict_of_header
 from adapters.email.ingresses.arrived import Arrived, Ingress, delivery_key
-from adapters.email.memory import Limit, Memory
+from adapters.email.memory import Memory
 from adapters.email.mime import Limits, read_headers_of
 from adapters.email.oauth import AccessTokens
 from adapters.email.opened import Opened, Rules, open_mail
@@ -24,14 +25,14 @@ from adapters.email.threads import Clues, own_key, read_clues
 from adapters.email.tokens import token_in_id
 from adapters.email.waiting import Patience
 from bridge.adapter import Kit, Progress
-from bridge.errors import Malformed, Retryable
-from bridge.model import Author, Candidate, Envelope, InboundMessage, OutboundMessage, Received
+from bridge.errors import Malformed, ReceiveError, Retryable, TooLarge
+from bridge.model import Author, Candidate, Envelope, InboundMessage, OutboundMessage, Received, Reply
 
 OPEN_SECONDS = 5.0
+_STOPS = {"mailgun": 406, "postmark": 403}
+"""The status that ends the tries of a provider; any other refusal is repeated for hours."""
 _MAILBOX = re.compile(r"[^@\s<>,;:]{1,64}@[^@\s<>,;:]{1,250}")
 CHECK_SECONDS = 12.0
-_MINUTES = timedelta(minutes=10)
-_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +78,11 @@ class Email:
         """Verify only; the mail is opened after it was acknowledged."""
         return await self._ingress.verify(envelope)
 
+    def refusal(self, error: ReceiveError) -> Reply | None:
+        """Only what is too large can never be taken; wrong credentials and a wrong setting can be mended meanwhile."""
+        status = _STOPS.get(self._settings.ingress) if isinstance(error, TooLarge) else None
+        return None if status is None else Reply(status=status, body=str(error).encode(), media_type="text/plain")
+
     async def read(self, envelope: Envelope) -> Sequence[InboundMessage]:
         """Open a stored mail. Raises Retryable where a provider or a name server does not answer; nothing else."""
         try:
@@ -98,7 +104,7 @@ class Email:
             drop=self._settings.unauthenticated == "drop",
         )
         if admission.is_open:
-            admission = await self._within_budget(clues, identity, key)
+            admission = await self._within_allowance(opened, clues, identity, key)
         reading = Reading(
             arrived=arrived,
             opened=opened,
@@ -162,22 +168,17 @@ class Email:
             return []
         return await self._memory.linked(own_key(identity.author.address, each) for each in clues.references)
 
-    async def _within_budget(self, clues: Clues, identity: Identity, key: str) -> Admission:
-        settings, now = self._settings, self._kit.clock.now()
-        author = identity.author
-        assert author is not None, "a mail without an author is not admitted"
-        each = (Limit(settings.max_replies_10_minutes, _MINUTES), Limit(settings.max_replies_day, _DAY))
-        thread = clues.references[-1] if clues.references else clues.message_id or key
-        budgets = (
-            (f"thread {thread}", each),
-            (f"sender {author.address}", each),
-            (f"domain {author.domain}", (Limit(settings.max_domain_day, _DAY),)),
-            ("global", (Limit(settings.max_global_day, _DAY),)),
+    async def _within_allowance(self, opened: Opened, clues: Clues, identity: Identity, key: str) -> Admission:
+        assert identity.author is not None, "a mail without an author is not admitted"
+        return await admit_within(
+            self._settings,
+            self._memory,
+            self._kit.clock.now(),
+            author=identity.author,
+            clues=clues,
+            opened=opened,
+            key=key,
         )
-        for name, limits in budgets:
-            if not await self._memory.within(name, key, now, limits):
-                return Admission(parked="too_many_mails")
-        return Admission()
 
     async def _told(self, envelope: Envelope, reports: Sequence[Report]) -> list[InboundMessage]:
         """A provider that has proven itself tells what became of mails of ours."""

@@ -35,12 +35,14 @@ class Memory:
 
     async def remember(self, name: str, conversation_id: str, participant: str = "") -> None:
         """Let this token, provider id or thread index lead to the conversation. May be repeated."""
-        await self._set(_place(name), f"{conversation_id}\n{participant}".encode(), THREADS_KEPT)
+        value = f"{conversation_id}\n{participant}".encode()
+        await self._set(_place(name), value, THREADS_KEPT, conversation_id=conversation_id)
 
     async def link(self, name: str, candidates: Sequence[Candidate]) -> None:
         """Let what leads this mail to its conversation lead there, too, whoever names the mail itself later."""
         known = [(each.value, each.kind) for each in candidates[:_LINKS]]
-        await self._set(_place(f"link {name}"), json.dumps(known).encode(), THREADS_KEPT)
+        place = next((each.value for each in candidates if each.kind == "conversation_id"), None)
+        await self._set(_place(f"link {name}"), json.dumps(known).encode(), THREADS_KEPT, conversation_id=place)
 
     async def linked(self, names: Iterable[str]) -> list[Candidate]:
         """What `link` kept under these names; each counts only for who takes part already."""
@@ -108,11 +110,12 @@ class Memory:
                 return True
         raise Retryable("Too many mails of one thread at once.")
 
-    async def _set(self, place: str, value: bytes, keep: timedelta) -> None:
-        """Also where the value is there already: its time begins anew."""
+    async def _set(self, place: str, value: bytes, keep: timedelta, *, conversation_id: str | None = None) -> None:
+        """Also where the value is there already: its time begins anew. Erased with its conversation."""
         for _ in range(_TRIES):
             stored = await self._vault.get(place)
-            if await self._vault.put(place, value, version=stored[1] if stored else None, keep=keep):
+            version = stored[1] if stored else None
+            if await self._vault.put(place, value, version=version, keep=keep, conversation_id=conversation_id):
                 return
         raise Retryable("The same name was written by others at the same time.")
 

@@ -84,8 +84,10 @@ class Settings(BaseModel):
     """Whether the envelope sender carries the token, so that bounces find their conversation."""
 
     max_replies_10_minutes: int = Field(default=5, ge=0)
-    """Of one thread or sender; 0: no limit. More is a loop: declined, and kept for a person."""
+    """Of one thread or sender; 0: no limit. More is a loop: parked for a person."""
     max_replies_day: int = Field(default=30, ge=0)
+    max_same_text_hour: int = Field(default=1, ge=0)
+    """Of one sender, where it says the same in 40 characters or more; 0: no limit. Mostly that is a responder."""
     max_domain_day: int = Field(default=0, ge=0)
     max_global_day: int = Field(default=0, ge=0)
     max_attachments: int = Field(default=20, ge=0)

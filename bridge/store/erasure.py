@@ -10,7 +10,7 @@ from bridge.store.blanks import blank, in_slices
 from bridge.store.bodies import load_files, load_inbound, load_outbound
 from bridge.store.embedded import ERASE as ERASE_TASKS
 from bridge.store.statements import insert_new
-from bridge.store.tables import aliases, captures, conversations, deliveries, discards, files, messages, turns
+from bridge.store.tables import aliases, captures, conversations, deliveries, discards, files, messages, turns, vault
 from bridge.store.writer import Tx, Write
 
 SLICE = 500
@@ -145,6 +145,8 @@ _UNSEND = (
 )
 _FORGET = (
     delete(aliases).where(aliases.c.conversation_id == bindparam("at")),
+    # What adapters remember of it (reply tokens, ids of mails): nothing leads here any more.
+    delete(vault).where(vault.c.conversation_id == bindparam("at")),
     # Raw requests that an operator looks at tell nothing of conversations, so all of those sources go.
     delete(captures).where(
         captures.c.source.in_(select(messages.c.source).where(messages.c.conversation_id == bindparam("at")))

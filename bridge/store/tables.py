@@ -350,6 +350,7 @@ vault = Table(
     Column("version", Integer, nullable=False),
     Column("updated_at", Instant, nullable=False),
     Column("expires_at", Instant, index=True),  # null: kept for as long as the source is
+    Column("conversation_id", String, index=True),  # erased with it
 )
 
 files = Table(

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from bridge.sealing import Sealer
 from bridge.store.database import Store
 from bridge.store.statements import insert_new
-from bridge.store.tables import vault
+from bridge.store.tables import conversations, vault
 from bridge.store.writer import Tx, Write
 
 PURPOSE = "vault"
@@ -22,6 +22,7 @@ class _Put:
     sealed: bytes | None
     version: int | None
     keep: timedelta | None = None
+    conversation_id: str | None = None
 
 
 def _put(tx: Tx, rows: Sequence[_Put]) -> list[bool]:
@@ -33,6 +34,8 @@ def _put_one(tx: Tx, row: _Put) -> bool:
     if row.sealed is None:
         return bool(tx.connection.execute(delete(vault).where(here)).rowcount)
     expires_at = tx.now + row.keep if row.keep is not None else None
+    if row.conversation_id is not None and tx.connection.execute(_ERASED, {"at": row.conversation_id}).first():
+        return True  # an answer was under way when it was erased: nothing may lead there again
     if row.version is None:
         values = {
             "source": row.source,
@@ -41,13 +44,23 @@ def _put_one(tx: Tx, row: _Put) -> bool:
             "version": 1,
             "updated_at": tx.now,
             "expires_at": expires_at,
+            "conversation_id": row.conversation_id,
         }
         return bool(insert_new(tx.connection, vault, [values], "source", "name"))
     change = update(vault).where(here, vault.c.version == row.version)
-    change = change.values(sealed=row.sealed, version=row.version + 1, updated_at=tx.now, expires_at=expires_at)
+    change = change.values(
+        sealed=row.sealed,
+        version=row.version + 1,
+        updated_at=tx.now,
+        expires_at=expires_at,
+        conversation_id=row.conversation_id,
+    )
     return bool(tx.connection.execute(change).rowcount)
 
 
+_ERASED = select(conversations.c.id).where(
+    conversations.c.id == bindparam("at"), conversations.c.key == "erased:" + conversations.c.id
+)
 PUT: Write[_Put, bool] = Write(_put)
 
 
@@ -63,9 +76,23 @@ class StoredVault:
         row = await self._store.read(_get, self._source, name)
         return None if row is None else (self._sealer.open(row[0], purpose=PURPOSE), row[1])
 
-    async def put(self, name: str, value: bytes, *, version: int | None, keep: timedelta | None = None) -> bool:
-        sealed = self._sealer.seal(value, purpose=PURPOSE)
-        row = _Put(source=self._source, name=name, sealed=sealed, version=version, keep=keep)
+    async def put(
+        self,
+        name: str,
+        value: bytes,
+        *,
+        version: int | None,
+        keep: timedelta | None = None,
+        conversation_id: str | None = None,
+    ) -> bool:
+        row = _Put(
+            source=self._source,
+            name=name,
+            sealed=self._sealer.seal(value, purpose=PURPOSE),
+            version=version,
+            keep=keep,
+            conversation_id=conversation_id,
+        )
         return await self._store.write(PUT, row)
 
     async def delete(self, name: str) -> None:

@@ -11,7 +11,7 @@ import structlog
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from bridge.adapter import Answers
+from bridge.adapter import Adapter, Answers, Refuses
 from bridge.captures import Captures
 from bridge.clock import Clock
 from bridge.entrance import Entrance
@@ -71,7 +71,7 @@ class Incoming:
             scope[ACKNOWLEDGED_AT] = time.perf_counter()
             response = await self._answer(entrance, envelope, accepted)
         except ReceiveError as error:
-            response = refused(error)
+            response = _refusal(entrance.adapter, error)
             _note(scope, name, error)
         except StoreUnavailable:
             response = unavailable()
@@ -133,6 +133,11 @@ def _json(status: HTTPStatus, told: Sequence[Mapping[str, Any]], headers: Mappin
 
 def _from_reply(reply: Reply, headers: Mapping[str, str] | None = None) -> Response:
     return Response(reply.body, reply.status, {**dict(reply.headers), **(headers or {})}, reply.media_type)
+
+
+def _refusal(adapter: Adapter, error: ReceiveError) -> Response:
+    own = adapter.refusal(error) if isinstance(adapter, Refuses) else None
+    return refused(error) if own is None else _from_reply(own)
 
 
 def _note(scope: Scope, source: str, error: ReceiveError) -> None:

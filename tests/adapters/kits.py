@@ -41,7 +41,16 @@ class DictVault:
     async def get(self, name: str) -> tuple[bytes, int] | None:
         return self._values.get(name)
 
-    async def put(self, name: str, value: bytes, *, version: int | None, keep: timedelta | None = None) -> bool:
+    async def put(
+        self,
+        name: str,
+        value: bytes,
+        *,
+        version: int | None,
+        keep: timedelta | None = None,
+        conversation_id: str | None = None,
+    ) -> bool:
+        assert conversation_id is None or conversation_id.startswith("cnv_"), "what goes along with a conversation"
         assert keep is None or keep > timedelta(0), "what is put is wanted for a while at least"
         stored = self._values.get(name)
         if (stored[1] if stored else None) != version:

@@ -38,7 +38,7 @@ secrets = ["{secret}"]
 OPTIONS = {
     "webhook": "",
     "email": 'address = "agent@example.com"\nauthserv_id = "mx.example.com"\nsmtp_url = "maildir:unused"\n'
-    "max_replies_10_minutes = 0\nmax_replies_day = 0",
+    "max_replies_10_minutes = 0\nmax_replies_day = 0\nmax_same_text_hour = 0",
 }
 KINDS = {"webhook": "json", "email": "mail"}
 AGENTS = {

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from bridge.operations import Operations
 from bridge.retention import Retention
 from bridge.sealing import Sealer
 from bridge.store import tables
@@ -9,7 +10,7 @@ from bridge.store.database import Store
 from bridge.store.retention import Ages
 from bridge.store.vault import StoredVault
 from tests.conftest import FakeClock
-from tests.store.journeys import rows_of
+from tests.store.journeys import rows_of, say
 
 DAY = timedelta(days=1)
 
@@ -40,6 +41,18 @@ async def test_values_are_sealed(store: Store) -> None:
     await vault_of(store).put("token", b"plain words", version=None)
     (row,) = await rows_of(store, tables.vault)
     assert b"plain words" not in row.sealed
+
+
+async def test_what_goes_with_a_conversation_is_erased_with_it_and_does_not_come_back(store: Store) -> None:
+    vault = vault_of(store)
+    erased = str((await say(store, "m1", "room")).messages[0].conversation_id)
+    other = str((await say(store, "m2", "next door")).messages[0].conversation_id)
+    await vault.put("token", b"x", version=None, conversation_id=erased)
+    await vault.put("reply", b"x", version=None, conversation_id=other)
+    await vault.put("cursor", b"x", version=None)
+    await Operations(store, store._clock, agents={}).erase(erased)
+    assert await vault.put("late", b"x", version=None, conversation_id=erased)
+    assert await vault.names() == ["cursor", "reply"]
 
 
 async def test_what_is_kept_for_a_time_is_forgotten_after_it_and_the_rest_is_not(

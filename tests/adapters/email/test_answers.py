@@ -318,6 +318,54 @@ async def test_a_loop_ends_at_the_budget_and_copies_do_not_count() -> None:
         assert message.parked is None
 
 
+LONG = "Thank you for your message. I am away until Monday."
+
+
+async def test_the_same_words_of_one_sender_are_answered_once_an_hour() -> None:
+    async with open_email() as (adapter, kit):
+        found = []
+        for number, text in enumerate([LONG, f"{LONG.upper()} \r\n\r\n> quoted", "Yes.", "Yes.", f"{LONG} Really."]):
+            (message,) = await adapter.read(posted(mail(text, Message_ID=f"<{number}@example.org>")))
+            found.append(message.parked)
+        assert found == [None, "same_text", None, None, None]
+        await kit.clock.sleep(3601)
+        (message,) = await adapter.read(posted(mail(LONG, Message_ID="<6@example.org>")))
+        assert message.parked is None
+
+
+async def test_a_copy_of_a_mail_is_no_second_one_with_the_same_words() -> None:
+    async with open_email() as (adapter, _):
+        found = [await adapter.read(posted(mail(LONG))) for _ in range(3)]
+    assert [message.parked for (message,) in found] == [None] * 3
+
+
+async def test_the_same_words_with_another_file_are_another_request() -> None:
+    def with_file(content: str) -> str:
+        return (
+            f"--b\r\n\r\n{LONG}\r\n--b\r\nContent-Type: text/csv\r\n"
+            f"Content-Disposition: attachment; filename=a.csv\r\n\r\n{content}\r\n--b--\r\n"
+        )
+
+    async with open_email() as (adapter, _):
+        found = [
+            await adapter.read(
+                posted(mail(with_file(each), Content_Type="multipart/mixed; boundary=b", Message_ID=f"<{at}@x>"))
+            )
+            for at, each in enumerate(["1,2", "3,4", "3,4"])
+        ]
+    assert [message.parked for (message,) in found] == [None, None, "same_text"]
+
+
+async def test_a_responder_that_changes_its_address_is_known_by_its_words() -> None:
+    async with open_email(max_replies_10_minutes=2) as (adapter, _):
+        found = []
+        for number in range(3):
+            sent = mail(LONG, From=f"ticket-{number}@example.org", Message_ID=f"<{number}@example.org>")
+            (message,) = await adapter.read(posted(sent))
+            found.append(message.parked)
+    assert found == [None, None, "same_text"]
+
+
 async def test_budgets_of_a_domain_hold_where_they_are_set() -> None:
     async with open_email(max_domain_day=1, max_replies_10_minutes=0, max_replies_day=0) as (adapter, _):
         (one,) = await adapter.read(posted(mail(Message_ID="<1@example.org>")))

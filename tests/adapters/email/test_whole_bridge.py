@@ -15,11 +15,12 @@ import httpx2
 import pytest
 
 from bridge.app import Bridge, running
-from bridge.store import reader
+from bridge.store import reader, tables
 from bridge.store.ledger import ledger
 from bridge.world import load_settings
 from tests.adapters.email.mails import SECRET, mail
 from tests.adapters.email.rooms import parsed
+from tests.store.journeys import rows_of
 
 PATIENCE_SECONDS = 60
 CONFIG = """
@@ -173,3 +174,42 @@ async def test_a_process_killed_after_its_acknowledgement_answers_once_when_it_i
             process.terminate()
             process.wait()
     assert len(list((tmp_path / "out").glob("*.eml"))) == 1
+
+
+async def test_an_erased_conversation_takes_its_reply_tokens_along(
+    bridge: Bridge, http: httpx2.AsyncClient, tmp_path: Path
+) -> None:
+    await post(http, mail("My name is Jane."))
+    (first,) = await answers(tmp_path, 1)
+    await settled(bridge)
+    (erased,) = await bridge.store.read(reader.conversation_list)
+    token = {"authorization": "Bearer an-admin-token-for-tests"}
+    gone = await http.delete(f"/v1/conversations/{erased.conversation_id}", headers=token)
+    assert gone.status_code == 200
+    left = await rows_of(bridge.store, tables.vault)
+    assert [row.name for row in left if row.conversation_id] == []
+    await post(http, mail("Which?", To=str(first["Reply-To"]), References=str(first["References"]), Message_ID="<2@e>"))
+    await answers(tmp_path, 2)
+    found = await bridge.store.read(reader.conversation_list)
+    assert sorted(one.turns for one in found) == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("ingress", "size", "status"),
+    [
+        ("mailgun", 2_000, 406),
+        ("postmark", 2_000, 403),
+        ("raw", 2_000, 413),
+        ("mailgun", 10, 400),
+        ("postmark", 10, 401),
+    ],
+)
+async def test_a_provider_is_told_in_its_own_way_that_a_mail_is_never_taken(
+    tmp_path: Path, ingress: str, size: int, status: int
+) -> None:
+    path = write_config(tmp_path)
+    path.write_text(f'{path.read_text()}ingress = "{ingress}"\nmax_body = 1000\n')
+    async with running(load_settings(path, {})) as opened:
+        transport = httpx2.ASGITransport(app=opened.asgi)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://bridge", trust_env=False) as client:
+            assert (await client.post("/in/helpdesk", content=b"x" * size)).status_code == status

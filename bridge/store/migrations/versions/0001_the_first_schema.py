@@ -486,9 +486,11 @@ def upgrade() -> None:
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=True),
+        sa.Column("conversation_id", sa.String(), nullable=True),
         sa.PrimaryKeyConstraint("source", "name", name=op.f("pk_vault")),
     )
     with op.batch_alter_table("vault", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_vault_conversation_id"), ["conversation_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_vault_expires_at"), ["expires_at"], unique=False)
 
     op.create_table(
