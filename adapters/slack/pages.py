@@ -1,8 +1,9 @@
 """The install pages: Bolt's OAuth flow, over our own vault, signed state and connection pool."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -104,18 +105,8 @@ class Pages(AsyncOAuthFlow):
 
     def routes(self) -> Sequence[Route]:
         """Below the source's own path. Bolt's routing would have to know the whole path, behind any proxy."""
-        return (
-            Route("/install", self.install, methods=["GET"]),
-            Route("/oauth_redirect", self.oauth_redirect, methods=["GET"]),
-        )
-
-    async def install(self, request: Request) -> Response:
-        """Off to Slack. `team` in the query preselects a workspace."""
-        return to_starlette_response(await self.handle_installation(to_async_bolt_request(request, b"")))
-
-    async def oauth_redirect(self, request: Request) -> Response:
-        """Back from Slack."""
-        return to_starlette_response(await self.handle_callback(to_async_bolt_request(request, b"")))
+        pages = {"/install": self.handle_installation, "/oauth_redirect": self.handle_callback}
+        return [Route(path, partial(_served, page), methods=["GET"]) for path, page in pages.items()]
 
     @property
     def client(self) -> AsyncWebClient:
@@ -134,6 +125,10 @@ class Pages(AsyncOAuthFlow):
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             log.warning("slack_install_failed", error=repr(error))
             return None
+
+
+async def _served(page: Callable[[AsyncBoltRequest], Awaitable[BoltResponse]], request: Request) -> Response:
+    return to_starlette_response(await page(to_async_bolt_request(request, b"")))
 
 
 async def _installed(given: AsyncSuccessArgs) -> BoltResponse:

@@ -8,8 +8,12 @@ from urllib.parse import urlencode
 import pytest
 from slack_bolt.adapter.socket_mode.async_handler import AsyncSocketModeHandler
 from slack_bolt.async_app import AsyncAck, AsyncApp, AsyncBoltRequest
+from slack_sdk.errors import SlackTokenRotationError
+from slack_sdk.oauth.installation_store import Bot
+from slack_sdk.oauth.token_rotation.async_rotator import AsyncTokenRotator
 
 from adapters.slack.fake.delivery import FORM, SECRET
+from adapters.slack.fake.oauth import CLIENT_ID, CLIENT_SECRET
 from tests.adapters.slack.lab import Lab, until
 from tests.adapters.slack.test_fake import client
 
@@ -75,3 +79,18 @@ async def test_the_sdks_own_reconnection_dials_a_dead_address_for_ever(lab: Lab,
     connecting.cancel()
     with suppress(asyncio.CancelledError):
         await connecting
+
+
+async def test_of_two_that_rotate_a_token_with_the_sdk_one_is_left_without(lab: Lab) -> None:
+    """Ours both go on with the same token: `test_of_two_nodes_that_rotate_both_go_on_with_the_same_token`."""
+    grant = lab.slack.tokens["xoxb-test"]
+    lab.slack.refreshes["xoxe-1"] = grant
+    bot = Bot(bot_token="xoxb-test", bot_id="B1", bot_user_id="UBOT", bot_refresh_token="xoxe-1",
+              bot_token_expires_in=60, installed_at=0.0)  # fmt: skip
+    one, two = (
+        AsyncTokenRotator(client_id=CLIENT_ID, client_secret=CLIENT_SECRET, client=client(lab)) for _ in range(2)
+    )
+
+    assert await one.perform_bot_token_rotation(bot=bot) is not None
+    with pytest.raises(SlackTokenRotationError):
+        await two.perform_bot_token_rotation(bot=bot)
