@@ -11,7 +11,7 @@ from adapters.slack.fetching import Fetching
 from adapters.slack.history import History
 from adapters.slack.ingress import Ingress
 from adapters.slack.installations import Installations
-from adapters.slack.minutes import PerMinute
+from adapters.slack.minutes import PerMinute, SharedPerMinute
 from adapters.slack.orphans import Orphans
 from adapters.slack.people import People
 from adapters.slack.places import Places, written
@@ -27,9 +27,6 @@ from adapters.slack.uploads import Uploads
 from bridge.adapter import Kit, Progress
 from bridge.model import Envelope, InboundMessage, OutboundMessage, Received
 
-STREAMS_A_MINUTE = 18
-"""chat.startStream is documented with 20 a minute for a whole workspace."""
-
 
 class Slack:
     """One Slack app, in one workspace or many. Keeps nothing between calls but what Slack would tell again."""
@@ -38,10 +35,9 @@ class Slack:
         self.max_chars = settings.max_chars
         self._settings = settings
         self._clock = kit.clock
-        self._minutes = PerMinute(kit.clock)
         self.installations = Installations(settings, kit.vault, kit.clock)
         self.calls = Calls(settings.api_url, self.installations)
-        self.ingress = Ingress(settings, Events(settings, self._minutes), kit.clock, kit.max_body)
+        self.ingress = Ingress(settings, Events(settings, PerMinute(kit.clock)), kit.clock, kit.max_body)
         self._posts = Posts(settings, self.calls, Uploads(self.calls, kit.files), kit.clock)
         self._statuses = Statuses(self.calls, kit.clock)
         people = People(self.calls, kit.clock)
@@ -49,7 +45,8 @@ class Slack:
         fetching = Fetching(settings, self.calls, self.installations, kit)
         self._enriching = Enriching(settings, self.calls, people, history, fetching, statuses=self._statuses)
         orphans = Orphans(self.calls, kit.clock)
-        self._world = World(self.calls, settings, kit.clock, self._minutes, orphans, self._statuses)
+        minutes = SharedPerMinute(kit.vault, kit.clock)
+        self._world = World(self.calls, settings, kit.clock, minutes, orphans, self._statuses)
         self._places = Places(self.calls, kit.clock)
 
     def return_address(self, address: str) -> str:
@@ -94,9 +91,7 @@ class Slack:
         waiting = StatusView(self._world, address)
         if mode == "plan":
             return PlanView(self._world, message, address, waiting)
-        if mode == "stream" and self._minutes.passes(f"{address.team}:stream", STREAMS_A_MINUTE):
-            return StreamView(self._world, message, address, waiting)
-        return waiting
+        return StreamView(self._world, message, address, waiting) if mode == "stream" else waiting
 
     def budget(self, message: OutboundMessage) -> Sequence[Budget]:
         """What sending the message counts against."""

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from html import escape
-from typing import Any
+from typing import Any, TypeAlias
 
 import aiohttp
 import structlog
@@ -30,6 +30,8 @@ from adapters.slack.settings import Settings
 from bridge.adapter import Kit
 
 log = structlog.get_logger()
+
+Page: TypeAlias = Callable[[AsyncBoltRequest], Awaitable[BoltResponse]]
 
 _PURPOSE = "slack-install"
 _AGE = timedelta(minutes=10)
@@ -106,7 +108,15 @@ class Pages(AsyncOAuthFlow):
     def routes(self) -> Sequence[Route]:
         """Below the source's own path. Bolt's routing would have to know the whole path, behind any proxy."""
         pages = {"/install": self.handle_installation, "/oauth_redirect": self.handle_callback}
-        return [Route(path, partial(_served, page), methods=["GET"]) for path, page in pages.items()]
+        return [Route(path, partial(self._served, page), methods=["GET"]) for path, page in pages.items()]
+
+    async def _served(self, page: Page, request: Request) -> Response:
+        answer = to_starlette_response(await page(to_async_bolt_request(request, b"")))
+        if not str(self.redirect_uri).startswith(
+            "https://"
+        ):  # Bolt's cookies say Secure, and not all browsers keep those
+            answer.raw_headers = [(name, value.replace(b"; Secure", b"")) for name, value in answer.raw_headers]
+        return answer
 
     @property
     def client(self) -> AsyncWebClient:
@@ -125,10 +135,6 @@ class Pages(AsyncOAuthFlow):
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             log.warning("slack_install_failed", error=repr(error))
             return None
-
-
-async def _served(page: Callable[[AsyncBoltRequest], Awaitable[BoltResponse]], request: Request) -> Response:
-    return to_starlette_response(await page(to_async_bolt_request(request, b"")))
 
 
 async def _installed(given: AsyncSuccessArgs) -> BoltResponse:

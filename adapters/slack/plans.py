@@ -49,7 +49,7 @@ class PlanView:
         now = self._world.now()
         if self._ts is not None and now - self._at < UPDATE_SECONDS:
             return
-        if not self._world.minutes.passes(f"{self._address.team}:plan", UPDATES_A_MINUTE):
+        if not await self._world.minutes.passes(f"{self._address.team}:plan", UPDATES_A_MINUTE):
             return
         self._at = now
         try:

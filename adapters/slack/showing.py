@@ -9,7 +9,7 @@ import structlog
 
 from adapters.slack.address import Address
 from adapters.slack.calls import Calls
-from adapters.slack.minutes import PerMinute
+from adapters.slack.minutes import SharedPerMinute
 from adapters.slack.orphans import Orphans
 from adapters.slack.settings import Settings
 from adapters.slack.statuses import Phase, Statuses
@@ -30,7 +30,7 @@ class World:
     calls: Calls
     settings: Settings
     clock: Clock
-    minutes: PerMinute
+    minutes: SharedPerMinute
     orphans: Orphans
     statuses: Statuses
 

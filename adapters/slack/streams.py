@@ -20,6 +20,8 @@ FLUSH_CHARS = 256
 FLUSH_SECONDS = 0.75
 ROTATE_SECONDS = 240.0
 """Slack ends a stream about five minutes after its start, whatever is appended."""
+STREAMS_A_MINUTE = 18
+"""chat.startStream is documented with 20 a minute for a whole workspace."""
 _GONE = frozenset({"message_not_in_streaming_state", "message_not_found"})
 
 
@@ -106,6 +108,9 @@ class StreamView:
         return shown[len(self._sent) :] if shown.startswith(self._sent) and len(shown) < MAX_MARKDOWN else ""
 
     async def _start(self) -> None:
+        own = self._world.settings.budgets.get("chat.startStream", (STREAMS_A_MINUTE, 0))
+        if not await self._world.minutes.passes(f"{self._address.team}:stream", int(own[0])):
+            raise Retryable("the workspace has started as many streams as Slack takes in a minute")
         await self._waiting.settle()
         shown = self._sent + self._fresh()
         chunks = [card.chunk() for card in self._cards.all.values()]

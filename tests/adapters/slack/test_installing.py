@@ -101,6 +101,13 @@ async def test_whatever_goes_wrong_with_slack_there_is_a_page_and_nothing_is_kep
     assert "Installed" in (await installed(lab, browser)).text
 
 
+async def test_the_cookie_is_for_this_source_and_for_encrypted_ways_only(browser: httpx2.AsyncClient) -> None:
+    cookie = (await browser.get("/install")).headers["set-cookie"]
+
+    assert cookie.startswith("bridge-slack-team=")
+    assert {"HttpOnly", "SameSite=lax", "Secure"} <= set(cookie.split("; "))
+
+
 @pytest.mark.parametrize("team", ["T1%0d%0aSet-Cookie:%20a=b", "T1%26scope=admin", "%e2%9c%93"])
 async def test_a_workspace_in_the_address_of_the_install_page_is_an_id_or_nothing(
     browser: httpx2.AsyncClient, team: str

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from adapters.slack.fake import Fault
+from adapters.slack.streams import ROTATE_SECONDS
 from bridge.adapter import Progress
 from bridge.model import OutboundMessage
 from tests.adapters.slack.lab import Lab, until
@@ -162,17 +163,46 @@ async def test_channels_stream_to_who_asked_where_configured(lab: Lab) -> None:
     assert lab.slack.answers("C1", ts) == [WORDS]
 
 
-async def test_streams_beyond_the_budget_of_a_minute_are_a_status(lab: Lab) -> None:
-    lab.configured(progress="stream")
+async def test_streams_beyond_the_budget_of_a_minute_are_a_status_whichever_nodes_start_them(lab: Lab) -> None:
+    nodes = [lab.configured(progress="stream") for _ in range(3)]
     lab.people.say("hi", channel="D1")
     await lab.arrivals()
-    views = [await lab.adapter.open(lab.answer("", kind="progress")) for _ in range(20)]
-    for view in views:
-        await pieces(view, WORDS)
+    views = [await nodes[number % 3].open(lab.answer("", kind="progress")) for number in range(24)]
+    await asyncio.gather(*(pieces(view, WORDS) for view in views))
+    lab.clock.advance(3)
+    await until(lambda: lab.slack.calls["agents.sessions.setStatus"] >= 6)
 
     assert lab.slack.calls["chat.startStream"] == 18
-    for view in views:
+    lab.clock.advance(60)
+    later = await nodes[0].open(lab.answer("", kind="progress"))
+    await pieces(later, WORDS)
+    assert lab.slack.calls["chat.startStream"] == 19
+    for view in (*views, later):
         await view.close(None)
+
+
+async def test_turns_that_show_nothing_cost_no_stream(lab: Lab) -> None:
+    for _ in range(20):
+        _, view = await opened(lab, progress="stream")
+        await view.close(None)
+    _, view = await opened(lab, progress="stream")
+    await pieces(view, WORDS)
+
+    assert lab.slack.calls["chat.startStream"] == 1
+    await view.close(None)
+
+
+async def test_a_stream_that_may_not_be_replaced_becomes_the_answer_all_the_same(lab: Lab) -> None:
+    ts, view = await opened(lab, budgets={"chat.startStream": [1, 1]})
+    await pieces(view, WORDS)
+    lab.clock.advance(ROTATE_SECONDS + 1)
+    await lab.adapter.open(other := lab.answer("", kind="progress"))
+    await pieces(await lab.adapter.open(other), WORDS)
+    await pieces(view, WORDS)
+
+    await finish(lab, view, lab.answer(WORDS * 2))
+
+    assert lab.slack.answers("D1", ts)[0] == WORDS * 2
 
 
 async def test_steps_are_one_message_that_goes_away_where_a_plan_is_configured(lab: Lab) -> None:
