@@ -150,8 +150,9 @@ class Operations:
         stopped = await self.stop(conversation_id, dry_run=dry_run)
         if stopped.stopping and not dry_run and self._wake is not None:
             await self._until_stopped(conversation_id)
+        looked_at = self._store.now()
         file_ids = await self._store.read(erasure.files_of, conversation_id)
-        wish = Erase(conversation_id=conversation_id, file_ids=file_ids, dry_run=dry_run)
+        wish = Erase(conversation_id=conversation_id, file_ids=file_ids, looked_at=looked_at, dry_run=dry_run)
         return await self._store.write(ERASE, wish)
 
     async def _until_stopped(self, conversation_id: str) -> None:

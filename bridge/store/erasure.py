@@ -2,15 +2,27 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import Connection, Table, bindparam, delete, func, select, update
 
-from bridge.model import FileRef
+from bridge.model import REF, FileRef
 from bridge.store.blanks import blank, in_slices
 from bridge.store.bodies import load_files, load_inbound, load_outbound
 from bridge.store.embedded import ERASE as ERASE_TASKS
-from bridge.store.statements import insert_new
-from bridge.store.tables import aliases, captures, conversations, deliveries, discards, files, messages, turns, vault
+from bridge.store.statements import AnyRow, insert_new
+from bridge.store.tables import (
+    aliases,
+    captures,
+    conversations,
+    deliveries,
+    discards,
+    file_uses,
+    files,
+    messages,
+    turns,
+    vault,
+)
 from bridge.store.writer import Tx, Write
 
 SLICE = 500
@@ -22,6 +34,8 @@ class Erase:
 
     conversation_id: str
     file_ids: tuple[str, ...] = ()
+    looked_at: datetime
+    """When that was found out: what came again since then is somebody else's, too."""
     dry_run: bool = False
 
 
@@ -54,10 +68,15 @@ def _named(connection: Connection, conversation_id: str) -> set[str]:
     refs: list[FileRef] = [ref for body in said for ref in load_inbound(body, "").files]
     refs += [ref for body in sent for ref in load_outbound(body).files]
     refs += [ref for files in came for ref in load_files(files)]
-    return {ref.url.removeprefix("file:") for ref in refs if ref.url.startswith("file:")}
+    fetched = select(file_uses.c.file_id).where(file_uses.c.conversation_id == conversation_id)
+    named = {ref.url.removeprefix(REF) for ref in refs if ref.url.startswith(REF)}
+    return named | set(connection.execute(fetched).scalars())
 
 
 def _is_named_elsewhere(connection: Connection, file_id: str, conversation_id: str) -> bool:
+    others = (file_uses.c.file_id == file_id, file_uses.c.conversation_id != conversation_id)
+    if connection.execute(select(file_uses.c.file_id).where(*others).limit(1)).first():
+        return True
     return any(
         connection.execute(
             select(table.c.id)
@@ -90,7 +109,7 @@ def _erase_one(tx: Tx, row: Erase) -> Erased:
         ERASE_TASKS.run(tx, _task_ids(tx, row.conversation_id))
         for statement in _FORGET:
             tx.connection.execute(statement, {"at": row.conversation_id})
-        forget_files(tx, row.file_ids)
+        forget_files(tx, row.file_ids, before=row.looked_at)
     return Erased(
         conversation_id=row.conversation_id,
         dry_run=row.dry_run,
@@ -123,10 +142,16 @@ def _end_all(tx: Tx, conversation_id: str) -> None:
     tx.connection.execute(_UNSEND, {"at": conversation_id, "now": tx.now})
 
 
-def forget_files(tx: Tx, file_ids: Iterable[str]) -> None:
-    """Forget these rows; bytes that no row names any more are put down to be deleted, which may take a while."""
+def forget_files(tx: Tx, file_ids: Iterable[str], *, before: datetime) -> None:
+    """Forget these rows, but for what was stored again since `before`.
+
+    Bytes that no row names any more are put down to be deleted, which may take a while.
+    """
     for ids in in_slices(file_ids, SLICE):
-        gone = tx.connection.execute(delete(files).where(files.c.id.in_(ids)).returning(files.c.digest)).scalars().all()
+        old = delete(files).where(files.c.id.in_(ids), files.c.created_at <= before)
+        rows: Sequence[AnyRow] = tx.connection.execute(old.returning(files.c.id, files.c.digest)).all()
+        tx.connection.execute(delete(file_uses).where(file_uses.c.file_id.in_([row.id for row in rows])))
+        gone = [row.digest for row in rows]
         kept = set(tx.connection.execute(select(files.c.digest).where(files.c.digest.in_(gone))).scalars())
         values = [{"digest": digest, "created_at": tx.now} for digest in sorted(set(gone) - kept)]
         insert_new(tx.connection, discards, values, "digest")
@@ -144,6 +169,7 @@ _UNSEND = (
     .values(state="withdrawn", finished_at=bindparam("now"), not_before=None)
 )
 _FORGET = (
+    delete(file_uses).where(file_uses.c.conversation_id == bindparam("at")),
     delete(aliases).where(aliases.c.conversation_id == bindparam("at")),
     # What adapters remember of it (reply tokens, ids of mails): nothing leads here any more.
     delete(vault).where(vault.c.conversation_id == bindparam("at")),

@@ -1,13 +1,14 @@
 """The rows of attachments: what is known of each file; its bytes lie elsewhere."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, bindparam, select, update
 
-from bridge.model import StoredFile
+from bridge.model import Lease, StoredFile
 from bridge.store.database import Store
 from bridge.store.statements import AnyRow, insert_new
-from bridge.store.tables import files
+from bridge.store.tables import file_uses, files
 from bridge.store.writer import Tx, Write
 
 
@@ -30,6 +31,24 @@ _WANTED = (
     .values(created_at=bindparam("now"))
 )
 ADD: Write[StoredFile, StoredFile] = Write(_add)
+
+
+@dataclass(frozen=True, slots=True)
+class Uses:
+    """Files that were fetched for the agent: until here nothing told whose they are."""
+
+    lease: Lease
+    file_ids: tuple[str, ...]
+
+
+def _note_uses(tx: Tx, rows: Sequence[Uses]) -> list[None]:
+    pairs = sorted({(row.lease.conversation_id, file_id) for row in rows for file_id in row.file_ids})
+    values = [{"conversation_id": conversation_id, "file_id": file_id} for conversation_id, file_id in pairs]
+    insert_new(tx.connection, file_uses, values, "conversation_id", "file_id")
+    return [None] * len(rows)
+
+
+NOTE_USES: Write[Uses, None] = Write(_note_uses, lease=lambda row: row.lease)
 
 
 class StoredFileRows:

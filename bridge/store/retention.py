@@ -173,7 +173,7 @@ def _files(tx: Tx, before: datetime) -> int:
     """A file that is stored again is as new again, so whatever names an old one is older still."""
     query = select(files.c.id).where(files.c.created_at < before).order_by(files.c.created_at).limit(SLICE)
     ids = tx.connection.execute(query).scalars().all()
-    forget_files(tx, ids)
+    forget_files(tx, ids, before=before)
     return len(ids)
 
 

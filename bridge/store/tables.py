@@ -366,6 +366,13 @@ files = Table(
     UniqueConstraint("digest", "name"),
 )
 
+file_uses = Table(
+    "file_uses",
+    metadata,
+    Column("conversation_id", String, primary_key=True),
+    Column("file_id", String, primary_key=True, index=True),  # fetched for the agent; no other row names it
+)
+
 captures = Table(
     "captures",
     metadata,

@@ -7,10 +7,13 @@ from typing import Any
 import httpx2
 import pytest
 
+from bridge.store import tables
 from bridge.store.erasure import files_of
 from tests.end_to_end.conftest import Opened, bridge_from
 from tests.end_to_end.parties import ADMIN, SECRET, Sink, post, request, write_config
 from tests.end_to_end.streams import streaming
+from tests.store.journeys import rows_of
+from tests.words.wire import answer, serving
 
 MORE = """
 [sources.quiet]
@@ -85,3 +88,17 @@ async def test_erasing_the_conversation_forgets_them_but_not_what_another_one_na
     erased = await opened.http.delete(f"/v1/conversations/{second['conversation_id']}", headers=ADMIN)
     gone = await opened.http.get("/files/" + second["files"][0]["url"].partition("/files/")[2])
     assert gone.status_code == 404
+
+
+async def test_erasing_forgets_what_was_fetched_from_an_address_that_a_message_named(opened: Opened) -> None:
+    async with serving(answer(b"a,b\n1,2\n", headers=("Content-Type: text/csv",))) as there:
+        sent = request("read this", conversation="one", files=[f"{there.url}orders.csv"])
+        headers = {**sent.headers, "prefer": "wait=20"}
+        told = (await opened.http.post("/in/orders", content=sent.body, headers=headers)).json()
+    (row,) = await rows_of(opened.bridge.store, tables.files)
+    assert row.name == "orders.csv"
+    erased = await opened.http.delete(f"/v1/conversations/{told['conversation_id']}", headers=ADMIN)
+    assert erased.json()["files"] == 1
+    assert await rows_of(opened.bridge.store, tables.files) == []
+    (gone,) = await rows_of(opened.bridge.store, tables.discards)
+    assert gone.digest == row.digest

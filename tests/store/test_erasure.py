@@ -2,17 +2,21 @@
 
 import json
 from collections.abc import Sequence
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import String, Text, select
 
 from bridge.errors import Conflict, Missing, Replaced
-from bridge.model import DeliveryState, Lease, TurnState
+from bridge.model import DeliveryState, Lease, StoredFile, TurnState, new_id
 from bridge.operations import Operations
 from bridge.store import reader, tables, turns
 from bridge.store.database import Store
+from bridge.store.erasure import ERASE, Erase, files_of
+from bridge.store.files import NOTE_USES, StoredFileRows, Uses
 from bridge.store.ledger import ledger
 from bridge.store.writer import Tx, Write
+from tests.conftest import FakeClock
 from tests.store.journeys import deliver, end, rows_of, say, take
 
 
@@ -30,9 +34,11 @@ async def everything(store: Store) -> str:
     return json.dumps(found)
 
 
-async def answered(store: Store, key: str, conversation: str, text: str) -> tuple[str, Lease]:
+async def answered(store: Store, key: str, conversation: str, text: str, *fetched: str) -> tuple[str, Lease]:
     stored = await say(store, key, conversation, text=text)
     turn = await take(store, stored.wake[0])
+    for _ in range(2):  # a crash before the call is made
+        await store.write(NOTE_USES, Uses(turn.lease, fetched))
     await end(store, turn, TurnState.ANSWERED)
     await deliver(store, turn.lease, DeliveryState.SENT)
     return str(stored.messages[0].conversation_id), turn.lease
@@ -126,6 +132,46 @@ async def test_what_was_shown_decided_and_thought_goes_along(store: Store) -> No
     assert await rows_of(store, tables.feedback) == []
     assert await rows_of(store, tables.decisions) == []
     assert await rows_of(store, tables.events) == []
+
+
+async def a_file(store: Store, digest: str, name: str = "report.txt") -> str:
+    row = StoredFile(
+        id=new_id("fil"), digest=digest, name=name, media_type="text/plain", size=1, origin="o", created_at=store.now()
+    )
+    return (await StoredFileRows(store).add(row)).id
+
+
+async def test_files_that_were_fetched_for_it_go_along_unless_another_one_uses_them(store: Store) -> None:
+    mine, shared, ours = await a_file(store, "aa"), await a_file(store, "bb"), await a_file(store, "aa", "copy.txt")
+    erased, _ = await answered(store, "m1", "room", "look at https://example.com/report.txt", mine, shared)
+    other, _ = await answered(store, "m2", "next door", "and I", shared, ours)
+    assert (await operations(store).erase(erased, dry_run=True)).files == 1
+    assert (await operations(store).erase(erased)).files == 1
+    assert {row.id for row in await rows_of(store, tables.files)} == {shared, ours}
+    assert await rows_of(store, tables.discards) == []  # the bytes have another name still
+    assert {row.file_id for row in await rows_of(store, tables.file_uses)} == {shared, ours}
+    assert (await operations(store).erase(other)).files == 2
+    assert {row.digest for row in await rows_of(store, tables.discards)} == {"aa", "bb"}
+    assert await rows_of(store, tables.file_uses) == []
+
+
+async def test_a_file_that_came_again_meanwhile_is_kept(store: Store, clock: FakeClock) -> None:
+    file_id = await a_file(store, "aa")
+    erased, _ = await answered(store, "m1", "room", "look", file_id)
+    looked_at = store.now()
+    found = await store.read(files_of, erased)
+    await clock.advance(timedelta(seconds=1))
+    await a_file(store, "aa")  # for somebody whose message is not stored yet
+    await store.write(ERASE, Erase(conversation_id=erased, file_ids=found, looked_at=looked_at))
+    assert [row.id for row in await rows_of(store, tables.files)] == [file_id]
+
+
+async def test_nothing_is_noted_for_who_has_lost_the_conversation(store: Store) -> None:
+    stored = await say(store, "m1")
+    turn = await take(store, stored.wake[0])
+    await Operations(store, store._clock, agents={}).erase(turn.lease.conversation_id)
+    with pytest.raises(Replaced):
+        await store.write(NOTE_USES, Uses(turn.lease, (await a_file(store, "aa"),)))
 
 
 def _opine(tx: Tx, rows: Sequence[tuple[str, str, str]]) -> list[None]:

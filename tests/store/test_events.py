@@ -199,7 +199,7 @@ async def test_a_turn_that_ends_without_a_word_to_this_node_is_noticed(
 async def test_what_was_streamed_is_erased_with_its_conversation(store: Store, turn: Turn) -> None:
     await store.write(APPEND, append(turn, "a secret"))
     await store.write(CAPTURE, Captured(source=turn.source, sealed=b"a captured request", created_at=store.now()))
-    await store.write(ERASE, Erase(conversation_id=turn.lease.conversation_id))
+    await store.write(ERASE, Erase(looked_at=store.now(), conversation_id=turn.lease.conversation_id))
     assert await stored(store, turn) == []
     assert await store.read(captured, turn.source) == []
 

@@ -330,6 +330,15 @@ def upgrade() -> None:
         )
 
     op.create_table(
+        "file_uses",
+        sa.Column("conversation_id", sa.String(), nullable=False),
+        sa.Column("file_id", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("conversation_id", "file_id", name=op.f("pk_file_uses")),
+    )
+    with op.batch_alter_table("file_uses", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_file_uses_file_id"), ["file_id"], unique=False)
+
+    op.create_table(
         "files",
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("digest", sa.String(), nullable=False),
