@@ -3,26 +3,32 @@
 import asyncio
 import json
 
+import pytest
+
 from adapters.slack.fake.oauth import CLIENT_ID, CLIENT_SECRET
-from tests.adapters.slack.lab import until
 from tests.adapters.slack.whole import Whole
 
 
-async def test_fifteen_messages_in_one_thread_are_all_answered_in_order(whole: Whole) -> None:
-    async with whole.up():
-        root = whole.people.say("<@UBOT> start")
+@pytest.mark.parametrize(
+    ("first", "apart"),
+    [("start", 0.0), ("start", 0.1), ("sleep 1", 0.1)],
+    ids=["at once", "in 1.5 s", "while it works"],
+)
+async def test_fifteen_messages_in_one_thread_are_all_answered_in_order(whole: Whole, first: str, apart: float) -> None:
+    async with whole.up(), asyncio.TaskGroup() as posting:
+        root = whole.people.say(f"<@UBOT> {first}")
         for number in range(14):
+            posting.create_task(whole.deliveries.pump())  # Slack does not wait for one to be acknowledged
+            await asyncio.sleep(apart)
             whole.people.say(f"number-{number:02d}", thread_ts=root)
-        await whole.deliveries.pump()
+        books = await whole.settled(step=1.0)  # more posts than a channel takes in a burst
+        said = "\n".join(whole.slack.answers("C1", root))
 
-        def said() -> str:
-            return "\n".join(whole.slack.answers("C1", root))
-
-        await until(lambda: "number-13" in said())
-        places = [said().find(f"number-{number:02d}") for number in range(14)]
-
+    places = [said.find(f"number-{number:02d}") for number in range(14)]
     assert -1 not in places
     assert places == sorted(places)
+    assert [said.count(f"number-{number:02d}") for number in range(14)] == [1] * 14
+    assert (books.accepted, books.answered, books.balanced) == (15, 15, True)
 
 
 async def test_a_restart_in_between_loses_and_doubles_nothing(whole: Whole) -> None:
