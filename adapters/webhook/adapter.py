@@ -52,7 +52,12 @@ class WebhookAdapter:
             # Storing files is no work for the time before the acknowledgement.
             key = plan.identity.identify(envelope, None, None).message_key
             return Received(delivery_key=key, messages=None, reply=self._acknowledgement())
-        documents = documents_in(envelope, declared)
+        try:
+            documents = documents_in(envelope, declared)
+        except (Malformed, Unsupported) as error:
+            if plan.settings.malformed == "refuse":
+                raise
+            return self._kept(envelope, verified, str(error))
         if len(documents) == 1 and plan.challenge is not None:
             reply = reply_to_signed(plan.challenge, documents[0].content, verified.secret)
             if reply is not None:
@@ -96,7 +101,10 @@ class WebhookAdapter:
         vendor = self._plan.mapping
         if not isinstance(vendor, VendorMapping):
             return None
-        (document,) = documents_in(envelope)
+        try:
+            (document,) = documents_in(envelope)
+        except (Malformed, Unsupported):
+            return None  # parked: what was asked for cannot be known
         return vendor.answer(document, message, self._kit.clock.now())
 
     def _handshake(self, envelope: Envelope) -> Reply:
@@ -125,6 +133,12 @@ class WebhookAdapter:
             is_asynchronous = vendor.is_asynchronous(documents[0])
             reply, wait_seconds = (vendor.started(), None) if is_asynchronous else (None, WAIT_SECONDS)
         return Received(delivery_key=identity.delivery_key, messages=messages, reply=reply, wait_seconds=wait_seconds)
+
+    def _kept(self, envelope: Envelope, verified: Verified, reason: str) -> Received:
+        """Genuine, and for a person to look at: there is nothing in it to make a message of."""
+        identity = self._plan.identity.identify(envelope, None, verified)
+        message = _parked(identity.message_key, reason, envelope.source)
+        return Received(delivery_key=identity.delivery_key, messages=(message,), reply=self._acknowledgement())
 
     def _acknowledgement(self) -> Reply | None:
         status = self._plan.settings.ack_status

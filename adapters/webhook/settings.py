@@ -62,6 +62,11 @@ class Settings(BaseModel):
     map: MapSettings | None = Field(default=None, examples=["github"])
     ack_status: Literal[200, 202, 204] = Field(default=202, examples=[200])
     """Some senders know no other success than 200; such an answer carries no ids."""
+    malformed: Literal["refuse", "park"] = Field(default="refuse", examples=["park"])
+    """What becomes of a genuine request whose body cannot be read at all: 400 or 415, or taken and kept for a person.
+
+    A sender that is a program under repair should hear of it; one that is switched off by a 4xx should not.
+    """
     allow_foreign_task_id: bool = Field(default=False, examples=[True])
     fetch_files: bool = Field(default=True, examples=[False])
     """Whether files that are named by address are fetched and stored here; else the agent gets the address."""

@@ -176,6 +176,18 @@ async def test_what_cannot_be_read_is_malformed(kit: Kit, body: bytes, content_t
         await received(kit, bearer(body, content_type=content_type))
 
 
+@pytest.mark.parametrize(
+    ("body", "content_type"), [(b"{", "application/json"), (b"\x89PNG", "image/png"), (b"\xff=1", FORM)]
+)
+async def test_what_cannot_be_read_is_kept_where_that_is_wanted(kit: Kit, body: bytes, content_type: str) -> None:
+    found = [await received(kit, bearer(body, content_type=content_type), malformed="park") for _ in range(2)]
+    assert one(found[0]).parked
+    assert one(found[0]).message_key == one(found[1]).message_key
+    forged = replace(bearer(body, content_type=content_type), headers=(("content-type", content_type),))
+    with pytest.raises(Unverified):
+        await received(kit, forged, malformed="park")
+
+
 async def test_other_types_and_encodings_are_unsupported(kit: Kit) -> None:
     with pytest.raises(Unsupported):
         await received(kit, bearer(b"<x/>", content_type="application/xml"))
