@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from importlib.metadata import version
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, true, update
+from sqlalchemy import Connection, String, bindparam, cast, delete, insert, select, true, update
 from sqlalchemy.exc import IntegrityError
 
 from bridge.agent_rows import Begun, NewTurn, TaskFilter, TaskTurn, TurnChange
@@ -25,6 +25,7 @@ from bridge.store.embedded_tables import (
     read_turns,
     turn_of,
 )
+from bridge.store.prepared import Prepared, among
 from bridge.store.statements import insert_new
 from bridge.store.tables import nodes
 from bridge.store.writer import Tx, Write
@@ -63,20 +64,19 @@ def _begin(tx: Tx, rows: Sequence[NewTurn]) -> list[Begun]:
     return outcomes
 
 
-_GROW = update(agent_tasks).where(agent_tasks.c.id == bindparam("at")).values(number=bindparam("to"))
+_BEAR = Prepared(insert(agent_tasks))
+_GROW = Prepared(update(agent_tasks).where(agent_tasks.c.id == bindparam("at")).values(number=bindparam("to")))
+_STORE = Prepared(insert(agent_turns))
+_COLUMNS = [column.name for column in agent_turns.columns]
 
 
 def insert_turns(
     connection: Connection, new: Iterable[TaskTurn], born: list[dict[str, Any]], grown: list[dict[str, Any]]
 ) -> None:
     """Store new turns, with their tasks where these are new, too (`born`) or go on (`grown`)."""
-    if born:
-        connection.execute(insert(agent_tasks), born)
-    if grown:
-        connection.execute(_GROW, grown)
-    values = [{column.name: getattr(turn, column.name) for column in agent_turns.columns} for turn in new]
-    if values:
-        connection.execute(insert(agent_turns), values)
+    _BEAR.run(connection, born)
+    _GROW.run(connection, grown)
+    _STORE.run(connection, [{name: getattr(turn, name) for name in _COLUMNS} for turn in new])
 
 
 def turns_by_key(connection: Connection, rows: Sequence[NewTurn]) -> dict[tuple[str, str | None], TaskTurn]:
@@ -84,20 +84,25 @@ def turns_by_key(connection: Connection, rows: Sequence[NewTurn]) -> dict[tuple[
     keys = {row.idempotency_key for row in rows if row.idempotency_key is not None}
     if not keys:
         return {}
-    # Two plain lists, since SQLite scans the whole table for a list of pairs.
-    query = FULL.where(
-        agent_turns.c.agent_id.in_({row.agent_id for row in rows}), agent_turns.c.idempotency_key.in_(keys)
-    )
-    found = [turn_of(row) for row in connection.execute(query)]
+    found = map(turn_of, _KEYED.rows(connection, {"agents": {row.agent_id for row in rows}, "keys": keys}))
     return {(turn.agent_id, turn.idempotency_key): turn for turn in found}
+
+
+# Two plain lists, since SQLite scans the whole table for a list of pairs.
+_KEYED = Prepared(FULL.where(among(agent_turns.c.agent_id, "agents"), among(agent_turns.c.idempotency_key, "keys")))
 
 
 def locked(connection: Connection, task_ids: Sequence[str]) -> dict[str, TaskTurn]:
     """The latest turns of these tasks; the tasks stay locked until the commit, always in the order of their ids."""
-    connection.execute(
-        select(agent_tasks.c.id).where(agent_tasks.c.id.in_(task_ids)).order_by(agent_tasks.c.id).with_for_update()
-    )
-    return {row.task_id: turn_of(row) for row in connection.execute(LATEST.where(agent_turns.c.task_id.in_(task_ids)))}
+    if connection.dialect.name != "sqlite":  # there the one writer has the whole file
+        _LOCK.rows(connection, {"ids": task_ids})
+    return {row.task_id: turn_of(row) for row in _LATEST.rows(connection, {"ids": task_ids})}
+
+
+_LOCK = Prepared(
+    select(agent_tasks.c.id).where(among(agent_tasks.c.id, "ids")).order_by(agent_tasks.c.id).with_for_update()
+)
+_LATEST = Prepared(LATEST.where(among(agent_turns.c.task_id, "ids")))
 
 
 def numbered(tx: Tx, row: NewTurn, before: TaskTurn | None) -> TaskTurn:
@@ -138,15 +143,9 @@ BEGIN: Write[NewTurn, Begun] = Write(_begin)
 
 def _change(tx: Tx, rows: Sequence[TurnChange]) -> list[TaskTurn | None]:
     """Apply each change to its turn as it is by then. None where the turn is gone or no longer the caller's."""
-    query = (
-        FULL.where(
-            agent_turns.c.task_id.in_({row.task_id for row in rows}),
-            agent_turns.c.number.in_({row.number for row in rows}),
-        )
-        .order_by(agent_turns.c.task_id, agent_turns.c.number)
-        .with_for_update(of=agent_turns)
-    )
-    turns = {(turn.task_id, turn.number): turn for turn in map(turn_of, tx.connection.execute(query))}
+    wanted = {"ids": {row.task_id for row in rows}, "numbers": {str(row.number) for row in rows}}
+    found = _CHANGING.rows(tx.connection, wanted)
+    turns = {(turn.task_id, turn.number): turn for turn in map(turn_of, found)}
     outcomes: list[TaskTurn | None] = []
     changed = {}
     for row in rows:
@@ -157,23 +156,28 @@ def _change(tx: Tx, rows: Sequence[TurnChange]) -> list[TaskTurn | None]:
             outcomes.append(turn)
         else:
             outcomes.append(None)
-    if changed:
-        tx.connection.execute(_UPDATE, [_update_values(turn) for turn in changed.values()])
+    _UPDATE.run(tx.connection, [_update_values(turn) for turn in changed.values()])
     return outcomes
 
 
+_CHANGING = Prepared(
+    FULL.where(among(agent_turns.c.task_id, "ids"), among(cast(agent_turns.c.number, String), "numbers"))
+    .order_by(agent_turns.c.task_id, agent_turns.c.number)
+    .with_for_update(of=agent_turns)
+)
 _CHANGEABLE = ("status", "result", "events", "changes", "attempt", "node", "updated_at", "finished_at")
-_UPDATE = (
+_UPDATE = Prepared(
     update(agent_turns)
     .where(agent_turns.c.task_id == bindparam("at_task"), agent_turns.c.number == bindparam("at_number"))
     .values({name: bindparam(f"new_{name}", type_=agent_turns.c[name].type) for name in _CHANGEABLE})
 )
+_NEW = [(f"new_{name}", name) for name in _CHANGEABLE]
 
 
 def _update_values(turn: TaskTurn) -> dict[str, Any]:
-    return {"at_task": turn.task_id, "at_number": turn.number} | {
-        f"new_{name}": getattr(turn, name) for name in _CHANGEABLE
-    }
+    values = {new: getattr(turn, name) for new, name in _NEW}
+    values["at_task"], values["at_number"] = turn.task_id, turn.number
+    return values
 
 
 def _applies(tx: Tx, row: TurnChange, turn: TaskTurn) -> bool:
@@ -223,8 +227,7 @@ def _keep(tx: Tx, rows: Sequence[_Sign]) -> list[list[TaskTurn]]:
         .with_for_update(of=agent_turns, skip_locked=True)
     )
     taken = [_taken(tx, turn_of(row)) for row in tx.connection.execute(query)]
-    if taken:
-        tx.connection.execute(_UPDATE, [_update_values(turn) for turn in taken])
+    _UPDATE.run(tx.connection, [_update_values(turn) for turn in taken])
     return [taken, *([] for _ in rows[1:])]
 
 

@@ -1,11 +1,26 @@
 """The tables of the embedded agent, and how they are read: tasks, and their turns with all that was said and told."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Column, Connection, Index, Integer, Row, Select, String, Table, Text, and_, func, select, text
+from sqlalchemy import (
+    Column,
+    Connection,
+    Index,
+    Integer,
+    Select,
+    String,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    func,
+    select,
+    text,
+)
 
 from bridge.agent_rows import TaskFilter, TaskTurn
+from bridge.store.prepared import Prepared
 from bridge.store.tables import Instant, metadata
 
 _KEYED = text("idempotency_key IS NOT NULL")
@@ -75,21 +90,32 @@ FULL = select(agent_turns, agent_tasks.c.born_at).join(agent_tasks, agent_tasks.
 LATEST = FULL.where(agent_turns.c.number == agent_tasks.c.number)
 
 
-def turn_of(row: Row[Any]) -> TaskTurn:
+_FIELDS = FULL.exported_columns.keys()
+
+
+def turn_of(row: Sequence[Any]) -> TaskTurn:
     """A row of FULL or LATEST as a value."""
-    return TaskTurn(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
+    return TaskTurn(**dict(zip(_FIELDS, row, strict=True)))
 
 
 def read_latest(connection: Connection, task_id: str) -> TaskTurn | None:
     """The latest turn of a task."""
-    row = connection.execute(LATEST.where(agent_turns.c.task_id == task_id)).one_or_none()
-    return None if row is None else turn_of(row)
+    return next(map(turn_of, _ONE.rows(connection, {"task": task_id})), None)
+
+
+_ONE = Prepared(LATEST.where(agent_turns.c.task_id == bindparam("task")))
 
 
 def read_turns(connection: Connection, task_id: str, limit: int) -> list[TaskTurn]:
     """The newest turns of a task, oldest first."""
-    query = FULL.where(agent_turns.c.task_id == task_id).order_by(agent_turns.c.number.desc()).limit(limit)
-    return [turn_of(row) for row in reversed(connection.execute(query).all())]
+    return [turn_of(row) for row in reversed(_NEWEST.rows(connection, {"task": task_id, "most": limit}))]
+
+
+_NEWEST = Prepared(
+    FULL.where(agent_turns.c.task_id == bindparam("task"))
+    .order_by(agent_turns.c.number.desc())
+    .limit(bindparam("most", type_=Integer))
+)
 
 
 def read_page(connection: Connection, wanted: TaskFilter, offset: int, limit: int) -> tuple[list[TaskTurn], int]:
