@@ -2,14 +2,13 @@
 
 import errno
 import socket
-from contextvars import ContextVar
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
 
 import httpx2
 import structlog
-from aiohttp import AddrInfoType
+from aiohappyeyeballs import AddrInfoType
 
 from bridge.addresses import Guard
 from bridge.errors import Denied
@@ -20,15 +19,12 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Dial:
-    """What a socket, made deep inside aiohttp, must know of the request it is made for."""
+    """What the dialling of one request is about, and what came of it."""
 
     host: str
     scheme: str
     refusal: str | None = None
     """Why an address of the host was refused; set while dialling."""
-
-
-dialling: ContextVar[Dial] = ContextVar("dialling")
 
 
 class Gate:
@@ -54,13 +50,13 @@ class Gate:
             raise denied(refusal)
         return Dial(url.host.lower().rstrip("."), url.scheme)
 
-    def open_socket(self, info: AddrInfoType) -> socket.socket:
+    def open_socket(self, dial: Dial, info: AddrInfoType) -> socket.socket:
         """Names and literals alike come by here, with the very address that is about to be dialled.
 
-        Raises PermissionError, since aiohttp swallows what is no OSError; `Dial.refusal` tells why.
+        Raises PermissionError, and the next address is tried as after any OSError; `Dial.refusal` tells why.
         """
         family, kind, protocol, _, where = info
-        dial, address = dialling.get(), str(where[0])
+        address = str(where[0])
         refusal = self.guard.refusal(ip_address(address), host=dial.host, scheme=dial.scheme)
         _log(dial.host, address, refusal)
         if refusal:

@@ -1,4 +1,4 @@
-"""Carries requests over one aiohttp session, with every failure under its right name of httpx2's.
+"""Carries requests over our own connections, guarded where a gate stands before them.
 
 Two ways in: httpx2's own, and `exchange`, which spares the cost of httpx2's request and response objects (about as
 much as the call itself, measured by tests/bench/agent.py). Both go through the same gate.
@@ -8,38 +8,19 @@ import asyncio
 import functools
 import io
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-import aiohttp
 import httpx2
-from aiohttp.abc import AbstractResolver
-from multidict import CIMultiDict
-from yarl import URL
 
-from bridge.gate import Dial, Gate, denied, dialling
+from bridge.dialling import Dials, Origin, Pool
+from bridge.gate import Dial, Gate, denied
+from bridge.http1 import CHUNK_BYTES, Connection, Content, Headers
 
-TRANSLATION: Final[tuple[tuple[type[Exception], type[httpx2.TransportError]], ...]] = (
-    (aiohttp.ConnectionTimeoutError, httpx2.ConnectTimeout),
-    (aiohttp.ClientConnectorError, httpx2.ConnectError),  # refused, no such name, TLS
-    (aiohttp.ServerFingerprintMismatch, httpx2.ConnectError),
-    (TimeoutError, httpx2.ReadTimeout),  # aiohttp's total too: `_timeout` sees to it that a dial ends before
-    (aiohttp.ServerDisconnectedError, httpx2.RemoteProtocolError),  # closed after the request went out
-    (aiohttp.ClientPayloadError, httpx2.RemoteProtocolError),
-    (aiohttp.ClientResponseError, httpx2.RemoteProtocolError),  # not HTTP
-    (aiohttp.InvalidURL, httpx2.UnsupportedProtocol),
-    (aiohttp.ClientOSError, httpx2.ReadError),  # reset, in either direction
-    (aiohttp.ClientConnectionError, httpx2.WriteError),  # the request's body could not be had or sent
-    (aiohttp.ClientError, httpx2.ReadError),
-    (ValueError, httpx2.LocalProtocolError),  # a line break or a byte that is not UTF-8 in a header
-)
-"""The first that fits, from the special to the general."""
-
-_FOREIGN: Final = (aiohttp.ClientError, TimeoutError, ValueError)
-_AUTO_HEADERS: Final = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
-_CHUNK_BYTES: Final = 65_536
-_UNLIMITED: Final[AbstractAsyncContextManager[None]] = nullcontext()
+_PORTS: Final = {"http": 80, "https": 443}
+_REPEATABLE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+_NEVER: Final = float("inf")
 
 Seconds: TypeAlias = Mapping[str, float | None]
 """Limits in httpx2's form: `connect`, `pool`, `read` and `write`; None or absent is no limit."""
@@ -63,38 +44,57 @@ class Answer:
 @dataclass(frozen=True, slots=True)
 class _Call:
     method: str
-    url: httpx2.URL
-    target: URL
-    headers: Mapping[str, str]
-    body: bytes | io.BytesIO | AsyncIterator[bytes] | None
+    origin: Origin
+    head: bytes
+    content: Content
     seconds: Seconds
-    deadline_seconds: float | None
+    ends_at: float
+    """On the loop's clock."""
     max_response_bytes: int | None
+    dial: Dial | None
+
+    def left(self, kind: str) -> float | None:
+        """Seconds until this limit, or the end of the whole exchange, strikes."""
+        limit = self.seconds.get(kind)
+        if self.ends_at == _NEVER:
+            return limit
+        left = max(self.ends_at - asyncio.get_running_loop().time(), 0.0)
+        return left if limit is None else min(limit, left)
+
+    def to_connect(self) -> float | None:
+        """A deadline that strikes while dialling would look like one that strikes after sending: half of it at most."""
+        limit, left = self.seconds.get("connect"), self.left("connect")
+        return limit if self.ends_at == _NEVER or left is None else min(left, (self.left("") or 0.0) / 2)
 
 
 class Transport(httpx2.AsyncBaseTransport):
-    """One aiohttp session, opened at the first request."""
+    """Requests in, answers out; at most `max_connections` at a time."""
 
-    def __init__(
-        self, *, gate: Gate | None, resolver: AbstractResolver | None, socket_path: str | None, max_connections: int
-    ) -> None:
+    def __init__(self, *, gate: Gate | None, dial: Dials, max_connections: int) -> None:
         self._gate = gate
-        self._resolver = resolver
-        self._socket_path = socket_path
-        self._session: aiohttp.ClientSession | None = None
-        # Ours, because aiohttp's own limit cannot tell a full pool from a slow dial.
+        self._dial = dial
+        self._pool = Pool()
         self._slots = asyncio.Semaphore(max_connections)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        response, body = await self._answer(self._call(request))
+        dial = self._gate.admit(request.url) if self._gate else None
+        guard, asked = self._gate.guard if self._gate else None, request.extensions
+        call = _Call(
+            method=request.method,
+            origin=_origin(request.url),
+            head=_head(request.method, request.url.raw_path, request.headers.raw),
+            content=_content(request),
+            seconds=asked.get("timeout", {}),
+            ends_at=_end(asked.get("deadline_seconds", guard.deadline_seconds if guard else None)),
+            max_response_bytes=asked.get("max_response_bytes", guard.max_response_bytes if guard else None),
+            dial=dial,
+        )
+        body = await self._answer(call)
         return httpx2.Response(
-            status_code=response.status,
-            headers=self._headers_of(response),
+            status_code=body.connection.status,
+            headers=self._shown(body.connection.headers),
             stream=body,
-            extensions={
-                "http_version": b"HTTP/1.1",
-                "reason_phrase": (response.reason or "").encode("latin-1", "replace"),
-            },
+            extensions={"http_version": b"HTTP/1.1", "reason_phrase": body.connection.reason},
         )
 
     async def exchange(
@@ -102,186 +102,152 @@ class Transport(httpx2.AsyncBaseTransport):
     ) -> Answer:
         """One request as it is given, nothing added; the answer is neither read nor followed elsewhere."""
         guard = self._gate.guard if self._gate else None
-        if not "".join(headers.values()).isascii():
-            raise httpx2.LocalProtocolError("a header holds what is not ASCII")
-        url, target = _parsed(address)
+        url, origin, host = _parsed(address)
+        dial = self._gate.admit(url) if self._gate else None
         call = _Call(
-            *(method, url, target, headers, _framed(content), seconds),
-            *((guard.deadline_seconds, guard.max_response_bytes) if guard else (None, None)),
+            method,
+            origin,
+            _short_head(method, url, host, headers, content),
+            _framed(content),
+            seconds,
+            _end(guard.deadline_seconds if guard else None),
+            guard.max_response_bytes if guard else None,
+            dial,
         )
-        response, body = await self._answer(call)
+        body = await self._answer(call)
+        shown = httpx2.Headers(body.connection.headers)
         chunks = aiter(body)
-        if not self._gate and response.headers.get("content-encoding", "identity") != "identity":
-            chunks = httpx2.Response(200, headers=list(response.raw_headers), stream=body).aiter_bytes()
-        return Answer(response.status, response.headers, chunks, body.aclose)
+        if not self._gate and shown.get("content-encoding", "identity") != "identity":
+            chunks = httpx2.Response(200, headers=shown, stream=body).aiter_bytes()
+        return Answer(body.connection.status, shown, chunks, body.aclose)
 
-    async def _answer(self, call: _Call) -> "tuple[aiohttp.ClientResponse, _Body]":
-        session = self._session or self._open()
-        dial = self._gate.admit(call.url) if self._gate else None
-        await self._take_slot(call.seconds.get("pool"))
+    async def aclose(self) -> None:
+        await self._pool.close()
+
+    async def _answer(self, call: _Call) -> "_Body":
+        if self._slots.locked():
+            await self._wait_for_slot(call.left("pool"))
+        else:
+            await self._slots.acquire()
         try:
-            response = await self._send(session, call, dial)
+            connection = await self._asked(call)
         except BaseException:
             self._slots.release()
             raise
-        return response, _Body(response, self._slots, call.max_response_bytes)
+        return _Body(connection, call, self._pool, self._slots)
 
-    def _call(self, request: httpx2.Request) -> _Call:
-        guard, asked = self._gate.guard if self._gate else None, request.extensions
-        return _Call(
-            method=request.method,
-            url=request.url,
-            target=_target(request.url),
-            headers=_request_headers(request),
-            body=_request_body(request),
-            seconds=asked.get("timeout", {}),
-            deadline_seconds=asked.get("deadline_seconds", guard.deadline_seconds if guard else None),
-            max_response_bytes=asked.get("max_response_bytes", guard.max_response_bytes if guard else None),
-        )
-
-    async def aclose(self) -> None:
-        if self._session:
-            await self._session.close()
-
-    def _open(self) -> aiohttp.ClientSession:
-        self._session = aiohttp.ClientSession(
-            connector=self._connector(),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,  # httpx2 does it
-            skip_auto_headers=_AUTO_HEADERS,
-            trust_env=False,
-        )
-        return self._session
-
-    def _connector(self) -> aiohttp.BaseConnector:
-        if self._socket_path:
-            return aiohttp.UnixConnector(self._socket_path, limit=0)
-        return aiohttp.TCPConnector(
-            limit=0,
-            resolver=self._resolver,
-            ssl=httpx2.create_ssl_context(),  # the machine's trust store, or SSL_CERT_FILE
-            socket_factory=self._gate.open_socket if self._gate else None,
-            # Below the five seconds after which common servers close: whoever closes second never writes into the void.
-            keepalive_timeout=4.0,
-        )
-
-    async def _take_slot(self, seconds: float | None) -> None:
-        if not self._slots.locked():
-            await self._slots.acquire()
-            return
+    async def _wait_for_slot(self, seconds: float | None) -> None:
         try:
             async with asyncio.timeout(seconds):
                 await self._slots.acquire()
         except TimeoutError as error:
             raise httpx2.PoolTimeout("Every connection this client may open is in use.") from error
 
-    async def _send(self, session: aiohttp.ClientSession, call: _Call, dial: Dial | None) -> aiohttp.ClientResponse:
-        if dial:
-            dialling.set(dial)
+    async def _asked(self, call: _Call) -> Connection:
+        """A connection that has the head of the answer."""
+        if connection := self._pool.take(call.origin):
+            try:
+                return await _ask(connection, call)
+            except (httpx2.ReadError, httpx2.RemoteProtocolError):
+                # It was closed while it lay idle, most likely. RFC 9110 9.2.2 allows to repeat these.
+                if call.method not in _REPEATABLE or not (call.content is None or isinstance(call.content, bytes)):
+                    raise
+        return await _ask(await self._dialled(call), call)
+
+    async def _dialled(self, call: _Call) -> Connection:
+        dial = call.dial
+        factory = functools.partial(self._gate.open_socket, dial) if self._gate and dial else None
         try:
-            async with _write_limit(call):
-                return await session.request(
-                    call.method,
-                    call.target,
-                    data=call.body,
-                    headers=call.headers,
-                    allow_redirects=False,
-                    timeout=_timeout(call.deadline_seconds, call.seconds.get("connect"), call.seconds.get("read")),
-                )
-        except _FOREIGN as error:
+            connection = await self._dial(call.origin, call.to_connect(), factory)
+        except httpx2.ConnectError as error:
             if dial and dial.refusal:
                 raise denied(dial.refusal) from error
-            raise _translated(error) from error
+            raise
+        self._pool.add(connection)
+        return connection
 
-    def _headers_of(self, response: aiohttp.ClientResponse) -> list[tuple[bytes, bytes]]:
+    def _shown(self, headers: Headers) -> Headers:
         if not self._gate:
-            return list(response.raw_headers)
+            return headers
         # Identity was asked for. What comes compressed all the same stays as it is: it could be a bomb.
-        return [(name, value) for name, value in response.raw_headers if name.lower() != b"content-encoding"]
+        return [(name, value) for name, value in headers if name.lower() != b"content-encoding"]
 
 
 class _Body(httpx2.AsyncByteStream):
     """The response's bytes as they come, and the slot of its connection."""
 
-    def __init__(self, response: aiohttp.ClientResponse, slots: asyncio.Semaphore, cap: int | None) -> None:
-        self._response = response
+    def __init__(self, connection: Connection, call: _Call, pool: Pool, slots: asyncio.Semaphore) -> None:
+        self.connection = connection
+        self._call = call
+        self._pool = pool
         self._slots: asyncio.Semaphore | None = slots
-        self._cap = cap
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        received = 0
-        try:
-            while chunk := await self._response.content.readany():
-                received += len(chunk)
-                if self._cap is not None and received > self._cap:
-                    raise ResponseTooLarge(f"The response is larger than the {self._cap} bytes allowed here.")
-                yield chunk
-        except _FOREIGN as error:
-            raise _translated(error) from error
+        received, cap = 0, self._call.max_response_bytes
+        while chunk := await self.connection.chunk(self._call.left("read")):
+            received += len(chunk)
+            if cap is not None and received > cap:
+                raise ResponseTooLarge(f"The response is larger than the {cap} bytes allowed here.")
+            yield chunk
 
     async def aclose(self) -> None:
         if self._slots:
             self._slots.release()
             self._slots = None
-            self._response.close()  # after the last byte the connection is back in the pool already
+            self._pool.give(self._call.origin, self.connection)
+
+
+async def _ask(connection: Connection, call: _Call) -> Connection:
+    try:
+        await connection.ask(
+            call.method, call.head, call.content, write_seconds=call.left("write"), read_seconds=call.left("read")
+        )
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _end(deadline_seconds: float | None) -> float:
+    return _NEVER if deadline_seconds is None else asyncio.get_running_loop().time() + deadline_seconds
 
 
 @functools.lru_cache(maxsize=256)
-def _parsed(address: str) -> tuple[httpx2.URL, URL]:
+def _parsed(address: str) -> tuple[httpx2.URL, Origin, str]:
     """Once for the addresses that come again and again."""
     url = httpx2.URL(address)
-    if url.scheme not in {"http", "https"}:
-        raise httpx2.UnsupportedProtocol(f"{url.scheme or 'no'} scheme")
-    return url, _target(url)
+    return url, _origin(url), url.netloc.decode("ascii")
 
 
-def _target(url: httpx2.URL) -> URL:
-    """Built from the parts, never parsed a second time: two parsers can see two hosts in one string."""
-    path, _, query = url.raw_path.decode("ascii").partition("?")
-    return URL.build(
-        scheme=url.scheme, host=url.raw_host.decode("ascii"), port=url.port, path=path, query_string=query, encoded=True
-    )
+def _origin(url: httpx2.URL) -> Origin:
+    if url.scheme not in _PORTS or not url.raw_host:
+        raise httpx2.UnsupportedProtocol(f"{url.scheme or 'no'} scheme, {url.host or 'no'} host")
+    return Origin(url.scheme, url.raw_host.decode("ascii"), url.port or _PORTS[url.scheme])
 
 
-def _request_headers(request: httpx2.Request) -> CIMultiDict[str]:
-    # aiohttp keeps a repeated header only if each is spelled as the first.
-    spelling: dict[bytes, str] = {}
-    headers = CIMultiDict(
-        [(spelling.setdefault(name.lower(), name.decode()), value.decode()) for name, value in request.headers.raw]
-    )
-    headers.popall("Transfer-Encoding", None)  # aiohttp frames a streamed body by itself
-    return headers
+def _head(method: str, path: bytes, headers: Headers) -> bytes:
+    block = b"".join([b"%b: %b\r\n" % pair for pair in headers])
+    if block.count(b"\n") != len(headers) or block.count(b"\r") != len(headers) or b"\0" in block:
+        raise httpx2.LocalProtocolError("a header holds a line break")
+    return b"%b %b HTTP/1.1\r\n%b\r\n" % (method.encode("ascii"), path, block)
 
 
-def _request_body(request: httpx2.Request) -> bytes | io.BytesIO | AsyncIterator[bytes] | None:
+def _short_head(method: str, url: httpx2.URL, host: str, headers: Mapping[str, str], content: bytes | None) -> bytes:
+    given = [("Host", host), *headers.items()]
+    if content is not None or method in _WITH_BODY:
+        given.append(("Content-Length", str(len(content or b""))))
     try:
-        body = request.content
+        return _head(method, url.raw_path, [(name.encode("ascii"), value.encode("ascii")) for name, value in given])
+    except UnicodeEncodeError as error:
+        raise httpx2.LocalProtocolError("a header holds what is not ASCII") from error
+
+
+def _content(request: httpx2.Request) -> Content:
+    try:
+        return _framed(request.content)
     except httpx2.RequestNotRead:
         return aiter(request.stream)  # type: ignore[arg-type]  # httpx2 lets an async client take async streams only
-    return _framed(body)
 
 
 def _framed(body: bytes | None) -> bytes | io.BytesIO | None:
-    # In pieces, a large body leaves others their turn at the loop.
-    return io.BytesIO(body) if body and len(body) > _CHUNK_BYTES else body or None
-
-
-@functools.lru_cache(maxsize=256)
-def _timeout(total: float | None, connect: float | None, read: float | None) -> aiohttp.ClientTimeout:
-    if total is not None:
-        # A deadline that strikes while dialling would look like one that strikes after sending.
-        connect = min(total / 2, total if connect is None else connect)
-    return aiohttp.ClientTimeout(total=total, connect=connect, sock_read=read)
-
-
-def _write_limit(call: _Call) -> AbstractAsyncContextManager[object]:
-    """For a peer that never reads: the read timeout starts only when the whole body is out."""
-    connect, write, read = (call.seconds.get(name) for name in ("connect", "write", "read"))
-    if not isinstance(call.body, io.BytesIO) or connect is None or write is None or read is None:
-        return _UNLIMITED
-    return asyncio.timeout(connect + read + write * (len(call.body.getbuffer()) // _CHUNK_BYTES))
-
-
-def _translated(error: Exception) -> httpx2.TransportError:
-    kind = next(ours for theirs, ours in TRANSLATION if isinstance(error, theirs))
-    return kind(str(error) or type(error).__name__)
+    return io.BytesIO(body) if body and len(body) > CHUNK_BYTES else body or None

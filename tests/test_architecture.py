@@ -17,7 +17,7 @@ DRAWING = {
     " circuit patience digests"
     " signing signing_keys signing_request signing_scheme signature_base"
     " settings options problems expansion units secrets_file"
-    " egress transport gate addresses",
+    " egress transport dialling http1 gate addresses",
     "world": "store agent files",
     "ground": "circuits shares destinations lanes answers pauses views calls results recording watching captures"
     " routing enriching",
@@ -30,9 +30,9 @@ ONLY_IN = {
     "sqlalchemy": "bridge.store bridge.cli",
     "alembic": "bridge.store",
     "psycopg": "bridge.store",
-    "aiohttp": "bridge.egress bridge.gate bridge.transport adapters.slack",  # slack_sdk speaks through a session of it
-    "yarl": "bridge.transport",
-    "multidict": "bridge.transport",
+    "aiohttp": "adapters.slack",  # slack_sdk speaks through a session of it
+    "httptools": "bridge.http1",
+    "aiohappyeyeballs": "bridge.dialling bridge.gate",
     "itsdangerous": "bridge.tokens",
     "cryptography": "bridge.sealing bridge.signing_keys adapters.email",  # certificates of one provider's posts
     "obstore": "bridge.files",

@@ -45,7 +45,7 @@ async def test_a_request_and_its_answer_come_through_whole(client: httpx2.AsyncC
 async def test_headers_given_twice_are_sent_twice(client: httpx2.AsyncClient) -> None:
     async with serving(answer()) as wire:
         await client.get(wire.url, headers=[("X-Sig", "one"), ("x-sig", "two")])
-    assert b"X-Sig: one\r\nX-Sig: two" in wire.requests[0]
+    assert b"X-Sig: one\r\nx-sig: two" in wire.requests[0]
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "POST"])
@@ -198,7 +198,6 @@ async def test_a_failure_after_sending_is_named_and_never_called_unsent(
         with pytest.raises(expected) as caught:
             await client.post(wire.url, content=b"x")
     assert not isinstance(caught.value, NEVER_SENT)
-    assert caught.value.__cause__ is not None
     assert caught.value.request.url == wire.url
 
 
