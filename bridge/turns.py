@@ -54,7 +54,7 @@ class Turns:
         routes: Mapping[str, Route],
         failed: Callable[[str, AgentError], None],
         shares: Shares,
-        own: Callable[[Sequence[FileRef]], Awaitable[tuple[FileRef, ...]]] | None = None,
+        own: Callable[[str, Sequence[FileRef]], Awaitable[tuple[FileRef, ...]]] | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -187,7 +187,7 @@ class Turns:
             return await self._pause(turn, task, pause if decidable else replace(pause, choices=()))
         if status == "completed":
             limit = self._adapters[turn.answered_through].max_chars
-            files = await self._own(task.files) if task.files else ()
+            files = await self._own(turn.agent, task.files) if task.files else ()
             out = answers.answer(
                 turn, task.result or "", files=files, task_id=task.id, status=status, limit=limit, now=now
             )
@@ -377,5 +377,5 @@ def _claimant(turn: Turn) -> Claimant:
     return Claimant(turn.agent, turn.source, turn.said[-1].message.author.id if turn.said else "")
 
 
-async def _as_named(refs: Sequence[FileRef]) -> tuple[FileRef, ...]:
+async def _as_named(_agent: str, refs: Sequence[FileRef]) -> tuple[FileRef, ...]:
     return tuple(refs)

@@ -5,9 +5,9 @@ import importlib
 import pkgutil
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
@@ -25,12 +25,13 @@ from bridge.agent.server.brains import BrainFault, File
 from bridge.calls import Agent
 from bridge.clock import Clock, SystemClock
 from bridge.cpu import Workers
+from bridge.custody import Custody
 from bridge.egress import open_client
 from bridge.embedded import EmbeddedServer, embedded_server
 from bridge.entrance import Entrance
 from bridge.errors import ConfigError, TooLarge
 from bridge.files import Attachments
-from bridge.model import FileRef, StoredFile
+from bridge.model import FileRef
 from bridge.options import EmbeddedAgent, RemoteAgent, guard_from, guard_of
 from bridge.problems import unknown_name
 from bridge.routing import Route
@@ -132,6 +133,7 @@ class World:
     sealer: Sealer
     http: httpx2.AsyncClient
     files: Attachments
+    custody: Custody
     workers: Workers
     adapters: dict[str, Adapter]
     agents: dict[str, Agent]
@@ -158,6 +160,7 @@ class World:
             clock=clock,
             tokens=tokens,
             files=files,
+            custody=await _custody(settings, files, stack),
             workers=workers,
             sealer=Sealer(keys),
             http=await stack.enter_async_context(open_client()),
@@ -277,7 +280,7 @@ class World:
         server = None
         if local:
             guarded = await stack.enter_async_context(open_client(guard=guard_of(self.settings.bridge)))
-            attach = AgentFiles(guarded, self.workers, own_file=self._own_file)
+            attach = AgentFiles(guarded, self.workers, own_file=self.custody.own_content)
             serving = embedded_server(
                 local,
                 self.store,
@@ -295,22 +298,6 @@ class World:
             self.agents[name] = Agent(
                 backend=backend, defaults=defaults, decisions=options.decisions, feedback=options.feedback
             )
-
-    async def own(self, refs: Sequence[FileRef]) -> tuple[FileRef, ...]:
-        """Files with what is stored here by its own name instead of a link, which would expire."""
-        files = [await self._behind(ref.url) for ref in refs]
-        return tuple(ref if file is None else file.ref for ref, file in zip(refs, files, strict=True))
-
-    async def _own_file(self, url: str) -> bytes | None:
-        """The content behind a link of ours, opened without dialling; None where it is none, or expired."""
-        file = await self._behind(url)
-        return None if file is None else await self.files.load(file.ref)
-
-    async def _behind(self, url: str) -> StoredFile | None:
-        prefix = f"{public_url(self.settings)}/files/"
-        if not url.startswith(prefix):
-            return None
-        return await self.files.behind(url.removeprefix(prefix).partition("/")[0])
 
     async def _keep(self, file: File) -> dict[str, Any]:
         """Store a file that an agent made; how a task's record names it."""
@@ -334,6 +321,21 @@ class World:
             )
         assert server is not None, "an embedded agent has a server"
         return Backend(server.http, base_url=server.base_url, api_key=server.api_key, agent_id=name, **shared)
+
+
+async def _custody(settings: Settings, files: Attachments, stack: AsyncExitStack) -> Custody:
+    guard = guard_of(settings.bridge)
+    homes = {name: agent.base_url for name, agent in settings.agents.items() if isinstance(agent, RemoteAgent)}
+    hosts = frozenset(filter(None, (urlsplit(url).hostname for url in homes.values())))
+    at_home = replace(guard, allow_hosts=guard.allow_hosts | hosts)
+    return Custody(
+        files,
+        await stack.enter_async_context(open_client(guard=guard)),
+        await stack.enter_async_context(open_client(guard=at_home)),
+        ours=f"{public_url(settings)}/files/",
+        homes=homes,
+        max_bytes=settings.bridge.max_file,
+    )
 
 
 def _adapter_settings(name: str) -> type[BaseModel]:

@@ -9,6 +9,8 @@ import pytest
 
 from bridge.store import tables
 from bridge.store.erasure import files_of
+from tests.agent.doubles import ScriptedService, task, text_answer
+from tests.agent.doubles import answer as agent_answer
 from tests.end_to_end.conftest import Opened, bridge_from
 from tests.end_to_end.parties import ADMIN, SECRET, Sink, post, request, write_config
 from tests.end_to_end.streams import streaming
@@ -102,3 +104,24 @@ async def test_erasing_forgets_what_was_fetched_from_an_address_that_a_message_n
     assert await rows_of(opened.bridge.store, tables.files) == []
     (gone,) = await rows_of(opened.bridge.store, tables.discards)
     assert gone.digest == row.digest
+
+
+async def test_a_file_that_a_remote_agent_keeps_beside_itself_is_handed_on_as_a_link_of_ours(
+    database_url: str, tmp_path: Path, sink: Sink
+) -> None:
+    service = ScriptedService()
+    server = await service.start()
+    record = task("completed", files=[f"{service.url}/made/report.txt"])
+    service.script([agent_answer(record), text_answer(b"made by the agent", media_type="text/plain")])
+    remote = (
+        f'[agents.local]\nkind = "xpander"\nbase_url = "{service.url}"\napi_key = "k"\nagent_id = "a1"\nmode = "poll"'
+    )
+    config = write_config(tmp_path, database_url=database_url, callback=sink.url, agent=remote)
+    async with server, bridge_from(config) as opened:
+        await post(opened.http, request("hello"))
+        (callback,) = await sink.callbacks(1)
+        (file,) = callback.opened()["files"]
+        assert (file["name"], service.url in file["url"]) == ("report.txt", False)
+        assert await fetched(opened.http, file) == b"made by the agent"
+    assert "authorization" not in service.calls[-1].headers
+    assert "x-api-key" not in service.calls[-1].headers
