@@ -9,7 +9,7 @@ import typer
 
 from adapters.slack.doctor import examine
 from adapters.slack.manifest import manifest
-from bridge.adapter import FindSource
+from bridge.adapter import Configured, FindSource
 from bridge.clock import SystemClock
 
 Config = Annotated[Path | None, typer.Option("--config", help="The configuration; else the usual one.")]
@@ -29,15 +29,16 @@ def commands(find: FindSource) -> typer.Typer:
     ) -> None:
         """Print the app manifest: paste it at api.slack.com/apps, New App, From a manifest."""
         found = find(config, source)
-        if found.settings.app_token is None and not found.public_url.startswith("https://"):
-            typer.echo(f"Slack cannot reach {found.public_url}: set [bridge] public_url to an https address.", err=True)
+        _warn(found)
         made = manifest(found.settings, found.public_url, command=command)
         typer.echo(json.dumps(made, indent=2, ensure_ascii=False))
 
     @slack.command("doctor")
     def doctor_command(source: Source = None, config: Config = None, *, as_json: AsJson = False) -> None:
         """Look at the app with the configured tokens and say what to click. Exit 1 if something does not work."""
-        findings = asyncio.run(examine(find(config, source).settings, SystemClock()))
+        found = find(config, source)
+        _warn(found)
+        findings = asyncio.run(examine(found.settings, SystemClock()))
         if as_json:
             typer.echo(json.dumps([{"verdict": f.verdict, "what": f.what, "do": f.do} for f in findings], indent=2))
         else:
@@ -47,3 +48,11 @@ def commands(find: FindSource) -> typer.Typer:
             raise typer.Exit(1)
 
     return slack
+
+
+def _warn(found: Configured) -> None:
+    """The manifest would be good, and Slack could still not get here."""
+    settings = found.settings
+    if not found.public_url.startswith("https://") and (settings.app_token is None or settings.client_id is not None):
+        advice = "set [bridge] public_url to an https address, or use Socket Mode (app_token) with a bot_token"
+        typer.echo(f"Slack cannot reach {found.public_url}: {advice}.", err=True)

@@ -48,7 +48,7 @@ def manifest(settings: Settings, public_url: str, *, command: str = "/agent") ->
                 "messages_tab_enabled": True,
                 "messages_tab_read_only_enabled": False,
             },
-            "bot_user": {"display_name": settings.name, "always_online": True},
+            "bot_user": {"display_name": settings.name[:80], "always_online": True},
             "slash_commands": [slash if socket else {**slash, "url": public_url}],
             "shortcuts": [
                 {

@@ -126,7 +126,8 @@ class Pages(AsyncOAuthFlow):
     async def build_authorize_url(self, state: str, request: AsyncBoltRequest) -> str:
         """Bolt puts `team` into a header as it came: a line end in it were a 500."""
         team = request.query.get("team", [""])[0]
-        return self.settings.authorize_url_generator.generate(state, team if team.isascii() and team.isalnum() else "")
+        known = team if team.isascii() and team.isalnum() else None
+        return self.settings.authorize_url_generator.generate(state, known)
 
     async def run_installation(self, code: str) -> Granted | None:
         """None, too, where Slack could not be asked; Bolt lets that through."""

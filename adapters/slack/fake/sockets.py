@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any, Literal
+from urllib.parse import parse_qsl
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -60,6 +61,19 @@ class Sockets:
                 socket.scope[CONNECTION].transport.abort()
         while self._open:  # noqa: ASYNC110 - the server tells each of them
             await asyncio.sleep(0)
+
+    async def post(self, headers: Mapping[str, str], body: bytes) -> int:
+        """What is posted over HTTP otherwise: 200 if it was acknowledged, else 0."""
+        attempt = int(headers.get("x-slack-retry-num", 0))
+        if not self._open:
+            return 0
+        if body.startswith(b"{"):
+            ack = await self.send("events_api", json.loads(body), attempt)
+        elif "payload" in (form := dict(parse_qsl(body.decode()))):
+            ack = await self.send("interactive", json.loads(form["payload"]), attempt)
+        else:
+            ack = await self.send("slash_commands", form, attempt)
+        return 0 if ack is None else 200
 
     async def send(self, kind: str, payload: Mapping[str, Any], attempt: int = 0) -> dict[str, Any] | None:
         """The acknowledgement, or None where none came in time."""

@@ -115,7 +115,7 @@ async def test_a_workspace_in_the_address_of_the_install_page_is_an_id_or_nothin
     off = await browser.get(f"/install?team={team}")
 
     assert off.status_code == 302
-    assert off.headers["location"].endswith("&team=")
+    assert off.headers["location"].endswith("/oauth_redirect")
 
 
 @pytest.mark.parametrize(

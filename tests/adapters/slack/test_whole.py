@@ -1,10 +1,11 @@
 """The whole bridge between the fake Slack and the demo agent, when nothing breaks (else: test_one_answer)."""
 
 import asyncio
-import json
 
 import pytest
 
+from adapters.slack.fake import People
+from adapters.slack.fake.delivery import Deliveries
 from adapters.slack.fake.oauth import CLIENT_ID, CLIENT_SECRET
 from tests.adapters.slack.whole import Whole
 
@@ -101,12 +102,16 @@ async def test_over_a_socket_the_same_holds(whole: Whole) -> None:
     whole.config.write_text(whole.config.read_text() + 'app_token = "xapp-test"\n', encoding="utf-8")
     async with whole.up():
         await whole.sockets.connected(2)
-        ts = whole.people.say("<@UBOT> hello")
-        payloads = [json.loads(out.body) for out in whole.deliveries.waiting]
-        acks = [await whole.sockets.send("events_api", payload) for payload in payloads * 2]
+        deliveries = Deliveries(whole.slack, whole.sockets.post)
+        ts = People(whole.slack, deliveries).say("<@UBOT> hello")
+        deliveries.again()
+        await deliveries.pump()
+        form = {"command": "/agent", "text": "no payload", "user_id": "U1", "channel_id": "C1", "team_id": "T1"}
+        assert await deliveries.command(form) == 200
 
-        assert None not in acks
-        assert len(await whole.answers("C1", ts)) == 1
+        assert deliveries.statuses == [200] * 4
+        assert await whole.answers("C1", ts) == ["You said: hello"]
+        assert (await whole.settled()).answered == 2
 
 
 async def test_a_workspace_installs_the_app_and_is_answered(whole: Whole) -> None:
