@@ -4,16 +4,17 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
 import structlog
 
-from bridge.circuit import CLOSED
+from bridge.circuit import CLOSED, LOOK
 from bridge.clock import Clock
 from bridge.errors import BridgeError, Gone, Permanent, SendError, StoreUnavailable
 from bridge.store.database import Store
-from bridge.store.destinations import FAIL, RECOVER, Failure, destination, destination_id, troubled
+from bridge.store.destinations import FAIL, PROBE_ONE, RECOVER, Failure, Noted, destination, destination_id, troubled
 
 log = structlog.get_logger()
 
@@ -33,22 +34,24 @@ class Held(BridgeError):
 
 
 class _Destination:
-    """What this node knows of one address while it calls it, or while it fails."""
+    """The places for calls to one address, while there are any."""
 
     def __init__(self, concurrency: int) -> None:
         self.slots = asyncio.Semaphore(concurrency)
-        self.circuit = CLOSED
         self.users = 0
 
 
 class Destinations:
-    """All that this node sends to. Circuits are its own: losing them costs a few tries. What is disabled is a row."""
+    """All that this node sends to. What fails is a row, its circuit included: all nodes leave it alone together.
+
+    A destination that is well costs nothing: only a failure, the try that decides and the success after it are written.
+    """
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
         self._known: dict[str, _Destination] = {}
-        self._troubled: dict[str, bool] = {}
+        self._troubled: dict[str, Noted] = {}
 
     async def run(self) -> None:
         """Learn, until cancelled, what other nodes and operators have changed."""
@@ -62,8 +65,6 @@ class Destinations:
     async def look(self) -> None:
         """Read what is noted. Has to be done once before anything is sent."""
         self._troubled = await self._store.read(troubled)
-        for id_ in [id_ for id_, one in self._known.items() if not one.users and id_ not in self._troubled]:
-            del self._known[id_]
 
     @asynccontextmanager
     async def calling(self, source: str, address: str, *, concurrency: int) -> AsyncIterator[None]:
@@ -73,47 +74,50 @@ class Destinations:
         one.users += 1
         try:
             async with one.slots:
-                await self._admit(id_, one)
+                await self._admit(id_)
                 try:
                     yield
                 except SendError as error:
-                    self._judge(one, error)
                     await self._failed(source, address, id_, error)
                     raise
-                except BaseException:  # cancelled: nobody knows how it would have ended, and a probe must end
-                    one.circuit = one.circuit.failed(self._store.now())
-                    raise
-                one.circuit = CLOSED
                 await self._recovered(id_)
         finally:
             one.users -= 1
-            if not one.users and one.circuit is CLOSED:
+            if not one.users:
                 self._known.pop(id_, None)
 
-    async def _admit(self, id_: str, one: _Destination) -> None:
-        if self._troubled.get(id_):  # as far as is known here; the row knows better
+    async def _admit(self, id_: str) -> None:
+        noted = self._troubled.get(id_)
+        if noted is None:
+            return
+        if noted.is_disabled:  # as far as is known here; the row knows better
             found = await self._store.read(destination, id_)
             if found is not None and found.disabled_at is not None:
                 raise Permanent(
                     f"The destination {id_} was disabled on {found.disabled_at:%Y-%m-%d %H:%M} UTC ({found.error}). "
                     f"To call it again: agent-bridge destinations enable {id_}"
                 )
-            self._troubled[id_] = False
-        now = self._store.now()
-        if (wait := one.circuit.wait(now)) is not None:
+            noted = self._troubled[id_] = Noted(is_disabled=False, circuit=CLOSED)
+        if (wait := noted.circuit.wait(self._store.now())) is not None:
             raise Held(wait + SPREAD * random.random())  # noqa: S311 - spreads load, guards nothing
-        if one.circuit.is_open:
-            one.circuit = one.circuit.probed(now)
-
-    def _judge(self, one: _Destination, error: SendError) -> None:
-        """Whoever refuses for good is there, and answers at once."""
-        one.circuit = CLOSED if isinstance(error, Permanent) else one.circuit.failed(self._store.now())
+        if not noted.circuit.is_open:
+            return
+        may_try = await self._store.write(PROBE_ONE, id_)
+        self._troubled[id_] = replace(noted, circuit=noted.circuit.probed(self._store.now()))
+        if not may_try:  # another one tries
+            raise Held(LOOK + SPREAD * random.random())  # noqa: S311 - likewise
 
     async def _failed(self, source: str, address: str, id_: str, error: SendError) -> None:
-        failure = Failure(source=source, address=address, error=str(error), final=isinstance(error, Gone))
-        was_disabled, is_disabled = self._troubled.get(id_, False), await self._store.write(FAIL, failure)
-        self._troubled[id_] = is_disabled
-        if is_disabled and not was_disabled:
+        failure = Failure(
+            source=source,
+            address=address,
+            error=str(error),
+            final=isinstance(error, Gone),
+            away=not isinstance(error, Permanent),
+        )
+        before, now = self._troubled.get(id_), await self._store.write(FAIL, failure)
+        self._troubled[id_] = now
+        if now.is_disabled and not (before and before.is_disabled):
             log.error("destination_disabled", destination=id_, source=source, error=str(error))
 
     async def _recovered(self, id_: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, case, delete, select, update
 
+from bridge.circuit import CLOSED, PROBE, Circuit
 from bridge.errors import Missing
 from bridge.store.statements import insert_new
 from bridge.store.tables import Instant, destinations
@@ -60,10 +61,24 @@ def destination(connection: Connection, id: str) -> DestinationView | None:  # n
     return None if row is None else _view(row)
 
 
-def troubled(connection: Connection) -> dict[str, bool]:
-    """All ids of which something is noted, and whether they are disabled."""
-    rows = connection.execute(select(destinations.c.id, destinations.c.disabled_at))
-    return {row.id: row.disabled_at is not None for row in rows}
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What all nodes know of a destination that fails."""
+
+    is_disabled: bool
+    circuit: Circuit
+
+
+def troubled(connection: Connection) -> dict[str, Noted]:
+    """All ids of which something is noted."""
+    return {row.id: _noted(row) for row in connection.execute(select(*_NOTED))}
+
+
+_NOTED = [destinations.c[name] for name in ("id", "disabled_at", "refused", "opens_at", "probed_until")]
+
+
+def _noted(row: Any) -> Noted:
+    return Noted(row.disabled_at is not None, Circuit(row.refused, row.opens_at, row.probed_until))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,30 +90,44 @@ class Failure:
     error: str
     final: bool
     """The destination itself wants no more."""
+    away: bool = True
+    """Nobody was there, or in no state to answer; whoever refuses for good is there."""
 
 
-def _fail(tx: Tx, rows: Sequence[Failure]) -> list[bool]:
-    """Note the failures; tells of each destination whether it is disabled now."""
+def _fail(tx: Tx, rows: Sequence[Failure]) -> list[Noted]:
+    """Note the failures; tells what is known of each destination now."""
     noted = {destination_id(row.source, row.address): row for row in rows}  # of several, the newest
     times = Counter(destination_id(row.source, row.address) for row in rows)
     final = {destination_id(row.source, row.address) for row in rows if row.final}
     new: list[dict[str, Any]] = [
-        {"id": one, "source": row.source, "address": row.address, "failures": 0}
+        {"id": one, "source": row.source, "address": row.address, "failures": 0, "refused": 0}
         | {"failing_since": tx.now, "failed_at": tx.now}
         for one, row in sorted(noted.items())
     ]
     insert_new(tx.connection, destinations, new, "id")
+    circuits = _circuits(tx, rows)
     tx.connection.execute(
         _FAILED,
         [
             {"at": one, "times": times[one], "now": tx.now, "why": noted[one].error}
             | {"over": one in final, "before": tx.now - FAILING}
+            | {"away": circuits[one].failures, "opens": circuits[one].opens_at}
             for one in sorted(noted)
         ],
     )
-    query = select(destinations.c.id).where(destinations.c.id.in_(noted), destinations.c.disabled_at.is_not(None))
-    disabled = set(tx.connection.execute(query).scalars())
-    return [destination_id(row.source, row.address) in disabled for row in rows]
+    found = {row.id: _noted(row) for row in tx.connection.execute(select(*_NOTED).where(destinations.c.id.in_(noted)))}
+    return [found[destination_id(row.source, row.address)] for row in rows]
+
+
+def _circuits(tx: Tx, rows: Sequence[Failure]) -> dict[str, Circuit]:
+    """The breakers behind these failures, in their order; the rows are locked in the order of their ids."""
+    ids = {destination_id(row.source, row.address) for row in rows}
+    query = select(*_NOTED).where(destinations.c.id.in_(ids)).order_by(destinations.c.id).with_for_update()
+    known = {row.id: _noted(row).circuit for row in tx.connection.execute(query)}
+    for row in rows:
+        one = destination_id(row.source, row.address)
+        known[one] = known[one].failed(tx.now) if row.away else CLOSED
+    return known
 
 
 _NOW = bindparam("now", type_=Instant)
@@ -109,6 +138,9 @@ _FAILED = (
         failures=destinations.c.failures + bindparam("times"),
         failed_at=_NOW,
         error=bindparam("why"),
+        refused=bindparam("away"),
+        opens_at=bindparam("opens", type_=Instant),
+        probed_until=None,
         disabled_at=case(
             (destinations.c.disabled_at.is_not(None), destinations.c.disabled_at),
             (bindparam("over"), _NOW),
@@ -118,7 +150,24 @@ _FAILED = (
     )
 )
 
-FAIL: Write[Failure, bool] = Write(_fail)
+FAIL: Write[Failure, Noted] = Write(_fail)
+
+
+def _probe(tx: Tx, rows: Sequence[str]) -> list[bool]:
+    """Whether each may be tried now: of all who ask, at whatever node, one is told so. What is well again may be."""
+    return [_probe_one(tx, row) for row in rows]
+
+
+def _probe_one(tx: Tx, id_: str) -> bool:
+    free = destinations.c.probed_until.is_(None) | (destinations.c.probed_until <= tx.now)
+    probing = update(destinations).where(destinations.c.id == id_, destinations.c.opens_at <= tx.now, free)
+    if tx.connection.execute(probing.values(probed_until=tx.now + PROBE)).rowcount:
+        return True
+    held = select(destinations.c.id).where(destinations.c.id == id_, destinations.c.opens_at.is_not(None))
+    return tx.connection.execute(held).first() is None
+
+
+PROBE_ONE: Write[str, bool] = Write(_probe)
 
 
 def _recover(tx: Tx, rows: Sequence[str]) -> list[None]:

@@ -290,6 +290,9 @@ destinations = Table(  # only those that fail, or are disabled
     Column("failed_at", Instant, nullable=False, index=True),  # the last time
     Column("error", Text),
     Column("disabled_at", Instant),
+    Column("refused", Integer, nullable=False),  # failures in a row that speak against its being there
+    Column("opens_at", Instant),  # left alone until then, by all nodes
+    Column("probed_until", Instant),
 )
 
 decisions = Table(

@@ -82,15 +82,15 @@ async def test_what_is_held_back_is_as_it_was_and_comes_later(store: Store, cloc
 
 async def test_five_days_of_failures_disable_and_one_success_begins_anew(store: Store, clock: FakeClock) -> None:
     failure = Failure(source="team", address=SITE, error="down", final=False)
-    assert not await store.write(FAIL, failure)
+    assert not (await store.write(FAIL, failure)).is_disabled
     await clock.advance(FAILING - timedelta(minutes=1))
-    assert not await store.write(FAIL, failure)
+    assert not (await store.write(FAIL, failure)).is_disabled
     await store.write(RECOVER, ID)
-    assert not await store.write(FAIL, failure)
+    assert not (await store.write(FAIL, failure)).is_disabled
     await clock.advance(FAILING - timedelta(minutes=1))
-    assert not await store.write(FAIL, failure)
+    assert not (await store.write(FAIL, failure)).is_disabled
     await clock.advance(timedelta(minutes=1))
-    assert await store.write(FAIL, failure)
+    assert (await store.write(FAIL, failure)).is_disabled
     assert await failing(store) == ("disabled", 3)
     await store.write(RECOVER, ID)  # of a try that was on its way
     assert await failing(store) == ("disabled", 3)
@@ -98,7 +98,8 @@ async def test_five_days_of_failures_disable_and_one_success_begins_anew(store: 
 
 async def test_failures_at_the_same_moment_are_one_row(store: Store) -> None:
     failures = [Failure(source="team", address=SITE, error="down", final=n == 3) for n in range(6)]
-    assert any(await asyncio.gather(*(store.write(FAIL, failure) for failure in failures)))
+    noted = await asyncio.gather(*(store.write(FAIL, failure) for failure in failures))
+    assert any(one.is_disabled for one in noted)
     assert await failing(store) == ("disabled", 6)
 
 
@@ -109,6 +110,43 @@ async def test_what_another_node_disabled_is_known_here_at_the_next_look(store: 
     await destinations.look()
     with pytest.raises(Permanent, match=f"destinations enable {ID}"):
         await outcome_of(destinations)
+
+
+async def test_what_fails_for_one_node_is_left_alone_by_all_and_one_of_them_tries(
+    store: Store, clock: FakeClock
+) -> None:
+    here, there = Destinations(store, clock), Destinations(store, clock)
+    for destinations in (here, there, here, there, here):
+        await destinations.look()
+        with pytest.raises(Retryable):
+            await outcome_of(destinations, Retryable("down"))
+    await there.look()
+    with pytest.raises(Held) as held:
+        await outcome_of(there)
+    await clock.advance(held.value.wait)
+    async with here.calling("team", SITE, concurrency=2):  # the probe
+        for _ in range(2):
+            with pytest.raises(Held):
+                await outcome_of(there)
+    await outcome_of(here)
+    await clock.advance(timedelta(seconds=30))
+    await outcome_of(there)  # it has not looked since, and asks
+    assert await store.read(destination_list) == []
+
+
+async def test_a_try_that_dies_is_followed_by_another(store: Store, clock: FakeClock) -> None:
+    destinations = Destinations(store, clock)
+    for _ in range(5):
+        with pytest.raises(Retryable):
+            await outcome_of(destinations, Retryable("down"))
+    await clock.advance(timedelta(seconds=30))
+    with pytest.raises(asyncio.CancelledError):
+        async with destinations.calling("team", SITE, concurrency=2):
+            raise asyncio.CancelledError
+    with pytest.raises(Held):
+        await outcome_of(destinations)
+    await clock.advance(timedelta(seconds=30))
+    await outcome_of(destinations)
 
 
 async def test_a_refusal_for_good_opens_no_circuit(store: Store, clock: FakeClock) -> None:

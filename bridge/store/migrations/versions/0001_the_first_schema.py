@@ -278,6 +278,9 @@ def upgrade() -> None:
         sa.Column("failed_at", sa.BigInteger(), nullable=False),
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("disabled_at", sa.BigInteger(), nullable=True),
+        sa.Column("refused", sa.Integer(), nullable=False),
+        sa.Column("opens_at", sa.BigInteger(), nullable=True),
+        sa.Column("probed_until", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_destinations")),
     )
     with op.batch_alter_table("destinations", schema=None) as batch_op:
