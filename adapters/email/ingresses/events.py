@@ -27,6 +27,8 @@ def ses_reports(message: Fields) -> tuple[Report, ...]:
         return _bounce(_each(bounce.get("bouncedRecipients"), "emailAddress"), about, status, permanent=permanent)
     if kind == "Complaint":
         complaint = _fields(message.get("complaint"))
+        if complaint.get("complaintFeedbackType") == "not-spam":
+            return ()  # somebody took it out of the spam folder: no complaint, whatever it is called
         return _complaint(_each(complaint.get("complainedRecipients"), "emailAddress"), about)
     return ()
 
@@ -55,13 +57,14 @@ _POSTMARK_HARD = {"HardBounce", "BadEmailAddress", "ManuallyDeactivated", "Unsub
 
 def postmark_reports(record: Fields) -> tuple[Report, ...]:
     """Of one record; `RecordType` says what it is."""
+    about = _ids(postmark_id(record.get("MessageID")))
     match record.get("RecordType"):
         case "Bounce":
             kind = str(record.get("Type"))
             permanent = kind in _POSTMARK_HARD or record.get("Inactive") is True
-            return _bounce([record.get("Email")], (), kind, permanent=permanent)
+            return _bounce([record.get("Email")], about, kind, permanent=permanent)
         case "SpamComplaint":
-            return _complaint([record.get("Email")], ())
+            return _complaint([record.get("Email")], about)
     return ()
 
 
@@ -70,12 +73,18 @@ def sendgrid_reports(events: Sequence[object]) -> tuple[Report, ...]:
     return tuple(report for event in events[:MOST] for report in _sendgrid(_fields(event)))
 
 
+_SENDGRID_SUPPRESSED = ("Bounced Address", "Unsubscribed Address", "Spam Reporting Address", "Invalid")
+
+
 def _sendgrid(event: Fields) -> tuple[Report, ...]:
-    about = _ids(event.get("smtp-id"))
+    about = (*_ids(event.get("smtp-id")), *_ids(sendgrid_id(event.get("sg_message_id"))))
     status = f"{event.get('status', '')} {event.get('reason', '')}"
     match event.get("event"):
         case "bounce":
             return _bounce([event.get("email")], about, status, permanent=event.get("type") != "blocked")
+        case "dropped":  # never sent, mostly because of what came back before
+            permanent = str(event.get("reason")).startswith(_SENDGRID_SUPPRESSED)
+            return _bounce([event.get("email")], about, status, permanent=permanent)
         case "spamreport":
             return _complaint([event.get("email")], about)
     return ()
@@ -86,11 +95,32 @@ def resend_reports(event: Fields) -> tuple[Report, ...]:
     data = _fields(event.get("data"))
     given = data.get("to")
     to = given if isinstance(given, list) else [given]
-    if event.get("type") == "email.bounced":
-        bounce = _fields(data.get("bounce"))
-        status = f"{bounce.get('type', '')} {bounce.get('subType', '')}"
-        return _bounce(to, (), status, permanent=bounce.get("type", "Permanent") == "Permanent")
-    return _complaint(to, ()) if event.get("type") == "email.complained" else ()
+    about = (*_ids(data.get("message_id")), *_ids(resend_id(data.get("email_id"))))
+    match event.get("type"):
+        case "email.bounced":
+            bounce = _fields(data.get("bounce"))
+            status = f"{bounce.get('type', '')} {bounce.get('subType', '')}"
+            return _bounce(to, about, status, permanent=bounce.get("type", "Permanent") == "Permanent")
+        case "email.suppressed":  # never sent, because of what came back before
+            return _bounce(to, about, "suppressed", permanent=True)
+        case "email.complained":
+            return _complaint(to, about)
+    return ()
+
+
+def postmark_id(given: object) -> str:
+    """The Message-ID that belongs to Postmark's own id of a mail; empty where it is none."""
+    return f"<{given}@mtasv.net>" if isinstance(given, str) and given else ""
+
+
+def sendgrid_id(given: object) -> str:
+    """Likewise for the beginning of SendGrid's, which is what it tells when the mail is sent."""
+    return f"<{given.partition('.')[0]}@sendgrid.net>" if isinstance(given, str) and given else ""
+
+
+def resend_id(given: object) -> str:
+    """Likewise for Resend's."""
+    return f"<{given}@resend.com>" if isinstance(given, str) and given else ""
 
 
 def _bounce(who: Sequence[object], about: Sequence[str], status: str, *, permanent: bool) -> tuple[Report, ...]:

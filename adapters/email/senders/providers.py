@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import httpx2
 
+from adapters.email.ingresses.events import postmark_id, resend_id, sendgrid_id
 from adapters.email.senders.outgoing import Outgoing, post
 from adapters.email.sigv4 import Credentials, sign
 from bridge.clock import Clock
@@ -183,15 +184,16 @@ def _ses_id(account: Account, answer: httpx2.Response) -> str:
     return f"<{left}@{host}.amazonses.com>" if left else ""
 
 
-def _ours(_account: Account, _answer: httpx2.Response) -> str:
-    """Our Message-ID stays, or nothing is told; then the token in References leads back."""
-    return ""
+def _sendgrid_id(_account: Account, answer: httpx2.Response) -> str:
+    return sendgrid_id(answer.headers.get("x-message-id"))
 
 
 PROVIDERS = {
     "mailgun": Provider("Mailgun", "https://api.mailgun.net", _mailgun, lambda _, answer: _field(answer, "id")),
     "ses": Provider("Amazon SES", "", _ses, _ses_id),
-    "postmark": Provider("Postmark", "https://api.postmarkapp.com", _postmark, _ours),
-    "sendgrid": Provider("SendGrid", "https://api.sendgrid.com", _sendgrid, _ours),
-    "resend": Provider("Resend", "https://api.resend.com", _resend, _ours),
+    "postmark": Provider(
+        "Postmark", "https://api.postmarkapp.com", _postmark, lambda _, answer: postmark_id(_field(answer, "MessageID"))
+    ),
+    "sendgrid": Provider("SendGrid", "https://api.sendgrid.com", _sendgrid, _sendgrid_id),
+    "resend": Provider("Resend", "https://api.resend.com", _resend, lambda _, answer: resend_id(_field(answer, "id"))),
 }
