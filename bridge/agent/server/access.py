@@ -10,6 +10,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from bridge.agent.server.tasks import encoded
+
 _OPEN: Final = re.compile(r"/health|/v1/health|/openapi\.json|/demo/login/[^/]+")
 """Paths that need no key, as a whole: `/health/…` could be an organization's. A login link is its own secret."""
 
@@ -38,13 +40,21 @@ class Access:
         return any([hmac.compare_digest(given, key) for key in self._keys])  # noqa: C419 - no early exit
 
 
+class Shown(JSONResponse):
+    """A JSON answer, by the encoder that events are written with."""
+
+    def render(self, content: Any) -> bytes:
+        """As bytes for the wire."""
+        return encoded(content)
+
+
 def refusal(status: int, detail: Any, *, after: int | None = None) -> Response:
     """An answer that says why not."""
     headers = {} if after is None else {"retry-after": str(after)}
     return JSONResponse({"detail": detail}, status, headers=headers)
 
 
-def refuse(_: Request, error: Exception) -> Response:
+async def refuse(_: Request, error: Exception) -> Response:
     """Starlette's own refusals (unknown path, wrong method), in the same form."""
     assert isinstance(error, HTTPException)
     return JSONResponse({"detail": error.detail}, error.status_code, headers=error.headers)

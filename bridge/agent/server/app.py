@@ -17,6 +17,7 @@ from bridge.agent.server.backlog import Backlog
 from bridge.agent.server.brains import Attachment
 from bridge.agent.server.controller import Controller
 from bridge.agent.server.desk import Agent, Desk, Invalid
+from bridge.agent.server.front import Front
 from bridge.agent.server.gateway import Gateway
 from bridge.agent.server.logins import Logins
 from bridge.agent.server.openapi import document
@@ -70,10 +71,14 @@ def create_app(  # noqa: PLR0913 - every part it stands on, each once
     rest = Rest(desk)
     dialects = [*rest.routes(), *Gateway(desk, rest, backlog).routes(), *Controller(desk, workers).routes()]
     described = JSONResponse(document(dialects))
+    refusals = {HTTPException: refuse, Invalid: _unusable, StoreUnavailable: _unavailable}
     app = Starlette(
         routes=[*dialects, *Logins(desk).routes(), Route("/openapi.json", described)],
-        middleware=[Middleware(Access, api_keys=api_keys)],
-        exception_handlers={HTTPException: refuse, Invalid: _unusable, StoreUnavailable: _unavailable},
+        middleware=[
+            Middleware(Access, api_keys=api_keys),
+            Middleware(Front, invocations=rest.invocations(), refusals=refusals),
+        ],
+        exception_handlers=refusals,
         lifespan=lifespan,
     )
     app.state.public_routes = Logins(desk).routes()

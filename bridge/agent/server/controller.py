@@ -4,9 +4,10 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
+from bridge.agent.server.access import Shown
 from bridge.agent.server.brains import Told
 from bridge.agent.server.desk import Desk, Invalid, Report, Verdict, problems_of
 from bridge.agent.server.orders import TaskId, finite
@@ -84,11 +85,11 @@ class Controller:
     async def agent(self, request: Request) -> Response:
         """The first step of the SDK's `invoke_agent`."""
         agent_id = request.path_params["agent_id"]
-        return JSONResponse(agent_record(agent_id, self._desk.agent(agent_id)))
+        return Shown(agent_record(agent_id, self._desk.agent(agent_id)))
 
     async def agents(self, _: Request) -> Response:
         """A bare array."""
-        return JSONResponse([agent_record(agent_id, agent) for agent_id, agent in self._desk.agents.items()])
+        return Shown([agent_record(agent_id, agent) for agent_id, agent in self._desk.agents.items()])
 
     async def create(self, request: Request) -> Response:
         """The second step; the task is pending, its events can be followed from their start at any later time."""
@@ -97,7 +98,7 @@ class Controller:
             order = order.model_copy(update={"agent_version": version})
         key = self._desk.key_of(request)
         taken = await self._desk.take(request.path_params["agent_id"], order, key=key)
-        return JSONResponse(record(taken.turn, status=None if taken.repeated else "pending"))
+        return Shown(record(taken.turn, status=None if taken.repeated else "pending"))
 
     async def work(self, request: Request) -> Response:
         """A worker offers itself for an agent and is sent its turns for as long as it stays."""
@@ -107,7 +108,7 @@ class Controller:
 
     async def status(self, request: Request) -> Response:
         """The task as it is now."""
-        return JSONResponse(await self._desk.show(request.path_params["task_id"]))
+        return Shown(await self._desk.show(request.path_params["task_id"]))
 
     async def events(self, request: Request) -> Response:
         """The latest turn from its start, also for who comes late; with Last-Event-ID, from that place."""
@@ -115,7 +116,7 @@ class Controller:
 
     async def stop(self, request: Request) -> Response:
         """What this dialect means by DELETE: stop, keep, and answer with the task."""
-        return JSONResponse(await self._desk.stop(request.path_params["task_id"]))
+        return Shown(await self._desk.stop(request.path_params["task_id"]))
 
     async def update(self, request: Request) -> Response:
         """Takes a whole task or some of its keys; what a client may not change is left as it is."""
@@ -129,7 +130,7 @@ class Controller:
         if isinstance(extension := body.get("tool_call_payload_extension"), dict):
             changes["payload_extension"] = extension
         task_id = request.path_params["task_id"]
-        return JSONResponse(await self._desk.update(task_id, status=status, result=result, changes=changes))
+        return Shown(await self._desk.update(task_id, status=status, result=result, changes=changes))
 
     async def report(self, request: Request) -> Response:
         """A task that was worked on elsewhere, told afterwards."""
@@ -140,13 +141,13 @@ class Controller:
             result=body.result,
             status="completed" if body.is_success else "error",
         )
-        return JSONResponse(await self._desk.report(request.path_params["agent_id"], report))
+        return Shown(await self._desk.report(request.path_params["agent_id"], report))
 
     async def push(self, request: Request) -> Response:
         """What a worker tells of the turn it works on: followers see it at once, late ones as part of the story."""
         pushed = await self._desk.body(request, _PUSHED)
         told = [Told(one.type, one.data) for one in pushed if not one.type.startswith("task_")]
-        return JSONResponse({"accepted": await self._desk.push(request.path_params["task_id"], told)})
+        return Shown({"accepted": await self._desk.push(request.path_params["task_id"], told)})
 
     async def approve(self, request: Request) -> Response:
         """A person says yes to what a paused task asks."""
@@ -159,20 +160,20 @@ class Controller:
     async def _decide(self, request: Request, choice: Literal["approve", "deny"]) -> Response:
         said = await self._desk.body(request, _SAID, default=_Decided())
         verdict = Verdict(choice=choice, decided_by=said.decided_by)
-        return JSONResponse(await self._desk.decide(request.path_params["task_id"], verdict))
+        return Shown(await self._desk.decide(request.path_params["task_id"], verdict))
 
     async def history(self, request: Request) -> Response:
         """A bare array, newest first."""
         wanted = wanted_tasks(request.query_params, **request.path_params | {"organization_id": None})
         turns, _ = await self._desk.rows.page(wanted, offset=0, limit=_MOST_LISTED)
-        return JSONResponse([list_item(turn) for turn in turns])
+        return Shown([list_item(turn) for turn in turns])
 
     async def activity(self, request: Request) -> Response:
         """The thread in this dialect's words: `agent` for `assistant`, text and files apart."""
         task_id = request.path_params["task_id"]
         latest = await self._desk.known(task_id)
         turns = await self._desk.rows.turns(task_id, limit=_MOST_LISTED)
-        return JSONResponse(
+        return Shown(
             {
                 "id": task_id,
                 "created_at": stamp(latest.born_at),
@@ -186,7 +187,7 @@ async def accept(request: Request) -> Response:
     """Metrics, heartbeats and the like: taken, not kept."""
     async for _ in request.stream():
         pass
-    return JSONResponse({})
+    return Shown({})
 
 
 def _report(document: Json) -> _ReportBody:

@@ -66,6 +66,9 @@ class OrderInput(_Lenient):
         return value
 
 
+_PLAIN: Final = frozenset({"text", "files"})
+
+
 class Order(_Lenient):
     """The body of an invocation. Keys not named here are accepted and forgotten."""
 
@@ -107,7 +110,10 @@ class Order(_Lenient):
     @cached_property
     def echoed_input(self) -> Json:
         """The input as answers and events repeat it: `files` a list, the user with an address or not at all."""
-        given = self.input.model_dump(exclude_none=True)
+        said = self.input
+        given: dict[str, Any] = (
+            {"text": said.text} if said.model_fields_set <= _PLAIN else said.model_dump(exclude_none=True)
+        )
         given["files"] = list(self.input.files or ())
         if (user := self.input.user) is not None:
             address = user.email or (f"{user.id}@unknown.invalid" if user.id else None)

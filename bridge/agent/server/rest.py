@@ -5,10 +5,12 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
+from bridge.agent.server.access import Shown
 from bridge.agent.server.desk import Agent, Desk, Invalid, Taken, Verdict
+from bridge.agent.server.front import Answer
 from bridge.agent.server.reading import said_in
 from bridge.agent.server.story import Place, place_from
 from bridge.agent.server.streams import EventStream
@@ -49,14 +51,18 @@ class Rest:
             Route("/health", health, methods=["GET"]),
         ]
 
+    def invocations(self) -> Mapping[str, Answer]:
+        """What is asked most, by what follows the agent in the path."""
+        return {"invoke": self.invoke, "invoke/async": self.invoke_async, "invoke/stream": self.invoke_stream}
+
     async def invoke(self, request: Request) -> Response:
         """The answer comes when the turn is over; the turn goes on if the caller leaves."""
-        return JSONResponse(await self._desk.ended(await self._take(request)))
+        return Shown(await self._desk.ended(await self._take(request)))
 
     async def invoke_async(self, request: Request) -> Response:
         """The answer comes at once."""
         taken = await self._take(request)
-        return JSONResponse(record(taken.turn, status=None if taken.repeated else "pending"))
+        return Shown(record(taken.turn, status=None if taken.repeated else "pending"))
 
     async def invoke_stream(self, request: Request) -> Response:
         """The answer is everything that happens."""
@@ -64,13 +70,13 @@ class Rest:
 
     async def _take(self, request: Request) -> Taken:
         order = await self._desk.order(request)
-        if (version := request.query_params.get("version")) is not None:
+        if request.scope["query_string"] and (version := request.query_params.get("version")) is not None:
             order = order.model_copy(update={"agent_version": version})
         return await self._desk.take(request.path_params["agent_id"], order, key=self._desk.key_of(request))
 
     async def task(self, request: Request) -> Response:
         """The latest turn of the task."""
-        return JSONResponse(await self._desk.show(request.path_params["task_id"]))
+        return Shown(await self._desk.show(request.path_params["task_id"]))
 
     async def events(self, request: Request) -> Response:
         """The latest turn from its start; with Last-Event-ID, the turn of that place from there."""
@@ -78,12 +84,12 @@ class Rest:
 
     async def stop(self, request: Request) -> Response:
         """Idempotent."""
-        return JSONResponse(await self._desk.stop(request.path_params["task_id"]))
+        return Shown(await self._desk.stop(request.path_params["task_id"]))
 
     async def approval(self, request: Request) -> Response:
         """A person's yes or no to what a paused task asks; the same decision may come again."""
         verdict = await self._desk.body(request, _VERDICT)
-        return JSONResponse(await self._desk.decide(request.path_params["task_id"], verdict))
+        return Shown(await self._desk.decide(request.path_params["task_id"], verdict))
 
     async def erase(self, request: Request) -> Response:
         """Cancels and forgets."""
@@ -92,7 +98,7 @@ class Rest:
 
     async def thread(self, request: Request) -> Response:
         """What was said, oldest first."""
-        return JSONResponse(await self._messages(request.path_params["task_id"]))
+        return Shown(await self._messages(request.path_params["task_id"]))
 
     async def thread_full(self, request: Request) -> Response:
         """The same with the tasks that this one started."""
@@ -101,7 +107,7 @@ class Rest:
         children, _ = await self._desk.rows.page(TaskFilter(parent_task_id=task_id), offset=0, limit=50)
         for child in children:
             threads[child.task_id] = await self._messages(child.task_id)
-        return JSONResponse(threads)
+        return Shown(threads)
 
     async def _messages(self, task_id: str) -> list[Json]:
         await self._desk.known(task_id)
@@ -114,7 +120,7 @@ class Rest:
         page, per_page = _number(request, "page", 1, 1_000_000), _number(request, "per_page", 20, 50)
         wanted = wanted_tasks(request.query_params, agent_id=request.path_params.get("agent_id"))
         turns, total = await self._desk.rows.page(wanted, offset=(page - 1) * per_page, limit=per_page)
-        return JSONResponse(
+        return Shown(
             {
                 "items": [list_item(turn) for turn in turns],
                 "total": total,
@@ -128,12 +134,12 @@ class Rest:
         """All agents of this server on one page."""
         items = [agent_record(agent_id, agent) for agent_id, agent in self._desk.agents.items()]
         count = len(items)
-        return JSONResponse({"items": items, "total": count, "page": 1, "per_page": max(count, 1), "total_pages": 1})
+        return Shown({"items": items, "total": count, "page": 1, "per_page": max(count, 1), "total_pages": 1})
 
     async def agent(self, request: Request) -> Response:
         """One agent."""
         agent_id = request.path_params["agent_id"]
-        return JSONResponse(agent_record(agent_id, self._desk.agent(agent_id)))
+        return Shown(agent_record(agent_id, self._desk.agent(agent_id)))
 
 
 def place_of(request: Request) -> Place | None:
@@ -143,7 +149,7 @@ def place_of(request: Request) -> Place | None:
 
 async def health(_: Request) -> Response:
     """Alive."""
-    return JSONResponse({"status": "ok"})
+    return Shown({"status": "ok"})
 
 
 def agent_record(agent_id: str, agent: Agent) -> Json:

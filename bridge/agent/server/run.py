@@ -7,7 +7,7 @@ from typing import Final
 
 from bridge.agent.server.orders import Order
 from bridge.agent.server.story import Place, Teller, Telling
-from bridge.agent.server.streams import QUIET_SECONDS, STILL_HERE
+from bridge.agent.server.streams import QUIET_SECONDS, STILL_HERE, Last
 from bridge.agent_rows import TaskTurn
 from bridge.model import Json
 
@@ -29,7 +29,7 @@ class Run:
     stopped: bool = False
     thinking: bool = True
     """The outcome is still open: once it is not, a stop comes too late."""
-    _tick: asyncio.Event = field(default_factory=asyncio.Event)
+    _waiting: list[asyncio.Future[None]] = field(default_factory=list)
 
     @property
     def over(self) -> bool:
@@ -37,9 +37,10 @@ class Run:
         return self.status not in {"pending", "executing"}
 
     def wake(self) -> None:
-        """Let subscribers look again."""
-        self._tick.set()
-        self._tick = asyncio.Event()
+        """Let subscribers look again. Without any it costs nothing, and most turns have one or none."""
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            _come_back(one)
 
     async def follow(self, since: Place | None = None) -> AsyncGenerator[bytes, None]:
         """Everything from the start or from a place, as lines for the wire; ends when the turn is over or paused."""
@@ -54,19 +55,31 @@ class Run:
             elif not await self._news():
                 yield STILL_HERE
         if self.status != ABANDONED:
-            yield teller.end(self.turn)
+            yield Last(teller.end(self.turn))
 
     async def _news(self) -> bool:
         """Wait for something to happen; False after a while without anything."""
+        news, before = self._next(), len(self.told)
+        timer = news.get_loop().call_later(QUIET_SECONDS, _come_back, news)
         try:
-            async with asyncio.timeout(QUIET_SECONDS):
-                await self._tick.wait()
-        except TimeoutError:
-            return False
-        return True
+            await news
+        finally:
+            timer.cancel()
+        return self.over or len(self.told) > before
 
     async def ended(self) -> TaskTurn:
         """Wait for the end of the turn."""
         while not self.over:
-            await self._tick.wait()
+            await self._next()
         return self.turn
+
+    def _next(self) -> asyncio.Future[None]:
+        """Done as soon as something happens."""
+        news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(news)
+        return news
+
+
+def _come_back(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():  # its reader has gone, or was let go already
+        waiting.set_result(None)

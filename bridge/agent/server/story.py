@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from bridge.agent.server.orders import Order
-from bridge.agent.server.tasks import FINISHED, ORGANIZATION, order_of, record, stamp
+from bridge.agent.server.tasks import FINISHED, ORGANIZATION, encoded, order_of, record, stamp
 from bridge.agent_rows import TaskTurn
 
 Telling: TypeAlias = tuple[str, str | None, Any]
@@ -90,7 +90,7 @@ class Teller:
             "time": time,
             "data": data,
         }
-        return f"id: {self._place}\ndata: {json.dumps(event, separators=(',', ':'))}\n\n".encode()
+        return b"id: %s\ndata: %s\n\n" % (str(self._place).encode(), encoded(event))
 
 
 def whole_story(turn: TaskTurn, since: Place | None) -> Iterator[bytes]:

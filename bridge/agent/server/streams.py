@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
-from typing import Final
+from typing import Final, Self
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -14,13 +14,17 @@ STILL_HERE: Final = b": still working\n\n"
 """A comment, which every reader of event streams skips."""
 
 _STALLED_SECONDS: Final = 60.0
-"""A consumer that takes nothing for so long is let go; the turn does not depend on it."""
+"""A consumer that takes nothing for so long, or twice as long, is let go; the turn does not depend on it."""
 
 _HEADERS: Final = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),
 ]
+
+
+class Last(bytes):
+    """The piece with which a stream ends: it goes out together with the end."""
 
 
 class EventStream(Response):
@@ -39,14 +43,43 @@ class EventStream(Response):
             await self._pump(send, self._source)
 
     async def _pump(self, send: Send, source: AsyncGenerator[bytes, None]) -> None:
+        end = b""
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
-        async with aclosing(source) as pieces:
-            async for piece in pieces:
-                if not piece:
-                    continue
-                async with asyncio.timeout(_STALLED_SECONDS):
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        async with aclosing(source) as pieces, asyncio.timeout(None) as limit:
+            with _Watch(limit) as watch:
+                async for piece in pieces:
+                    if type(piece) is Last:
+                        end = piece
+                        break
+                    if piece:
+                        watch.sending = piece
+                        await send({"type": "http.response.body", "body": piece, "more_body": True})
+                        watch.sending = None
+        await send({"type": "http.response.body", "body": end, "more_body": False})
+
+
+class _Watch:
+    """Looks now and then whether a consumer still takes what it is sent: a timer for each piece cost as much as it."""
+
+    def __init__(self, limit: asyncio.Timeout) -> None:
+        self.sending: bytes | None = None
+        self._before: bytes | None = None
+        self._limit = limit
+        self._loop = asyncio.get_running_loop()
+
+    def __enter__(self) -> Self:
+        self._timer = self._loop.call_later(_STALLED_SECONDS, self._look)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        if self.sending is not None and self.sending is self._before:
+            self._limit.reschedule(self._loop.time())
+            return
+        self._before = self.sending
+        self._timer = self._loop.call_later(_STALLED_SECONDS, self._look)
 
 
 class EndlessStream(EventStream):

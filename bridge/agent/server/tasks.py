@@ -1,9 +1,12 @@
 """The tasks of the embedded agent: where they are kept, and how they look on the wire of either dialect."""
 
+import functools
 import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
+
+from pydantic_core import to_json
 
 from bridge.agent.server.brains import APPROVAL
 from bridge.agent.server.orders import Order
@@ -74,6 +77,20 @@ class TaskRows(Protocol):
     async def page(self, wanted: TaskFilter, *, offset: int, limit: int) -> tuple[Sequence[TaskTurn], int]:
         """The latest turns of the tasks wanted, newest task first, and how many tasks there are."""
         ...
+
+
+_encoded: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+def encoded(value: Any) -> bytes:
+    """As JSON for the wire: by pydantic's encoder, which needs a third of the time that Python's does.
+
+    What that one refuses (half a surrogate pair that a brain told, nesting beyond its depth) is Python's to write.
+    """
+    try:
+        return to_json(value, inf_nan_mode="null")
+    except ValueError:
+        return _encoded(value).encode()
 
 
 def order_of(turn: TaskTurn) -> Order:
@@ -159,6 +176,7 @@ def storable(text: str) -> str:
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
 
 
+@functools.lru_cache(maxsize=1024)  # a task tells the same few moments again and again
 def stamp(at: datetime | None) -> str | None:
     """A time as the wire has it."""
     return None if at is None else at.isoformat().replace("+00:00", "Z")
