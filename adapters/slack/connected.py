@@ -99,7 +99,7 @@ class ConnectedSlack(Slack):
         except BridgeError as error:
             log.warning("slack_envelope_not_stored", error=str(error))
             return None
-        return received.reply
+        return received.reply or OK
 
 
 def _posted(request: SocketModeRequest) -> bytes:

@@ -43,6 +43,7 @@ class Deliveries:
         self.lost: list[Outgoing] = []
         """Given up after the last retry: what a receiver that refuses four times never sees."""
         self.shared = False
+        self._began = int(slack.now())
         self.enterprise = ""
         """Where the app is installed for a whole organisation: its id."""
         slack.publish = self.event
@@ -56,7 +57,8 @@ class Deliveries:
             "context_team_id": team,
             "api_app_id": APP,
             "type": "event_callback",
-            "event_id": f"Ev{number:08d}",
+            # Unlike that of any Slack before it, or a bridge that outlives this one takes it for a copy.
+            "event_id": f"Ev{self._began:X}{number:04d}",
             "event_time": int(self._slack.now()),
             "is_ext_shared_channel": self.shared,
             "enterprise_id": self.enterprise or None,

@@ -9,6 +9,7 @@ from slack_bolt.async_app import AsyncApp, AsyncBoltRequest
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
+from adapters.slack.fake import People, Workspace
 from adapters.slack.fake.delivery import SECRET, Deliveries
 from tests.adapters.slack.lab import Lab
 
@@ -116,3 +117,20 @@ async def test_deliveries_come_again_at_once_after_a_minute_and_after_five_and_t
 
     assert seen == [(0, None), (0, "1"), (60, "2"), (360, "3")]
     assert len(deliveries.lost) == 1
+
+
+async def test_one_that_starts_anew_says_nothing_twice(lab: Lab) -> None:
+    ids = []
+
+    async def post(_: Mapping[str, str], body: bytes) -> int:
+        ids.append(json.loads(body)["event_id"])
+        return 200
+
+    for _ in range(2):
+        slack = Workspace(lab.clock)
+        deliveries = Deliveries(slack, post)
+        People(slack, deliveries).say("hi", channel="D1")
+        await deliveries.pump()
+        lab.clock.advance(1)
+
+    assert len({*ids}) == 2
