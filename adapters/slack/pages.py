@@ -35,7 +35,6 @@ Page: TypeAlias = Callable[[AsyncBoltRequest], Awaitable[BoltResponse]]
 
 _PURPOSE = "slack-install"
 _AGE = timedelta(minutes=10)
-_AUTHORIZE = "https://slack.com/oauth/v2/authorize"
 
 
 def from_granted(granted: Granted, now: float) -> Installation:
@@ -84,7 +83,7 @@ class Pages(AsyncOAuthFlow):
     """`install` and `oauth_redirect`. Whatever a browser sends and however Slack fails, somebody sees a page."""
 
     def __init__(self, settings: Settings, kit: Kit, installations: Installations) -> None:
-        memory, api, secret = Memory(kit, installations), settings.api_url, settings.client_secret
+        memory, secret = Memory(kit, installations), settings.client_secret
         options = AsyncOAuthSettings(
             client_id=settings.client_id,
             client_secret=secret.get_secret_value() if secret else None,
@@ -93,10 +92,7 @@ class Pages(AsyncOAuthFlow):
             redirect_uri=f"{kit.public_url}/oauth_redirect",
             install_page_rendering_enabled=False,
             callback_options=AsyncCallbackOptions(_installed, _refused),
-            # Below another api_url (a proxy, a playground) Slack's page stands beside it.
-            authorization_url=_AUTHORIZE
-            if api.startswith("https://slack.com/")
-            else f"{api.removesuffix('api/')}oauth/v2/authorize",
+            authorization_url=settings.api_url.removesuffix("api/") + "oauth/v2/authorize",  # also of a playground
             installation_store=memory,
             state_store=memory,
             state_cookie_name=f"bridge-slack-{kit.source}",  # it goes to all of our paths
@@ -112,9 +108,8 @@ class Pages(AsyncOAuthFlow):
 
     async def _served(self, page: Page, request: Request) -> Response:
         answer = to_starlette_response(await page(to_async_bolt_request(request, b"")))
-        if not str(self.redirect_uri).startswith(
-            "https://"
-        ):  # Bolt's cookies say Secure, and not all browsers keep those
+        # Bolt's cookies say Secure always, and not every browser keeps those over plain HTTP.
+        if not str(self.redirect_uri).startswith("https://"):
             answer.raw_headers = [(name, value.replace(b"; Secure", b"")) for name, value in answer.raw_headers]
         return answer
 

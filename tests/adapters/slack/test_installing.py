@@ -11,6 +11,8 @@ from adapters.slack.fake import Fault
 from adapters.slack.fake.faults import Kind
 from adapters.slack.fake.oauth import CLIENT_ID, CLIENT_SECRET, TOKEN_SECONDS
 from adapters.slack.installations import ROTATE_BEFORE, Installation
+from adapters.slack.pages import Pages
+from adapters.slack.settings import Settings
 from bridge.errors import Permanent
 from tests.adapters.slack.lab import Lab
 
@@ -99,6 +101,14 @@ async def test_whatever_goes_wrong_with_slack_there_is_a_page_and_nothing_is_kep
     assert (page.status_code, "Start again" in page.text) == (502, True)
     assert await lab.kit.vault.names() == []
     assert "Installed" in (await installed(lab, browser)).text
+
+
+def test_without_another_address_people_are_sent_to_slack(lab: Lab) -> None:
+    pages = Pages(
+        Settings.model_validate({**MANY, "signing_secret": "s3cret-of-the-app"}), lab.kit, lab.adapter.installations
+    )
+
+    assert pages.settings.authorization_url == "https://slack.com/oauth/v2/authorize"
 
 
 async def test_the_cookie_is_for_this_source_and_for_encrypted_ways_only(browser: httpx2.AsyncClient) -> None:
