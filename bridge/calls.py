@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -35,10 +35,18 @@ class Agent:
 
     backend: Backend
     defaults: Mapping[str, Any]
+    source_defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What some sources set instead, by their names."""
     decisions: str | None = None
     """The route of the service that takes an approval, with `{task_id}` in it; None: it takes none from here."""
     feedback: str | None = None
     """Likewise for what people think of an answer."""
+
+    def defaults_at(self, source: str) -> Mapping[str, Any]:
+        """What a request from this source carries unless the message says otherwise. Facts add up."""
+        here = self.source_defaults.get(source, {})
+        facts = [text for given in (self.defaults, here) if (text := given.get("additional_context"))]
+        return {**self.defaults, **here, **({"additional_context": "\n".join(facts)} if facts else {})}
 
 
 class Call:

@@ -157,7 +157,31 @@ class RequestDefaults(Options):
     agent_version: str | None = Field(default=None, examples=["3"])
     worker_id: str | None = None
     run_locally: bool | None = Field(default=None, examples=[True])
+    mcp_servers: tuple[Mapping[str, Any], ...] | None = Field(
+        default=None, examples=[[{"url": "https://tools.example.com/mcp"}]], repr=False
+    )
+    user_tokens: Mapping[str, SecretStr] | None = Field(default=None, examples=[{"item": "${TOKEN}"}])
+    user_oidc_token: SecretStr | None = Field(default=None, examples=["${OIDC_TOKEN}"])
+    llm_model_provider: str | None = Field(default=None, examples=["openai"])
+    llm_model_name: str | None = Field(default=None, examples=["gpt-5"])
+    llm_reasoning_effort: Literal["low", "medium", "high", "xhigh"] | None = Field(default=None, examples=["high"])
+    harness_cli: str | None = None
+    permission_mode: Literal["full", "gated"] | None = Field(default=None, examples=["gated"])
+    tool_call_limit: int | None = Field(default=None, ge=1, examples=[20])
+    return_metrics: bool | None = Field(default=None, examples=[True])
+    triggering_agent_id: str | None = None
+    test_run_node_id: str | None = None
+    parent_execution_id: str | None = None
     user: Person | None = Field(default=None, examples=[{"id": "web-form", "email": "forms@example.com"}])
+
+    def given(self) -> dict[str, Any]:
+        """What is set, with its secrets in plain words: for the request, and nothing else."""
+        given = self.model_dump(exclude_none=True)
+        if self.user_oidc_token is not None:
+            given["user_oidc_token"] = self.user_oidc_token.get_secret_value()
+        if self.user_tokens is not None:
+            given["user_tokens"] = {item: token.get_secret_value() for item, token in self.user_tokens.items()}
+        return given
 
 
 class AgentOptions(Options):

@@ -68,7 +68,8 @@ class Settings:
 
 def secret_values(settings: Settings) -> frozenset[str]:
     """Every secret of the configuration: what must never be written down."""
-    tables = [settings.bridge, *settings.agents.values(), *(source.own for source in settings.sources.values())]
+    sources = [part for source in settings.sources.values() for part in (source.own, source.common)]
+    tables = [settings.bridge, *settings.agents.values(), *sources]
     return frozenset(value for table in tables for value in _secrets_in(table))
 
 

@@ -165,7 +165,7 @@ class Turns:
                 return await self._halt(turn, call, view)
             await self._tell_decision(turn, agent)
             task = await call.run(
-                request_for(turn, defaults=agent.defaults, link=self._link), within=self._patience.stuck
+                request_for(turn, defaults=agent.defaults_at(turn.source), link=self._link), within=self._patience.stuck
             )
             return await self._conclude(turn, task, call, view)
         except (Stopped, rows.Stopping):

@@ -292,11 +292,14 @@ class World:
             )
             server = await stack.enter_async_context(serving)
             self.pages.extend(server.pages)
+        at_sources = {name: source.common.defaults.given() for name, source in self.settings.sources.items()}
         for name, options in configured.items():
-            defaults = options.defaults.model_dump(exclude_none=True, exclude={"user"})
-            backend = self._backend(name, options, server)
             self.agents[name] = Agent(
-                backend=backend, defaults=defaults, decisions=options.decisions, feedback=options.feedback
+                backend=self._backend(name, options, server),
+                defaults=options.defaults.given(),
+                source_defaults=at_sources,
+                decisions=options.decisions,
+                feedback=options.feedback,
             )
 
     async def _keep(self, file: File) -> dict[str, Any]:

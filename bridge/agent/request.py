@@ -73,6 +73,20 @@ class InvokeRequest(BaseModel):
     title: str | None = None
     think_mode: Literal["default", "harder"] | None = None
     disable_attachment_injection: bool = False
+    mcp_servers: tuple[Mapping[str, Any], ...] = ()
+    """Tool servers for this run, beside the agent's own."""
+    user_tokens: Mapping[str, str] | None = Field(default=None, repr=False)
+    user_oidc_token: str | None = Field(default=None, repr=False)
+    llm_model_provider: str | None = None
+    llm_model_name: str | None = None
+    llm_reasoning_effort: Literal["low", "medium", "high", "xhigh"] | None = None
+    harness_cli: str | None = None
+    permission_mode: Literal["full", "gated"] | None = None
+    tool_call_limit: int | None = None
+    return_metrics: bool = False
+    triggering_agent_id: str | None = None
+    test_run_node_id: str | None = None
+    parent_execution_id: str | None = None
     idempotency_key: str | None = Field(default=None, pattern=r"^[\x21-\x7e]{1,255}$")
     """Travels as a header and in `payload_extension`, so that a status read shows whose turn it is."""
 
@@ -89,6 +103,8 @@ class InvokeRequest(BaseModel):
         for name in _SWITCHES:
             if getattr(self, name):
                 body[name] = True
+        if self.mcp_servers:
+            body["mcp_servers"] = list(self.mcp_servers)
         return body
 
     def controller_body(self) -> Json:
@@ -101,6 +117,7 @@ class InvokeRequest(BaseModel):
             "input": self._input(files=list(self.file_urls) or None),
             "payload_extension": self._extension(),
             **{name: getattr(self, name) for name in (*_OPTIONAL, *_SWITCHES)},
+            "mcp_servers": list(self.mcp_servers),
             "think_mode": self.think_mode or "default",
         }
 
@@ -132,5 +149,16 @@ _OPTIONAL = (
     "instructions_override",
     "title",
     "think_mode",
+    "user_tokens",
+    "user_oidc_token",
+    "llm_model_provider",
+    "llm_model_name",
+    "llm_reasoning_effort",
+    "harness_cli",
+    "permission_mode",
+    "tool_call_limit",
+    "triggering_agent_id",
+    "test_run_node_id",
+    "parent_execution_id",
 )
-_SWITCHES = ("run_locally", "events_streaming", "disable_attachment_injection")
+_SWITCHES = ("run_locally", "events_streaming", "disable_attachment_injection", "return_metrics")

@@ -247,6 +247,9 @@ async def test_agents_are_shown(serve: Serve) -> None:
     assert (await agent.call("GET", "/health", x_api_key="")).json() == {"status": "ok"}
 
 
+MANY = [f"https://files.example.com/{number}.txt" for number in range(1000)]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "status"),
     [
@@ -254,6 +257,17 @@ async def test_agents_are_shown(serve: Serve) -> None:
         ("POST", "/v1/agents/demo/invoke", {}, 422),
         ("POST", "/v1/agents/demo/invoke", {"input": {"text": 5}}, 422),
         ("POST", "/v1/agents/demo/invoke", {"input": {"text": "x", "files": ["u"] * 101}}, 422),
+        ("POST", "/v1/agents/demo/invoke", {"input": {"text": "x", "files": MANY}}, 422),
+        ("POST", "/v1/agents/demo/invoke/stream", {"input": {"text": "x", "images": MANY}}, 422),
+        (
+            "POST",
+            "/v1/agents/demo/invoke/async",
+            {
+                "input": {"text": "x", "attachments": [{"url": url} for url in MANY]},
+                "disable_attachment_injection": True,
+            },
+            422,
+        ),
         ("POST", "/v1/agents/demo/invoke", {"input": {"text": "x"}, "id": "a/b"}, 422),
         ("POST", "/v1/agents/demo/invoke", {"input": {"text": "x"}, "id": "a\x00b"}, 422),
         ("POST", "/v1/agents/demo/invoke", {"input": {"text": "x"}, "id": "a" * 256}, 422),
