@@ -24,7 +24,7 @@ def manifest(settings: Settings, public_url: str, *, command: str = "/agent") ->
     prompts = [{"title": text[:75], "message": text} for text in settings.suggested_prompts]
     where = {} if socket else {"request_url": public_url}
     slash = {
-        "command": command,
+        "command": f"/{command.lstrip('/')}",
         "description": f"Ask {settings.name}",
         "usage_hint": "what you want",
         "should_escape": True,
@@ -40,7 +40,7 @@ def manifest(settings: Settings, public_url: str, *, command: str = "/agent") ->
         },
         "features": {
             "agent_view": {
-                "agent_description": f"{settings.name} answers where you mention it.",
+                "agent_description": f"{settings.name} answers where you mention it."[:300],
                 "suggested_prompts": prompts,
             },
             "app_home": {

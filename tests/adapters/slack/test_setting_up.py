@@ -84,12 +84,17 @@ def test_the_manifest_among_the_deployment_files_is_the_one_that_is_printed() ->
 
 
 def test_the_manifest_stays_within_slacks_limits() -> None:
-    made = manifest(configured(name="A rather long name for an agent indeed", suggested_prompts=("x" * 200,)), URL)
+    """Those of slackapi/manifest-schema, schemas/manifest.schema.2.0.0.json."""
+    made = manifest(configured(name="A rather long name " * 20, suggested_prompts=("x" * 200,)), URL, command="ask")
+    features = made["features"]
 
     assert len(made["display_information"]["name"]) <= 35
-    assert len(made["features"]["bot_user"]["display_name"]) <= 80
-    assert len(made["features"]["shortcuts"][0]["name"]) <= 24
-    assert len(made["features"]["agent_view"]["suggested_prompts"][0]["title"]) <= 75
+    assert len(features["bot_user"]["display_name"]) <= 80
+    assert len(features["shortcuts"][0]["name"]) <= 24
+    assert len(features["agent_view"]["agent_description"]) <= 300
+    assert len(features["agent_view"]["suggested_prompts"][0]["title"]) <= 75
+    assert len(features["slash_commands"][0]["description"]) <= 2000
+    assert features["slash_commands"][0]["command"] == "/ask"
 
 
 def test_the_manifest_for_sockets_names_no_address() -> None:
