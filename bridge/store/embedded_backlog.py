@@ -7,9 +7,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, select
 
-from bridge.agent_rows import FollowUp, LinedUp, NewTurn, TaskTurn
+from bridge.agent_rows import Begun, FollowUp, LinedUp, NewTurn, TaskTurn
 from bridge.store.database import Store
 from bridge.store.embedded import insert_turns, locked, numbered, turns_by_key
+from bridge.store.embedded_rewriting import REWRITE, Rewriting
 from bridge.store.embedded_tables import LIVE, agent_backlog, agent_tasks, agent_turns
 from bridge.store.writer import Tx, Write
 
@@ -137,7 +138,7 @@ def read_left(connection: Connection) -> list[str]:
 
 
 class EmbeddedBacklog:
-    """The backlog of the embedded agent in the bridge's own database."""
+    """Conversations of the embedded agent in the bridge's own database: what waits, and what is rewritten."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -153,6 +154,10 @@ class EmbeddedBacklog:
     async def clear(self, task_id: str) -> None:
         """Forget what waits."""
         await self._store.write(CLEAR, task_id)
+
+    async def rewrite(self, turn: NewTurn, *, number: int) -> Begun | None:
+        """Drop a turn and all behind it, and begin this one instead; None where the task has no such turn."""
+        return await self._store.write(REWRITE, Rewriting(number, turn))
 
     async def waiting(self, task_id: str) -> Sequence[FollowUp]:
         """What waits, oldest first."""

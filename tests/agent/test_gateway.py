@@ -192,3 +192,68 @@ async def test_not_everything_can_wait(serve: Serve, held: HeldClock) -> None:
     assert (await agent.call("GET", f"{AT}/run-state")).status_code == 404
     await agent.invoke("hello", id="c1")
     assert (await state(agent))["queue_depth"] == 0
+
+
+async def thread(agent: Served) -> list[tuple[str, str]]:
+    """Each message of the conversation: its id and what it says."""
+    told = (await agent.call("GET", "/v1/tasks/c1/thread")).json()
+    return [(one["id"], one["content"]) for one in told]
+
+
+@BOTH
+async def test_an_edited_message_is_run_again_and_what_came_after_it_is_gone(serve: Serve, prefix: str) -> None:
+    agent = await serve()
+    for text in ("my name is Sam", "my name is Ada", "what is my name?"):
+        await agent.invoke(text, id="c1")
+    second = (await thread(agent))[2][0]
+    edit = f"{prefix}/conversations/c1/edit/{second}"
+    answer = await agent.call("POST", edit, {"input": {"text": "what did I say?"}})
+    assert (answer.status_code, answer.json()["id"]) == (200, "c1")
+    assert answer.json()["result"] == "You said before: my name is Sam"
+    assert [text for _, text in await thread(agent)][::2] == ["my name is Sam", "what did I say?"]
+    assert (await agent.call("POST", edit, {"input": {"text": "again"}})).status_code == 404  # it is gone, too
+
+
+async def test_the_first_message_may_be_edited_and_told_as_it_happens(serve: Serve) -> None:
+    agent = await serve()
+    await agent.invoke("one", id="c1")
+    await agent.invoke("two", id="c1")
+    told = await agent.call("POST", f"{AT}/edit/c1:1:user/stream", {"input": {"text": "what did I say?"}})
+    assert "You have said nothing before." in told.text
+    assert '"task_finished"' in told.text
+    assert (await agent.invoke("what did I say?", id="c1"))["result"] == "You said before: what did I say?"
+
+
+async def test_an_edit_stops_what_runs_and_the_same_key_edits_once(serve: Serve, held: HeldClock) -> None:
+    agent = await serve()
+    await busy(agent, held)
+    edit = {"input": {"text": "hello"}, "payload_extension": {"idempotency_key": "k1"}}
+    answers = [await agent.call("POST", f"{AT}/edit/c1:1:user", edit) for _ in range(2)]
+    assert [answer.json()["result"] for answer in answers] == ["You said: hello"] * 2
+    assert [text for _, text in await thread(agent)] == ["hello", "You said: hello"]
+
+
+async def test_a_repeated_edit_does_not_stop_the_turn_it_began(serve: Serve, held: HeldClock) -> None:
+    agent = await serve()
+    await agent.invoke("one", id="c1")
+    edit = {"input": {"text": "sleep 5"}, "payload_extension": {"idempotency_key": "k1"}}
+    edits = [asyncio.create_task(agent.call("POST", f"{AT}/edit/c1:1:user", edit)) for _ in range(2)]
+    await held.until_someone_sleeps(5)
+    edits.append(asyncio.create_task(agent.call("POST", f"{AT}/edit/c1:1:user", edit)))
+    assert (await state(agent))["is_running"]
+    await held.release(5)
+    assert {(await one).json()["status"] for one in edits} == {"completed"}
+
+
+NOTHING = ["c1:2:user", "c1:1:assistant", "c1:0:user", "c2:1:user", "c1:x:user", ":user", "c1:1", "c1:\u0661:user"]
+
+
+@pytest.mark.parametrize("message_id", NOTHING)
+async def test_what_is_no_message_of_a_person_there_cannot_be_edited(
+    serve: Serve, held: HeldClock, message_id: str
+) -> None:
+    agent = await serve()
+    await busy(agent, held)
+    response = await agent.call("POST", f"{AT}/edit/{message_id}", {"input": {"text": "x"}})
+    assert response.status_code == 404
+    assert (await state(agent))["is_running"]  # and nothing was stopped for it

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from bridge.agent_rows import FollowUp, LinedUp, TaskTurn
+from bridge.agent_rows import Begun, FollowUp, LinedUp, NewTurn, TaskTurn
 
 
 class Backlog(Protocol):
@@ -23,6 +23,10 @@ class Backlog(Protocol):
 
     async def clear(self, task_id: str) -> None:
         """Forget what waits."""
+        ...
+
+    async def rewrite(self, turn: NewTurn, *, number: int) -> Begun | None:
+        """Drop a turn and all behind it, and begin this one instead; None where the task has no such turn."""
         ...
 
     async def waiting(self, task_id: str) -> Sequence[FollowUp]:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import re
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Literal, TypeVar
@@ -148,11 +148,29 @@ class Desk:
         if self._runs.full:
             raise HTTPException(503, "All places are taken; try again shortly.", {"retry-after": "1"})
         turn = self._new_turn(agent_id, order, key)
+        return self._taken(await self._sure(turn, self.rows.begin(turn)), order)
+
+    async def rewrite(self, agent_id: str, order: Order, *, number: int, key: str | None) -> Taken:
+        """Take the order in place of a turn of its task; what came after that is dropped, what runs is stopped first.
+
+        Raises HTTPException 404, 409, 422 or 503.
+        """
+        turn = self._new_turn(agent_id, order, key)
+        stored = await self._sure(turn, self._runs.rewrite(turn, number=number))
+        if stored is not None and stored.how == "busy":  # not before: the key may be known, or the message is not
+            await self.stop(turn.task_id)
+            stored = await self._sure(turn, self._runs.rewrite(turn, number=number))
+        return self._taken(stored, order)
+
+    async def _sure(self, turn: NewTurn, storing: Awaitable[T]) -> T:
         try:
-            begun = _begun(await self.rows.begin(turn))
+            return await storing
         except StoreUnavailable:
             self._runs.doubt(turn.task_id)
             raise
+
+    def _taken(self, stored: Begun | None, order: Order) -> Taken:
+        begun = _begun(stored)
         if begun.how == "repeated":
             return Taken(begun.turn, self._run_of(begun.turn), repeated=True)
         return Taken(begun.turn, self._runs.start(begun.turn, order=order), repeated=False)
@@ -352,7 +370,9 @@ _TASK_IDS: Final = _random_uuids()
 _FAR_BACK: Final = 20
 
 
-def _begun(begun: Begun) -> Begun:
+def _begun(begun: Begun | None) -> Begun:
+    if begun is None:
+        raise HTTPException(404, "No such message.")
     if begun.how == "busy":
         raise HTTPException(409, f"Task {begun.turn.task_id} is still at its previous turn.")
     if begun.how == "foreign":

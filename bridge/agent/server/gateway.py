@@ -5,6 +5,7 @@ meanwhile always waits.
 """
 
 import json
+import re
 from collections.abc import AsyncGenerator, Mapping
 from typing import Annotated, Any, Final, Literal
 
@@ -15,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from bridge.agent.server.backlog import Backlog
-from bridge.agent.server.desk import Desk
+from bridge.agent.server.desk import Desk, Taken
 from bridge.agent.server.orders import Order, OrderInput, OrderUser
 from bridge.agent.server.rest import Rest
 from bridge.agent.server.streams import EventStream
@@ -80,7 +81,7 @@ class Gateway:
         self._backlog = backlog
 
     def routes(self) -> list[Route]:
-        """Every route of the surface but `edit`, whose form is not published."""
+        """Every route of the surface."""
         invoking = [
             Route(f"{_PREFIXES[0]}/invoke", self._rest.invoke, methods=["POST"]),
             Route(f"{_PREFIXES[0]}/invoke/stream", self._rest.invoke_stream, methods=["POST"]),
@@ -93,6 +94,8 @@ class Gateway:
                 ("GET", "/run-state", self.run_state),
                 ("POST", "/drain/stream", self.drain),
                 ("POST", "/stop", self.halt),
+                ("POST", "/edit/{message_id}", self.edit),
+                ("POST", "/edit/{message_id}/stream", self.edit_stream),
                 ("POST", "/answers", self.answers),
             )
         ]
@@ -155,6 +158,21 @@ class Gateway:
             await self._backlog.clear(turn.task_id)
         return JSONResponse(await self._desk.stop(turn.task_id))
 
+    async def edit(self, request: Request) -> Response:
+        """Rewrites an earlier message and runs it again: what came after it is dropped, what runs is stopped."""
+        return JSONResponse(await self._desk.ended(await self._rewritten(request)))
+
+    async def edit_stream(self, request: Request) -> Response:
+        """The same, told as it happens."""
+        return EventStream(self._desk.events((await self._rewritten(request)).turn))
+
+    async def _rewritten(self, request: Request) -> Taken:
+        agent_id, task_id = self._names(request)
+        order = (await self._rest.order(request)).model_copy(update={"id": task_id})
+        turn = await self._turn(request)
+        number = _turn_named(request.path_params["message_id"], turn.task_id)
+        return await self._desk.rewrite(agent_id, order, number=number, key=self._desk.key_of(request))
+
     async def answers(self, request: Request) -> Response:
         """The answers to what a paused turn asked; what does not fit is 400, before anything runs."""
         given = await self._desk.body(request, _ANSWERS)
@@ -178,6 +196,14 @@ class Gateway:
         if turn.agent_id != agent_id:
             raise HTTPException(404, f"No such conversation of agent {agent_id!r}.")
         return turn
+
+
+def _turn_named(message_id: str, task_id: str) -> int:
+    """Which turn a message of the thread began. Raises HTTPException 404 for what is no person's message of it."""
+    task, _, number = message_id.removesuffix(":user").rpartition(":")
+    if task != task_id or not message_id.endswith(":user") or not re.fullmatch(r"[1-9][0-9]{0,8}", number):
+        raise HTTPException(404, "No such message.")
+    return int(number)
 
 
 async def _nothing() -> AsyncGenerator[bytes, None]:

@@ -26,6 +26,8 @@ _BODIES: Final = {
     "messages": "Message",
     "answers": "Answers",
     "halt": "Stop",
+    "edit": "Order",
+    "edit_stream": "Order",
 }
 """The body that an endpoint takes, by the name of its function."""
 
@@ -35,9 +37,11 @@ _QUERIES: Final = {
     "invoke": ("version",),
     "invoke_async": ("version",),
     "invoke_stream": ("version",),
+    "edit": ("version",),
+    "edit_stream": ("version",),
 }
 _RESUMABLE: Final = frozenset({"invoke_stream", "events"})
-_STREAMS: Final = _RESUMABLE | {"work", "drain", "answers"}
+_STREAMS: Final = _RESUMABLE | {"work", "drain", "answers", "edit_stream"}
 _REF: Final = "#/components/schemas/{model}"
 
 

@@ -11,6 +11,7 @@ from starlette.routing import Route
 from bridge.agent.server.access import Shown
 from bridge.agent.server.desk import Agent, Desk, Invalid, Taken, Verdict
 from bridge.agent.server.front import Answer
+from bridge.agent.server.orders import Order
 from bridge.agent.server.reading import said_in
 from bridge.agent.server.story import Place, place_from
 from bridge.agent.server.streams import EventStream
@@ -69,10 +70,15 @@ class Rest:
         return EventStream(self._desk.events((await self._take(request)).turn, place_of(request)))
 
     async def _take(self, request: Request) -> Taken:
+        order = await self.order(request)
+        return await self._desk.take(request.path_params["agent_id"], order, key=self._desk.key_of(request))
+
+    async def order(self, request: Request) -> Order:
+        """The order in a request's body, with the version of the agent that its address names."""
         order = await self._desk.order(request)
         if request.scope["query_string"] and (version := request.query_params.get("version")) is not None:
             order = order.model_copy(update={"agent_version": version})
-        return await self._desk.take(request.path_params["agent_id"], order, key=self._desk.key_of(request))
+        return order
 
     async def task(self, request: Request) -> Response:
         """The latest turn of the task."""

@@ -20,7 +20,7 @@ from bridge.agent.server.story import Telling
 from bridge.agent.server.tasks import LIVE, TaskRows, changes_of, order_of, record, stamp, storable
 from bridge.agent.server.verdict import violation
 from bridge.agent.server.workers import Workers
-from bridge.agent_rows import TaskTurn, TurnChange
+from bridge.agent_rows import Begun, NewTurn, TaskTurn, TurnChange
 from bridge.clock import Clock
 from bridge.errors import StoreUnavailable
 from bridge.model import Json
@@ -129,6 +129,10 @@ class Runs:
         self._expected.add(task_id)  # behind the last one it is in vain, once
         self.start(turn)
         return turn
+
+    async def rewrite(self, turn: NewTurn, *, number: int) -> Begun | None:
+        """Store a turn in place of an earlier one and all behind that."""
+        return await self._backlog.rewrite(turn, number=number)
 
     async def stop(self, run: Run) -> TaskTurn:
         """End a turn as `stopped`, unless it ended by itself meanwhile."""
