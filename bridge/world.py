@@ -87,6 +87,12 @@ def public_url(settings: Settings, source: Source | None = None) -> str:
     return source.common.public_url or f"{base}/in/{source.name}"
 
 
+def receives_at(settings: Settings, source: Source) -> str:
+    """Where people who set it up have to send: an adapter's settings may know a place of its own, else by HTTP."""
+    own: str = getattr(source.own, "receives_at", "")
+    return own or public_url(settings, source)
+
+
 def agents_of(settings: Settings) -> dict[str, str]:
     """The agent each source asks."""
     return {name: source.common.agent for name, source in settings.sources.items()}

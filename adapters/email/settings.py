@@ -142,6 +142,15 @@ class Settings(BaseModel):
         ]
 
     @property
+    def receives_at(self) -> str:
+        """Where mail comes in if not by HTTP, without what is secret of it."""
+        if self.ingress in {"lmtp", "smtp"}:
+            return f"{self.ingress}://{self.listen if ':' in self.listen else f'127.0.0.1:{self.listen}'}"
+        if self.ingress == "imap":
+            return f"{self.imap_url.partition(':')[0]}://{self.imap_url.rpartition('@')[2]}"
+        return ""
+
+    @property
     def warnings(self) -> list[str]:
         """What is allowed and yet surely a surprise, as `check` and `serve` tell it."""
         host = self.listen.rpartition(":")[0].strip("[]")

@@ -24,3 +24,12 @@ def act_of(decision: object, command: object) -> tuple[Act, Mapping[str, str]]:
     if isinstance(command, str) and command in COMMANDS:
         return COMMANDS[command], {}
     return Act.SAY, {}
+
+
+def why_no_wish(decision: object, command: object) -> str:
+    """What is missing where something of that name was given: for whoever looks at what was parked."""
+    if command is not None:
+        return f"; command is none of {', '.join(COMMANDS)}"
+    if decision is not None:
+        return f"; decision lacks a decision_id ({_DECISION}…) or a choice"
+    return ""

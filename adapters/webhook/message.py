@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from adapters.webhook.acts import act_of
+from adapters.webhook.acts import act_of, why_no_wish
 from adapters.webhook.plain import Unmappable
 from bridge.model import Act, Author, Candidate, FileRef, InboundMessage, RequestOptions
 
@@ -102,7 +102,7 @@ def message_from_fields(
     files = (*(_file_from_field(field) for field in fields.files), *uploads)
     act, wanted = (Act.SAY, {}) if text.strip() or files else act_of(fields.decision, fields.command)
     if act is Act.SAY and not text.strip() and not files:
-        raise Unmappable("there is neither text nor a file")
+        raise Unmappable(f"there is neither text nor a file{why_no_wish(fields.decision, fields.command)}")
     _check_size(fields)
     return InboundMessage(
         message_key=message_key,

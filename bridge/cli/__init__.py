@@ -85,7 +85,7 @@ def check(config: Config = None) -> None:
         "AGENT", "KIND", "WHERE",
     )  # fmt: skip
     console.print_table(
-        [(s.name, s.common.adapter, s.common.agent, world.public_url(settings, s)) for s in settings.sources.values()],
+        [(s.name, s.common.adapter, s.common.agent, world.receives_at(settings, s)) for s in settings.sources.values()],
         "SOURCE", "ADAPTER", "AGENT", "RECEIVES AT",
     )  # fmt: skip
     for warning in world.warnings(settings):

@@ -54,9 +54,15 @@ def messages_list(
         console.print_json(found)
         return
     console.print_table(
-        [(m.message_id, m.source, m.state, m.task_id, m.received_at, m.text or m.reason) for m in found],
+        [(m.message_id, m.source, _seen(m), m.task_id, m.received_at, m.text or m.reason) for m in found],
         "MESSAGE", "SOURCE", "STATE", "TASK", "RECEIVED", "TEXT",
     )  # fmt: skip
+
+
+def _seen(message: reader.MessageView) -> str:
+    """The state, and why it was kept from the agent where that does not stand in place of its words."""
+    is_kept = message.state in {"parked", "declined"} and message.text and message.reason
+    return f"{message.state}:{message.reason}" if is_kept else message.state
 
 
 @cli.command("show")

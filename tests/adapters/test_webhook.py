@@ -202,6 +202,8 @@ async def test_other_types_and_encodings_are_unsupported(kit: Kit) -> None:
     [
         ({}, "neither text nor a file"),
         ({"text": " "}, "neither text nor a file"),
+        ({"command": "explode"}, "command is none of stop, mute, unmute, reset"),
+        ({"decision": {"choice": "approve"}}, "decision lacks a decision_id"),
         ([], "no JSON object"),
         ("text", "no JSON object"),
         ({"text": ["a"]}, "text: "),

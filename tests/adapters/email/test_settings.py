@@ -51,6 +51,22 @@ def test_what_works_is_taken(changes: dict[str, Any]) -> None:
     assert isinstance(settings(**changes), Settings)
 
 
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({}, ""),
+        ({"ingress": "lmtp", "listen": "10.0.0.1:24"}, "lmtp://10.0.0.1:24"),
+        ({"ingress": "smtp", "listen": "8025"}, "smtp://127.0.0.1:8025"),
+        (
+            {"ingress": "imap", "imap_url": "imaps://a%40b.c:secret@imap.example.com/INBOX"},
+            "imaps://imap.example.com/INBOX",
+        ),
+    ],
+)
+def test_where_mail_comes_in_is_told_without_the_password(changes: dict[str, Any], place: str) -> None:
+    assert settings(**changes).receives_at == place
+
+
 def test_secrets_do_not_show() -> None:
     shown = repr(settings(secrets=["whsec_very-secret-thing"], api_key="also-secret"))
     assert "very-secret" not in shown
