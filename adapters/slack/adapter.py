@@ -25,6 +25,7 @@ from adapters.slack.streams import StreamView
 from adapters.slack.tiers import Budget, budgets
 from adapters.slack.uploads import Uploads
 from bridge.adapter import Kit, Progress
+from bridge.egress import exchange_of
 from bridge.model import Envelope, InboundMessage, OutboundMessage, Received
 
 
@@ -36,7 +37,7 @@ class Slack:
         self._settings = settings
         self._clock = kit.clock
         self.installations = Installations(settings, kit.vault, kit.clock)
-        self.calls = Calls(settings.api_url, self.installations)
+        self.calls = Calls(settings.api_url, self.installations, exchange_of(kit.http))
         self.ingress = Ingress(settings, Events(settings, PerMinute(kit.clock)), kit.clock, kit.max_body)
         self._posts = Posts(settings, self.calls, Uploads(self.calls, kit.files), kit.clock)
         self._statuses = Statuses(self.calls, kit.clock)

@@ -1,12 +1,15 @@
 """Calls Slack's Web API through slack_sdk, and says in our words what went wrong."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 import aiohttp
+import httpx2
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
+from adapters.slack.wire import Wire
+from bridge.egress import NEVER_SENT, Exchange
 from bridge.errors import Permanent, Retryable
 
 Answer: TypeAlias = Mapping[str, Any]
@@ -73,35 +76,40 @@ class Refusal(Permanent):
 class Calls:
     """One shared connection pool for all workspaces of a source, without any retry of its own."""
 
-    def __init__(self, api_url: str, tokens: BotTokens) -> None:
+    def __init__(self, api_url: str, tokens: BotTokens, exchange: Exchange | None = None) -> None:
+        """With an `exchange`, what is called often goes by it."""
         self._api_url = api_url
         self._tokens = tokens
+        self._exchange = exchange
         self._client: AsyncWebClient | None = None
+        self._pool: aiohttp.ClientSession | None = None
 
     @property
     def client(self) -> AsyncWebClient:
         """The SDK's client, without a token. Made on the running loop, because aiohttp binds to it."""
-        if self._client is None or self._client.session is None or self._client.session.closed:
-            http = aiohttp.ClientSession(
-                timeout=_TIMEOUT, connector=aiohttp.TCPConnector(limit=100), cookie_jar=aiohttp.DummyCookieJar()
-            )
+        if self._client is None or self._pool is None or self._pool.closed:
+            session = Wire(self._exchange, self.http) if self._exchange else self.http
             # retry_handlers: the default one repeats a chat.postMessage whose answer was cut off.
-            self._client = AsyncWebClient(base_url=self._api_url, session=http, retry_handlers=[])
+            self._client = AsyncWebClient(
+                base_url=self._api_url, session=cast("aiohttp.ClientSession", session), retry_handlers=[]
+            )
         return self._client
 
     @property
     def http(self) -> aiohttp.ClientSession:
-        """The pool itself, for sockets and uploads."""
-        session = self.client.session
-        if session is None:
-            raise RuntimeError("the Slack client was made without a pool")
-        return session
+        """The SDK's usual pool, for sockets and uploads."""
+        if self._pool is None or self._pool.closed:
+            self._client = None
+            self._pool = aiohttp.ClientSession(
+                timeout=_TIMEOUT, connector=aiohttp.TCPConnector(limit=100), cookie_jar=aiohttp.DummyCookieJar()
+            )
+        return self._pool
 
     async def close(self) -> None:
         """Close the pool; the next call opens another."""
-        if self._client is not None and self._client.session is not None:
-            await self._client.session.close()
-        self._client = None
+        if self._pool is not None:
+            await self._pool.close()
+        self._client = self._pool = None
 
     async def call(self, method: str, team: str, enterprise: str = "", **arguments: Any) -> Answer:
         """Call a method with the workspace's token; None leaves an argument out. Raises Retryable or Permanent."""
@@ -129,9 +137,9 @@ class Calls:
                 answer = await self.client.api_call(method, json=given, headers=headers)
         except SlackApiError as error:
             raise failure(method, error) from None  # its text repeats the whole answer
-        except aiohttp.ClientConnectorError as error:
+        except (*NEVER_SENT, aiohttp.ClientConnectorError) as error:
             raise Retryable(f"Slack cannot be reached for {method}: {error}") from error
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (httpx2.TransportError, aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Retryable(f"The answer to {method} was cut off: {error!r}", ambiguous=True) from error
         data = answer.data
         return data if isinstance(data, dict) else {}

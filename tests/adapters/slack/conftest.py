@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from adapters.slack.fake import Workspace
 from adapters.slack.fake.api import Api
 from adapters.slack.fake.sockets import Sockets
 from bridge.clock import SystemClock
+from bridge.egress import open_client
 from tests.adapters.kits import open_kit
 from tests.adapters.slack.lab import Lab, LabClock, served
 from tests.adapters.slack.whole import Ahead, Killable, Whole, configuration
@@ -20,9 +22,13 @@ async def lab() -> AsyncIterator[Lab]:
     clock = LabClock()
     slack = Workspace(clock)
     sockets = Sockets(slack)
-    async with served(Api(slack, sockets).app()) as url, open_kit("team", clock=clock) as kit:
+    async with (
+        served(Api(slack, sockets).app()) as url,
+        open_kit("team", clock=clock) as kit,
+        open_client() as http,
+    ):
         slack.url = url
-        lab = Lab(slack, sockets, kit, clock)
+        lab = Lab(slack, sockets, replace(kit, http=http), clock)
         yield lab
         await lab.close()
 

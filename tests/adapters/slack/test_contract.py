@@ -15,6 +15,7 @@ from adapters.slack.fake.sockets import Sockets
 from adapters.slack.ingress import SIGNATURE
 from adapters.slack.settings import Settings
 from bridge.adapter import Adapter, Kit
+from bridge.egress import open_client
 from bridge.model import Envelope, OutboundMessage
 from bridge.signing import secret_from_text, sign
 from tests.adapters.contract import AdapterContract, Descriptor, Outcome
@@ -63,8 +64,12 @@ async def sending(outcome: Outcome) -> AsyncIterator[Adapter]:
     slack = Workspace(clock)
     if outcome in FAULTS:
         slack.faults.add("chat.postMessage", FAULTS[outcome])
-    async with served(Api(slack, Sockets(slack)).app()) as url, open_kit("team", clock=clock) as kit:
-        adapter = build(settings(f"{url}api/"), kit)
+    async with (
+        served(Api(slack, Sockets(slack)).app()) as url,
+        open_kit("team", clock=clock) as kit,
+        open_client() as http,
+    ):
+        adapter = build(settings(f"{url}api/"), replace(kit, http=http))
         try:
             yield adapter
         finally:
