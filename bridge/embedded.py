@@ -72,7 +72,13 @@ async def embedded_server(
     with tempfile.TemporaryDirectory(prefix="agent-bridge-") as folder:
         socket_path = str(Path(folder) / "agent.sock")
         config = uvicorn.Config(
-            asgi, uds=socket_path, lifespan="on", log_config=None, access_log=False, timeout_graceful_shutdown=1
+            asgi,
+            uds=socket_path,
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=1,
         )
         server = QuietServer(config)
         serving = asyncio.create_task(server.serve(), name="embedded agent")

@@ -54,6 +54,7 @@ async def listen(
         log_config=None,
         access_log=False,  # a status URL carries a token
         server_header=False,
+        proxy_headers=False,  # nobody asks for the caller's address, and reading it costs each request
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     config.arrival_seconds = arrival_seconds

@@ -6,7 +6,7 @@ from contextlib import aclosing, suppress
 from typing import Final, Self
 
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 QUIET_SECONDS: Final = 15.0
 """Balancers cut a connection after 60 s without a byte."""
@@ -43,27 +43,25 @@ class EventStream(Response):
             await self._pump(send, self._source)
 
     async def _pump(self, send: Send, source: AsyncGenerator[bytes, None]) -> None:
-        end = b""
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         async with aclosing(source) as pieces, asyncio.timeout(None) as limit:
-            with _Watch(limit) as watch:
+            with _Watch(limit, send) as watch:
                 async for piece in pieces:
                     if type(piece) is Last:
-                        end = piece
-                        break
+                        await watch.send(piece, more=False)
+                        return
                     if piece:
-                        watch.sending = piece
-                        await send({"type": "http.response.body", "body": piece, "more_body": True})
-                        watch.sending = None
-        await send({"type": "http.response.body", "body": end, "more_body": False})
+                        await watch.send(piece, more=True)
+                await watch.send(b"", more=False)
 
 
 class _Watch:
     """Looks now and then whether a consumer still takes what it is sent: a timer for each piece cost as much as it."""
 
-    def __init__(self, limit: asyncio.Timeout) -> None:
-        self.sending: bytes | None = None
-        self._before: bytes | None = None
+    def __init__(self, limit: asyncio.Timeout, send: Send) -> None:
+        self._send = send
+        self._sending: Message | None = None
+        self._before: Message | None = None
         self._limit = limit
         self._loop = asyncio.get_running_loop()
 
@@ -74,11 +72,17 @@ class _Watch:
     def __exit__(self, *_: object) -> None:
         self._timer.cancel()
 
+    async def send(self, piece: bytes, *, more: bool) -> None:
+        """Send a piece. The timeout ends this where it is not taken."""
+        self._sending = {"type": "http.response.body", "body": piece, "more_body": more}
+        await self._send(self._sending)
+        self._sending = None
+
     def _look(self) -> None:
-        if self.sending is not None and self.sending is self._before:
+        if self._sending is not None and self._sending is self._before:
             self._limit.reschedule(self._loop.time())
             return
-        self._before = self.sending
+        self._before = self._sending
         self._timer = self._loop.call_later(_STALLED_SECONDS, self._look)
 
 
