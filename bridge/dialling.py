@@ -1,12 +1,13 @@
 """Finds a connection: one that is open already, or a new one, with the guard where it dials."""
 
 import asyncio
+import contextlib
 import functools
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Final, Protocol, TypeAlias
 
 import httpx2
@@ -18,6 +19,8 @@ KEEP_SECONDS: Final = 4.0
 """Below the five seconds after which common servers close: whoever closes second never writes into the void."""
 _NEXT_ADDRESS_SECONDS: Final = 0.25
 """After so long without a connection the next address is tried beside it (RFC 8305)."""
+
+_SIX: Final = 6
 
 Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[AddrInfoType]]]
 """Looks a name up. Raises OSError where it has no address."""
@@ -151,7 +154,7 @@ class Local:
         return connection
 
 
-@contextmanager
+@contextlib.contextmanager
 def _failures(origin: Origin) -> Iterator[None]:
     """All that goes wrong before the first byte, under its right name."""
     try:
@@ -163,5 +166,8 @@ def _failures(origin: Origin) -> Iterator[None]:
 
 
 async def look_up(host: str, port: int) -> Sequence[AddrInfoType]:
-    """By the machine's own resolver."""
+    """By the machine's own resolver; what is an address already needs none."""
+    with contextlib.suppress(ValueError):
+        kind = socket.AF_INET6 if ip_address(host).version == _SIX else socket.AF_INET
+        return [(kind, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port))]
     return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)

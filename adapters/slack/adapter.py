@@ -39,7 +39,7 @@ class Slack:
         self.installations = Installations(settings, kit.vault, kit.clock)
         self.calls = Calls(settings.api_url, self.installations, exchange_of(kit.http))
         self.ingress = Ingress(settings, Events(settings, PerMinute(kit.clock)), kit.clock, kit.max_body)
-        self._posts = Posts(settings, self.calls, Uploads(self.calls, kit.files), kit.clock)
+        self._posts = Posts(settings, self.calls, Uploads(self.calls, self.installations.sdk, kit.files), kit.clock)
         self._statuses = Statuses(self.calls, kit.clock)
         people = People(self.calls, kit.clock)
         history = History(settings, self.calls, people, kit.clock)
@@ -106,7 +106,6 @@ class Slack:
 
     async def close(self) -> None:
         """Close the connections to Slack."""
-        await self.calls.close()
         await self.installations.close()
 
     def _mode(self, address: Address) -> str:

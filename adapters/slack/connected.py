@@ -66,7 +66,9 @@ class ConnectedSlack(Slack):
         while True:
             try:
                 answer = await self.calls.request("apps.connections.open", token, {})
-                await Socket(Client(self.calls.client, token, str(answer["url"]), self.ping_seconds), take).serve()
+                await Socket(
+                    Client(self.installations.client, token, str(answer["url"]), self.ping_seconds), take
+                ).serve()
                 continue
             except Retryable as error:
                 pause = error.after or PAUSE_SECONDS

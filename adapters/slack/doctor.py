@@ -1,15 +1,18 @@
 """Looks at a Slack app from outside and says what to click."""
 
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 from slack_sdk.errors import SlackApiError
 
-from adapters.slack.calls import Calls, failure
+from adapters.slack.calls import Calls
 from adapters.slack.manifest import BOT_SCOPES
+from adapters.slack.sdk import Sdk, failure_of
 from adapters.slack.settings import Settings
 from bridge.clock import Clock
+from bridge.egress import exchange_of, open_client
 from bridge.errors import Permanent, Retryable, SendError
 
 _SKEW_SECONDS = 60
@@ -33,11 +36,13 @@ async def examine(settings: Settings, clock: Clock) -> list[Finding]:
 
     Event subscriptions and the signing secret cannot be read with a bot token; those findings say how to see them.
     """
-    calls = Calls(settings.api_url, _NoTokens())
-    try:
+    async with AsyncExitStack() as stack:
+        http = await stack.enter_async_context(open_client())
+        calls, sdk = Calls(settings.api_url, _NoTokens(), exchange_of(http)), Sdk(settings.api_url)
+        stack.push_async_callback(sdk.close)
         findings = []
         if settings.bot_token is not None:
-            findings += await _bot(calls, settings.bot_token.get_secret_value(), settings, clock)
+            findings += await _bot(calls, sdk, settings.bot_token.get_secret_value(), settings, clock)
         else:
             findings.append(
                 Finding("ok", "Workspaces install the app themselves; open the source's install page to try.")
@@ -46,8 +51,6 @@ async def examine(settings: Settings, clock: Clock) -> list[Finding]:
             findings.append(await _socket(calls, settings.app_token.get_secret_value()))
         findings.append(_subscriptions(settings))
         return findings
-    finally:
-        await calls.close()
 
 
 class _NoTokens:
@@ -60,13 +63,15 @@ class _NoTokens:
         return None
 
 
-async def _bot(calls: Calls, token: str, settings: Settings, clock: Clock) -> list[Finding]:
+async def _bot(calls: Calls, sdk: Sdk, token: str, settings: Settings, clock: Clock) -> list[Finding]:
     headers = {"Authorization": f"Bearer {token}"}
     try:
-        answer = await calls.client.api_call("auth.test", params={}, headers=headers)
+        answer = await sdk.client.api_call("auth.test", params={}, headers=headers)
     except SlackApiError as error:
         return [
-            Finding("fail", str(failure("auth.test", error)), "Copy the Bot User OAuth Token (xoxb-…) into bot_token.")
+            Finding(
+                "fail", str(failure_of("auth.test", error)), "Copy the Bot User OAuth Token (xoxb-…) into bot_token."
+            )
         ]
     except (OSError, TimeoutError) as error:
         return [Finding("fail", f"{settings.api_url} cannot be reached: {error}", "Check the network and api_url.")]

@@ -7,7 +7,8 @@ import aiohttp
 import structlog
 
 from adapters.slack.address import Address
-from adapters.slack.calls import BotTokens, Calls
+from adapters.slack.calls import Calls
+from adapters.slack.installations import Installations
 from adapters.slack.settings import Settings
 from bridge.adapter import Kit
 from bridge.errors import SendError
@@ -27,10 +28,10 @@ class NotFetched(Exception):
 class Fetching:
     """Fetches what came with a message. Twice the same file is stored once."""
 
-    def __init__(self, settings: Settings, calls: Calls, tokens: BotTokens, kit: Kit) -> None:
+    def __init__(self, settings: Settings, calls: Calls, installations: Installations, kit: Kit) -> None:
         self._settings = settings
         self._calls = calls
-        self._tokens = tokens
+        self._installations = installations
         self._files = kit.files
         self._source = kit.source
 
@@ -41,7 +42,7 @@ class Fetching:
         if ref.size is not None and ref.size > self._settings.max_file:
             raise NotFetched(f"{ref.name} is larger than {self._settings.max_file} bytes")
         try:
-            token = await self._tokens.token(address.team, address.enterprise)
+            token = await self._installations.token(address.team, address.enterprise)
             body, media_type = await self._download(ref, token)
         except (SendError, aiohttp.ClientError, TimeoutError, OSError) as error:
             log.warning("slack_file_not_fetched", name=ref.name, error=repr(error))
@@ -68,7 +69,7 @@ class Fetching:
             if not self._is_slack(url):
                 raise NotFetched(f"{ref.name} is not stored at Slack but at {url[:500]}")
             headers = {"Authorization": f"Bearer {token}"}
-            async with self._calls.http.get(url, headers=headers, allow_redirects=False) as answer:
+            async with self._installations.sdk.http.get(url, headers=headers, allow_redirects=False) as answer:
                 if answer.status in {301, 302, 303, 307, 308}:
                     url = urljoin(url, answer.headers.get("Location", ""))
                     continue

@@ -10,7 +10,7 @@ import structlog
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
-from adapters.slack.calls import Calls, failure
+from adapters.slack.sdk import Sdk, failure_of
 from adapters.slack.settings import Settings
 from bridge.adapter import Vault
 from bridge.clock import Clock
@@ -57,7 +57,7 @@ class Installations:
         self._settings = settings
         self._vault = vault
         self._clock = clock
-        self._calls = Calls(settings.api_url, self)
+        self.sdk = Sdk(settings.api_url)
         self._cache: dict[tuple[str, str], tuple[Installation, float]] = {}
 
     async def token(self, team: str, enterprise: str) -> str:
@@ -84,7 +84,7 @@ class Installations:
     @property
     def client(self) -> AsyncWebClient:
         """For calls without a token of a workspace."""
-        return self._calls.client
+        return self.sdk.client
 
     async def save(self, new: Installation) -> None:
         """Store an installation in place of the one before."""
@@ -149,14 +149,14 @@ class Installations:
                 refresh_token=refresh_token,
             )
         except SlackApiError as error:
-            raise failure("oauth.v2.access", error) from None
+            raise failure_of("oauth.v2.access", error) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Retryable(f"Slack cannot be reached for oauth.v2.access: {error!r}") from error
         return answer.data if isinstance(answer.data, dict) else {}
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._calls.close()
+        await self.sdk.close()
 
     async def _find(self, team: str, enterprise: str) -> Installation | None:
         cached = self._cache.get((team, enterprise))

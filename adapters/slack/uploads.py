@@ -8,6 +8,7 @@ import aiohttp
 
 from adapters.slack.address import Address
 from adapters.slack.calls import Calls
+from adapters.slack.sdk import Sdk
 from bridge.adapter import Files
 from bridge.errors import Permanent, Retryable
 from bridge.model import FileRef
@@ -24,8 +25,9 @@ class Content:
 class Uploads:
     """Slack's external upload: ask for an address, put the bytes there, share them."""
 
-    def __init__(self, calls: Calls, files: Files) -> None:
+    def __init__(self, calls: Calls, sdk: Sdk, files: Files) -> None:
         self._calls = calls
+        self._sdk = sdk
         self._files = files
 
     async def load(self, refs: Iterable[FileRef]) -> list[Content]:
@@ -66,7 +68,7 @@ class Uploads:
             length=len(content.body),
         )
         try:
-            async with self._calls.http.post(str(given["upload_url"]), data=content.body) as answer:
+            async with self._sdk.http.post(str(given["upload_url"]), data=content.body) as answer:
                 if answer.status >= 500:  # noqa: PLR2004 - HTTP's line between their fault and ours
                     raise Retryable(f"Slack could not take {content.name}: {answer.status}", ambiguous=True)
                 if answer.status != 200:  # noqa: PLR2004
