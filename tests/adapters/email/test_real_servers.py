@@ -80,6 +80,7 @@ async def at_desk(servers: Servers, store: Store, ingress: str, domain: str) -> 
         smtp_url=f"smtp://127.0.0.1:{ports.smtp}",
         listen=f"127.0.0.1:{ports.lmtp}",
         imap_url=f"imap://agent:secret@127.0.0.1:{ports.imap}/INBOX",
+        imap_idle=15,  # Dovecot loses a notice now and then where much else runs: then the next look finds the mail
     )
     async with open_kit("helpdesk", max_body=25 << 20) as kit:
         adapter = build(own, replace(kit, clock=SystemClock()))
