@@ -74,7 +74,9 @@ def _named(connection: Connection, conversation_id: str) -> set[str]:
 
 
 def _is_named_elsewhere(connection: Connection, file_id: str, conversation_id: str) -> bool:
-    others = (file_uses.c.file_id == file_id, file_uses.c.conversation_id != conversation_id)
+    # Of a conversation that retention has emptied nothing is left that could need the file.
+    lives = select(turns.c.id).where(turns.c.conversation_id == file_uses.c.conversation_id).exists()
+    others = (file_uses.c.file_id == file_id, file_uses.c.conversation_id != conversation_id, lives)
     if connection.execute(select(file_uses.c.file_id).where(*others).limit(1)).first():
         return True
     return any(

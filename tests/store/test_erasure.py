@@ -10,11 +10,13 @@ from sqlalchemy import String, Text, select
 from bridge.errors import Conflict, Missing, Replaced
 from bridge.model import DeliveryState, Lease, StoredFile, TurnState, new_id
 from bridge.operations import Operations
+from bridge.retention import Retention
 from bridge.store import reader, tables, turns
 from bridge.store.database import Store
 from bridge.store.erasure import ERASE, Erase, files_of
 from bridge.store.files import NOTE_USES, StoredFileRows, Uses
 from bridge.store.ledger import ledger
+from bridge.store.retention import Ages
 from bridge.store.writer import Tx, Write
 from tests.conftest import FakeClock
 from tests.store.journeys import deliver, end, rows_of, say, take
@@ -153,6 +155,20 @@ async def test_files_that_were_fetched_for_it_go_along_unless_another_one_uses_t
     assert (await operations(store).erase(other)).files == 2
     assert {row.digest for row in await rows_of(store, tables.discards)} == {"aa", "bb"}
     assert await rows_of(store, tables.file_uses) == []
+
+
+async def test_a_conversation_that_retention_emptied_keeps_no_file(store: Store, clock: FakeClock) -> None:
+    async def never(_digest: str) -> bool:
+        return False
+
+    day = timedelta(days=1)
+    await answered(store, "m1", "long ago", "look", await a_file(store, "aa"))
+    await clock.advance(3 * day)
+    file_id = await a_file(store, "aa")  # once more, so it is as new
+    erased, _ = await answered(store, "m2", "room", "look", file_id)
+    await Retention(store, clock, Ages(payloads=day, rows=day, dedupe=day), forget_bytes=never).once()
+    assert len(await rows_of(store, tables.turns)) == 1
+    assert (await operations(store).erase(erased)).files == 1
 
 
 async def test_a_file_that_came_again_meanwhile_is_kept(store: Store, clock: FakeClock) -> None:
