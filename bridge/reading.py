@@ -99,7 +99,7 @@ class Readings:
         async with self._slots:
             place = self._places[envelope_id] = _Place()
             try:
-                await self._store.quiet()  # an acknowledgement never waits for what was acknowledged already
+                await self._store.room()  # an acknowledgement never waits for what was acknowledged already
                 for unread in await self._store.read(rows.unread, [envelope_id]):
                     place.source = unread.source
                     place.named.set()

@@ -14,6 +14,7 @@ _NAMES: Final = re.compile(
     r"authorization|cookie|password|passwd|secret|token|signature|credential|(api|private|access|signing)[_-]?key",
     re.IGNORECASE,
 )
+_PLAIN: Final = frozenset({str, int, float, bool, list, type(None)})
 _SHORTEST: Final = 6  # what is shorter stands in too many innocent words
 
 # The text in front of a secret, which stays, or the secret's own unmistakable form.
@@ -42,7 +43,10 @@ def redactor(secrets: Iterable[str] = ()) -> Callable[[str], str]:
     def redact(line: str) -> str:
         folded = line.casefold()
         # Nearly every line has none of them, and looking for words costs a twentieth of looking for the pattern.
-        if not any(sign in folded for sign in signs):
+        for sign in signs:  # a third of what `any` takes for it
+            if sign in folded:
+                break
+        else:
             return line
         return pattern.sub(lambda match: (match["front"] or "") + MASK, line)
 
@@ -75,6 +79,8 @@ def _is_secret(name: str) -> bool:
 
 
 def _within(value: Any) -> Any:
+    if type(value) in _PLAIN:  # nearly every one, and asking for a Mapping takes ten times as long
+        return value
     if isinstance(value, Mapping):
         return without_secrets({str(name): item for name, item in value.items()})
     return value

@@ -111,7 +111,7 @@ class Turns:
         return head.until if isinstance(head, rows.NotYet) else None
 
     async def _take(self, lease: Lease) -> Turn | rows.NotYet | None:
-        await self._store.quiet()
+        await self._store.room()
         return await self._store.write(rows.TAKE, lease)
 
     async def _take_again(self, lease: Lease, claimant: Claimant) -> Turn | rows.NotYet | None:
@@ -155,7 +155,7 @@ class Turns:
         if not wanted:
             more = await self._store.write(halts.DECLINE, halts.Declined(turn, str(turn.said[-1].message.declined)))
             return AGAIN if more else None
-        turn = replace(turn, said=wanted)
+        turn = turn if len(wanted) == len(turn.said) else replace(turn, said=wanted)
         view = self._watchers.recorder(
             turn, await open_view(self._store, turn, self._showing.get(turn.answered_through))
         )

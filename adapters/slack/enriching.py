@@ -47,25 +47,26 @@ class Enriching:
             return message
         address = load(message.return_address)
         person = await self._people.person(address, message.author.id)
-        message = replace(message, author=person.author(message.author), declined=self._refusal(person))
-        if not message.declined:
-            message = replace(message, declined=await self._judges.refusal(message, address.channel))
-        if message.declined:
-            return message
+        author = person.author(message.author)
+        refusal = self._refusal(person) or await self._judges.refusal(message, address.channel)
+        if refusal:
+            return replace(message, author=author, declined=refusal)
         ts = message.message_key.rpartition(":")[2]
         quoted = await self._quoted(message, address, ts)
         files, left = await self._files(message, address)
         text = await self._named(address, message.text)
         if not (text or files or message.quoted):
             text = await self._said_nothing(address)
-        self._statuses.note(replace(message, text=text), address)
-        return replace(
+        complete = replace(
             message,
+            author=author,
             text=text,
             quoted="\n\n".join(filter(None, (message.quoted, await self._named(address, quoted)))),
             files=files,
             context=await self._context(address, ts, left),
         )
+        self._statuses.note(complete, address)
+        return complete
 
     def _refusal(self, person: Person) -> str | None:
         if person.stranger and not self._settings.allow_external:

@@ -17,8 +17,8 @@ from bridge.clock import Clock
 from bridge.errors import Replaced, StoreUnavailable
 from bridge.model import new_id
 from bridge.store.engine import is_sqlite, open_engine
+from bridge.store.pace import Pace
 from bridge.store.pulse import Pulse
-from bridge.store.rush import Rush
 from bridge.store.writer import A, R, Write, Writer
 
 P = ParamSpec("P")
@@ -61,7 +61,7 @@ class Store:
         self._clock = clock
         self._lock = lock
         self._skew = timedelta(0)
-        self._rush = Rush(asyncio.get_running_loop())
+        self._pace = Pace(asyncio.get_running_loop())
         self._observer: Observer = _nobody
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-read")
         self._engine_lane = Writer(engine, node=node, now=self.now, name="store-write")
@@ -106,14 +106,13 @@ class Store:
 
     async def accept(self, write: Write[A, R], args: A) -> R:
         """Write in the lane that acknowledgements wait for."""
-        with self._rush:
-            outcome = await self._ingest_lane(write, args)
+        outcome = await self._ingest_lane.urgently(write, args)
         self._observer(write, args, outcome)
         return outcome
 
-    async def quiet(self) -> None:
-        """Wait while many arrivals come at a time, for two seconds at most: what is acknowledged goes first."""
-        await self._rush.over()
+    async def room(self) -> None:
+        """Wait until the loop has time for something new: what is acknowledged or under way goes first."""
+        await self._pace.turn()
 
     async def write(self, write: Write[A, R], args: A) -> R:
         """Write in the lane of all other work.

@@ -250,7 +250,7 @@ def _erase(tx: Tx, rows: Sequence[str]) -> list[bool]:
     return [row in known for row in rows]
 
 
-ERASE: Write[str, bool] = Write(_erase)
+ERASE: Write[str, bool] = Write(_erase, long=True)
 
 
 def _forget(tx: Tx, rows: Sequence[datetime]) -> list[int]:
@@ -269,7 +269,7 @@ def _forget(tx: Tx, rows: Sequence[datetime]) -> list[int]:
 
 _FORGOTTEN_AT_ONCE = 500
 
-FORGET: Write[datetime, int] = Write(_forget)
+FORGET: Write[datetime, int] = Write(_forget, long=True)
 
 
 class EmbeddedRows:

@@ -3,8 +3,9 @@
 import sqlite3
 from typing import Any, Final
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import QueuePool
 
 MIN_SQLITE = (3, 35)  # RETURNING
@@ -66,6 +67,16 @@ def _sqlite(database_url: str) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
         # straight to the driver: every transaction begins here
-        connection.connection.driver_connection.execute(connection.get_execution_options().get("begin", "BEGIN"))
+        begin = connection.get_execution_options().get("begin", "BEGIN")
+        try:
+            connection.connection.driver_connection.execute(begin)
+        except sqlite3.Error as error:
+            raise OperationalError(begin, None, error) from error  # SQLAlchemy wraps what it executes itself only
 
     return engine
+
+
+def impatient(connection: Connection) -> None:
+    """Let SQLite say at once that the file is locked, for as long as the connection is open."""
+    driver: Any = connection.connection.driver_connection
+    driver.execute("PRAGMA busy_timeout=0")

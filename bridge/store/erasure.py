@@ -96,7 +96,7 @@ def _erase(tx: Tx, rows: Sequence[Erase]) -> list[Erased]:
     return [_erase_one(tx, row) for row in rows]
 
 
-ERASE: Write[Erase, Erased] = Write(_erase, conversation=lambda row: row.conversation_id)
+ERASE: Write[Erase, Erased] = Write(_erase, conversation=lambda row: row.conversation_id, long=True)
 
 
 def _erase_one(tx: Tx, row: Erase) -> Erased:

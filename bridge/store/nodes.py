@@ -98,7 +98,7 @@ def _reclaim(tx: Tx, rows: Sequence[datetime]) -> list[list[Lease]]:
     return [leases, *([] for _ in rows[1:])]
 
 
-RECLAIM: Write[datetime, list[Lease]] = Write(_reclaim)
+RECLAIM: Write[datetime, list[Lease]] = Write(_reclaim, long=True)
 
 
 def overlooked(connection: Connection, node: str, before: datetime) -> list[Lease]:
@@ -139,4 +139,4 @@ def _leave(tx: Tx, rows: Sequence[datetime]) -> list[None]:
     return [None] * len(rows)
 
 
-LEAVE: Write[datetime, None] = Write(_leave)
+LEAVE: Write[datetime, None] = Write(_leave, long=True)

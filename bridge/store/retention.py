@@ -89,7 +89,7 @@ def _forget(tx: Tx, rows: Sequence[Slice]) -> list[int | Replaced]:
     return [_FORGETTING[row.what](tx, row.before) if _is_ours(tx, row.epoch) else Replaced() for row in rows]
 
 
-FORGET: Write[Slice, int] = Write(_forget)  # type: ignore[arg-type]  # an error as a row's answer is raised to its caller
+FORGET: Write[Slice, int] = Write(_forget, long=True)  # type: ignore[arg-type]  # an error as a row's answer is raised to its caller
 """Forget one slice; how many it was. Fewer than SLICE: nothing is left. Raises Replaced: another node does it now."""
 
 

@@ -65,7 +65,7 @@ def _reseal(tx: Tx, rows: Sequence[Reseal]) -> list[int]:
     return [sum(_reseal_one(tx, row, value) for value in row.values) for row in rows]
 
 
-RESEAL: Write[Reseal, int] = Write(_reseal)
+RESEAL: Write[Reseal, int] = Write(_reseal, long=True)
 """How many were. One that was changed or forgotten since it was read is left alone."""
 
 

@@ -6,6 +6,7 @@ The product knows nothing of it: here, in the child process alone, the writer is
 import os
 import signal
 import sys
+from collections import deque
 from typing import Any
 
 from bridge import cli
@@ -19,18 +20,18 @@ def freeze(boundary: str) -> None:
     `before:` is before the write is handed over, and it is the first thing that happens after the thaw.
     """
     side, _, name = boundary.partition(":")
-    target, write_through = WRITES[name], Writer.__call__
+    target, write_through = WRITES[name], Writer._queued
     left = [target]
 
-    async def frozen(self: Writer, write: Write[Any, Any], args: Any) -> Any:
+    async def frozen(self: Writer, queue: deque[Any], write: Write[Any, Any], args: Any) -> Any:
         if side == "before" and write in left:
             _stop(left)
-        outcome = await write_through(self, write, args)
+        outcome = await write_through(self, queue, write, args)
         if write in left and outcome is not None:
             _stop(left)
         return outcome
 
-    Writer.__call__ = frozen  # type: ignore[method-assign]  # the point of this file
+    Writer._queued = frozen  # type: ignore[method-assign]  # the point of this file
 
 
 def _stop(left: list[Write[Any, Any]]) -> None:

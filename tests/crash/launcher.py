@@ -5,6 +5,7 @@ The product knows nothing of it: here, in the child process alone, the writer is
 
 import asyncio
 import sys
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +26,18 @@ WRITES: dict[str, Write[Any, Any]] = {
 def hold(boundary: str, journal: Path) -> None:
     """Whoever comes to the boundary (`before:turns.end`, `after:ingest`) says so in the journal and stays there."""
     side, _, name = boundary.partition(":")
-    target, write_through = WRITES[name], Writer.__call__
+    target, write_through = WRITES[name], Writer._queued
 
-    async def held(self: Writer, write: Write[Any, Any], args: Any) -> Any:
+    async def held(self: Writer, queue: deque[Any], write: Write[Any, Any], args: Any) -> Any:
         if write is not target:
-            return await write_through(self, write, args)
+            return await write_through(self, queue, write, args)
         if side == "after":
-            await write_through(self, write, args)
+            await write_through(self, queue, write, args)
         with journal.open("a") as lines:
             lines.write(f"{boundary}\n")
         return await asyncio.Event().wait()
 
-    Writer.__call__ = held  # type: ignore[method-assign]  # the point of this file
+    Writer._queued = held  # type: ignore[method-assign]  # the point of this file
 
 
 if __name__ == "__main__":
