@@ -62,6 +62,10 @@ class Connection(asyncio.Protocol):
         """Whether the exchange is over and the peer keeps the connection for another."""
         return self._whole and self._keeps and not self._chunks and self.is_open
 
+    @property
+    def _has_answered(self) -> bool:
+        return bool(self.status) and self.status not in _INTERIM
+
     def close(self) -> None:
         """At once; what is on its way is lost."""
         self._transport.abort()
@@ -79,7 +83,7 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.write(head)
             await self._send(content, write_seconds)
-        while not self.status or self.status in _INTERIM:
+        while not self._has_answered:
             await self._wait(read_seconds)
 
     async def chunk(self, read_seconds: float | None) -> bytes:
@@ -99,7 +103,7 @@ class Connection(asyncio.Protocol):
         """In pieces, so that a large body leaves others their turn; an answer that comes before its end stands."""
         async with aclosing(_pieces(content)) as pieces:
             async for piece in pieces:
-                if self.status:
+                if self._has_answered:
                     self._keeps = False  # the peer does not wait for the rest, and would take it for a request
                     return
                 self._transport.write(piece)
@@ -146,7 +150,7 @@ class Connection(asyncio.Protocol):
         if self._whole:  # nobody asked for it: what follows could be taken for the answer to the next request
             self._lose(httpx2.RemoteProtocolError("The peer says more than its answer."))
             return
-        if not self.status or self.status in _INTERIM:
+        if not self._has_answered:
             self._head_bytes += len(data)
             if self._head_bytes > _MOST_HEAD_BYTES:
                 self._lose(httpx2.RemoteProtocolError("The head of the answer does not end."))
@@ -194,7 +198,7 @@ class Connection(asyncio.Protocol):
         self.reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self.status or self.status in _INTERIM:  # those that come later are trailers
+        if not self._has_answered:  # those that come later are trailers
             self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:

@@ -144,8 +144,9 @@ class Writer:
     def _next(self) -> list[_Waiting]:
         most = BATCH_INLINE if self._inline else BATCH
         batch: list[_Waiting] = []
-        for queue in (self._urgent, self._queue):
-            while queue and len(batch) < most:
+        # a quarter is left for the rest, or a flood of arrivals would keep this node from its heartbeat
+        for queue, until in ((self._urgent, most * 3 // 4), (self._queue, most), (self._urgent, most)):
+            while queue and len(batch) < until:
                 batch.append(queue.popleft())
         return batch
 
@@ -179,13 +180,16 @@ class Writer:
         raise AssertionError("unreachable")
 
     async def _commit(self, batch: list[_Waiting]) -> None:
-        if not self._inline or any(waiting.write.long for waiting in batch):
+        if not self._inline:
             await self._in_thread(self._whole, batch)
             return
         connection = self._connected()
         transaction = await self._begun(connection)
         try:
-            self._statements(connection, batch)
+            if any(waiting.write.long for waiting in batch):
+                await self._in_thread(self._statements, connection, batch)
+            else:
+                self._statements(connection, batch)
             await self._in_thread(transaction.commit)
         except Exception:
             transaction.rollback()  # also behind a commit that failed

@@ -145,6 +145,17 @@ async def test_an_answer_that_comes_before_the_whole_body_ends_the_sending(clien
     assert response.status_code == 413
 
 
+async def test_a_word_in_between_does_not_end_the_sending(client: httpx2.AsyncClient) -> None:
+    async def speak(peer: Peer) -> None:
+        await peer.reader.readuntil(b"\r\n\r\n")
+        await peer.say(b"HTTP/1.1 102 Processing\r\n\r\n")
+        assert await peer.reader.readexactly(3_000_000) == b"x" * 3_000_000
+        await peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    async with serving(speak) as wire:
+        assert (await client.post(wire.url, content=b"x" * 3_000_000)).text == "ok"
+
+
 async def test_an_answer_nobody_reads_does_not_fill_the_memory(client: httpx2.AsyncClient) -> None:
     said = 0
 

@@ -1,0 +1,96 @@
+"""The writer alone: what goes first, where it runs, and what it does while somebody else holds the file."""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from bridge.clock import SystemClock
+from bridge.store.engine import is_sqlite, open_engine
+from bridge.store.writer import BATCH, BATCH_INLINE, Tx, Write, Writer
+
+
+@pytest.fixture
+async def writer(database_url: str) -> AsyncIterator[Writer]:
+    engine = open_engine(database_url)
+    writer = Writer(engine, node="nod_1", now=SystemClock().now, name="store-write")
+    yield writer
+    await writer.close()
+    engine.dispose()
+
+
+async def test_what_somebody_waits_for_goes_first_and_leaves_a_quarter(writer: Writer) -> None:
+    batches: list[list[str]] = []
+
+    def run(_tx: Tx, rows: Sequence[str]) -> list[None]:
+        batches.append(list(rows))
+        return [None for _ in rows]
+
+    write: Write[str, None] = Write(run)
+    most = BATCH_INLINE if writer._inline else BATCH
+    rest = [asyncio.create_task(writer(write, "rest")) for _ in range(most)]
+    urgent = [asyncio.create_task(writer.urgently(write, "urgent")) for _ in range(2 * most)]
+    await asyncio.gather(*rest, *urgent)
+    full = [batch for batch in batches if len(batch) == most]
+    assert full[0] == ["urgent"] * (most * 3 // 4) + ["rest"] * (most // 4)
+    assert sum(map(len, batches)) == 3 * most
+
+
+async def test_only_what_is_short_runs_on_the_loop_and_only_on_sqlite(writer: Writer) -> None:
+    def run(_tx: Tx, rows: Sequence[int]) -> list[int]:
+        return [threading.get_ident() for _ in rows]
+
+    here = threading.get_ident()
+    assert (await writer(Write(run), 1) == here) is is_sqlite(writer._engine)
+    assert await writer(Write(run, long=True), 1) != here
+
+
+async def test_what_is_queued_is_written_before_the_end(database_url: str) -> None:
+    engine = open_engine(database_url)
+    writer = Writer(engine, node="nod_1", now=SystemClock().now, name="store-write")
+    written: list[int] = []
+
+    def run(_tx: Tx, rows: Sequence[int]) -> list[None]:
+        written.extend(rows)
+        return [None for _ in rows]
+
+    write: Write[int, None] = Write(run)
+    tasks = [asyncio.create_task(writer(write, number)) for number in range(1000)]
+    await asyncio.sleep(0)
+    await writer.close()
+    await asyncio.gather(*tasks)
+    assert written == list(range(1000))
+    engine.dispose()
+
+
+@pytest.mark.parametrize("long", [False, True])
+async def test_the_loop_goes_on_while_somebody_else_holds_the_file(tmp_path: Path, *, long: bool) -> None:
+    path = tmp_path / "bridge.db"
+    engine = open_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE said (word TEXT)"))
+    writer = Writer(engine, node="nod_1", now=SystemClock().now, name="store-write")
+
+    def run(tx: Tx, rows: Sequence[str]) -> list[None]:
+        tx.connection.execute(text("INSERT INTO said VALUES (:word)"), [{"word": word} for word in rows])
+        return [None for _ in rows]
+
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    waiting = asyncio.create_task(writer(Write(run, long=long), "hello"))
+    rounds = 0
+    async with asyncio.timeout(5):
+        while rounds < 20:
+            await asyncio.sleep(0.01)
+            rounds += 1
+        assert not waiting.done()
+        other.execute("COMMIT")
+        await waiting
+    assert other.execute("SELECT word FROM said").fetchall() == [("hello",)]
+    other.close()
+    await writer.close()
+    engine.dispose()
