@@ -106,7 +106,11 @@ class Store:
 
     async def accept(self, write: Write[A, R], args: A) -> R:
         """Write in the lane that acknowledgements wait for."""
-        outcome = await self._ingest_lane.urgently(write, args)
+        self._pace.arriving += 1
+        try:
+            outcome = await self._ingest_lane.urgently(write, args)
+        finally:
+            self._pace.arriving -= 1
         self._observer(write, args, outcome)
         return outcome
 

@@ -13,8 +13,10 @@ from typing import Final
 TICK_SECONDS: Final = 0.002
 STEPS: Final = ((0.003, 16), (0.010, 4))
 """A tick that is late by less than so much lets so many begin (8,000 a second on an idle loop), a later one none."""
+MANY: Final = 12
+"""More arrivals than these waiting for their commit at a time, and none begins either: they leave it no room."""
 MOST_SECONDS: Final = 2.0
-"""After so long one begins with every tick, however late that is."""
+"""After so long one begins with every tick, whatever else there is."""
 
 
 class Pace:
@@ -25,6 +27,8 @@ class Pace:
         self._waiting: deque[tuple[float, asyncio.Future[None]]] = deque()
         self._due = 0.0
         self._tick: asyncio.TimerHandle | None = None
+        self.arriving = 0
+        """How many arrivals wait for their commit."""
 
     async def turn(self) -> None:
         """Returns at once where nobody began just now, else as the loop has time, in the order of asking."""
@@ -43,11 +47,17 @@ class Pace:
         self._tick = None
         if not self._waiting:
             return
-        now = time.monotonic()
-        left = next((many for most, many in STEPS if now - self._due < most), int(self._waiting[0][0] < now))
+        left = self._many()
         while left and self._waiting:
             _, future = self._waiting.popleft()
             if not future.done():  # or whoever waited was cancelled
                 future.set_result(None)
                 left -= 1
         self._schedule()
+
+    def _many(self) -> int:
+        now = time.monotonic()
+        least = int(self._waiting[0][0] < now)
+        if self.arriving > MANY:
+            return least
+        return next((many for most, many in STEPS if now - self._due < most), least)

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from bridge.store.pace import Pace
+from bridge.store.pace import MANY, Pace
 
 
 async def test_whoever_comes_alone_begins_at_once() -> None:
@@ -40,6 +40,17 @@ async def test_a_loop_that_is_late_lets_none_begin_until_it_is_at_ease() -> None
     waiting = asyncio.create_task(pace.turn())
     await late_rounds(5)
     assert not waiting.done()
+    await waiting
+
+
+async def test_none_begins_while_many_arrivals_are_stored() -> None:
+    pace = Pace(asyncio.get_running_loop())
+    await pace.turn()
+    pace.arriving = MANY + 1
+    waiting = asyncio.create_task(pace.turn())
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    pace.arriving = MANY
     await waiting
 
 
