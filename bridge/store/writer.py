@@ -135,7 +135,7 @@ class Writer:
     async def _until_idle(self) -> None:
         try:
             while batch := self._next():
-                await self._run(batch)
+                await self._survive(batch)
                 _resolve(batch)
                 await asyncio.sleep(0)  # whoever waited writes on, into the next batch
         finally:
@@ -149,6 +149,15 @@ class Writer:
             while queue and len(batch) < until:
                 batch.append(queue.popleft())
         return batch
+
+    async def _survive(self, batch: list[_Waiting]) -> None:
+        """Whatever goes wrong, callers are told: nobody would ever answer them else."""
+        try:
+            await self._run(batch)
+        except Exception as error:  # noqa: BLE001 - a defect of ours; the next batch may do better
+            for waiting in batch:
+                waiting.outcome = error
+            self._disconnect()
 
     async def _run(self, batch: list[_Waiting]) -> None:
         """Commit the whole batch, or, where it fails for good, each write by itself: only the culprit fails."""
@@ -233,11 +242,13 @@ class Writer:
             self._disconnect()
 
     def _disconnect(self) -> None:
-        if self._connection is not None:
-            with contextlib.suppress(DBAPIError):  # it may be broken, which is why it is closed
-                self._connection.detach()  # no reader shall find it in the pool
-                self._connection.close()
-            self._connection = None
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        with contextlib.suppress(DBAPIError):  # it may be broken, which is why it is closed
+            if not connection.invalidated:
+                connection.detach()  # no reader shall find it in the pool
+            connection.close()
 
 
 def _by_kind(batch: Iterable[_Waiting]) -> Iterable[tuple[Write[Any, Any], list[_Waiting]]]:
