@@ -83,7 +83,7 @@ class Pool:
         for connection in self._open:
             connection.close()
         for connection in self._open:
-            await connection.gone.wait()
+            await connection.gone()
         self._open.clear()
         self._idle.clear()
 
@@ -96,7 +96,7 @@ class Pool:
                 self._idle[origin] = kept
             else:
                 del self._idle[origin]
-        self._open = {one for one in self._open if not one.gone.is_set()}
+        self._open = {one for one in self._open if not one.is_gone}
         loop = asyncio.get_running_loop()
         self._sweep = loop.call_later(KEEP_SECONDS, self._close_old) if self._open else None
 

@@ -6,7 +6,6 @@ failure: whether a byte of the request had left. Nothing is repeated here, follo
 
 import asyncio
 import io
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Final, TypeAlias, cast
@@ -28,17 +27,24 @@ Content: TypeAlias = bytes | io.BytesIO | AsyncIterator[bytes] | None
 class Connection(asyncio.Protocol):
     """An open connection. `ask`, then `chunk` until it is empty, then the next; `close` may come at any time."""
 
+    __slots__ = (
+        "_chunks", "_ends_with_close", "_head_bytes", "_held_up", "_keeps", "_loop", "_lost", "_method", "_mourner",
+        "_parser", "_transport", "_waiter", "_waiting_bytes", "_whole", "headers", "idle_since", "is_gone", "reason",
+        "served", "status",
+    )  # fmt: skip
+
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpResponseParser(self)
         self._lost: Exception | None = None
-        self._writable = asyncio.Event()
-        self._writable.set()
+        # Futures made when they are needed: an Event holds a deque, and there is a connection for each turn in flight.
+        self._held_up: asyncio.Future[None] | None = None
+        self._mourner: asyncio.Future[None] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self.served = 0
         """Exchanges that came to their end here."""
         self.idle_since = 0.0
-        self.gone = asyncio.Event()
+        self.is_gone = False
         """The socket is closed and forgotten."""
         self._begin("GET")
 
@@ -46,7 +52,7 @@ class Connection(asyncio.Protocol):
         self._method = method
         self.status, self.reason = 0, b""
         self.headers: Headers = []
-        self._chunks: deque[bytes] = deque()
+        self._chunks: list[bytes] = []
         self._waiting_bytes = self._head_bytes = 0
         self._whole = False
         self._ends_with_close = False
@@ -69,6 +75,12 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """At once; what is on its way is lost."""
         self._transport.abort()
+
+    async def gone(self) -> None:
+        """Returns when it is."""
+        if not self.is_gone:
+            self._mourner = self._mourner or self._loop.create_future()
+            await self._mourner
 
     async def ask(
         self, method: str, head: bytes, content: Content, *, write_seconds: float | None, read_seconds: float | None
@@ -110,11 +122,12 @@ class Connection(asyncio.Protocol):
                 await self._drained(seconds)
 
     async def _drained(self, seconds: float | None) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._writable.wait()
-        except TimeoutError as error:
-            raise httpx2.WriteTimeout("The request is not being read.") from error
+        if self._held_up:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._held_up
+            except TimeoutError as error:
+                raise httpx2.WriteTimeout("The request is not being read.") from error
         if self._lost:
             raise self._lost
 
@@ -165,10 +178,12 @@ class Connection(asyncio.Protocol):
                 self._lose(lost)
 
     def pause_writing(self) -> None:
-        self._writable.clear()
+        self._held_up = self._loop.create_future()
 
     def resume_writing(self) -> None:
-        self._writable.set()
+        if self._held_up and not self._held_up.done():
+            self._held_up.set_result(None)
+        self._held_up = None
 
     def connection_lost(self, error: Exception | None) -> None:
         if self.status and self._ends_with_close and not error and not self._lost:
@@ -179,11 +194,13 @@ class Connection(asyncio.Protocol):
         else:
             lost = httpx2.RemoteProtocolError("The peer closed the connection before its answer was whole.")
         self._lose(lost)
-        self.gone.set()
+        self.is_gone = True
+        if self._mourner and not self._mourner.done():
+            self._mourner.set_result(None)
 
     def _lose(self, error: Exception) -> None:
         self._lost = self._lost or error
-        self._writable.set()
+        self.resume_writing()
         self._wake(None if self._whole else self._lost)
         self._transport.abort()
 
@@ -211,7 +228,7 @@ class Connection(asyncio.Protocol):
         if self._method == "HEAD":  # the parser waits for a body that cannot come
             self._keeps = False
             self._finish()
-        self._writable.set()
+        self.resume_writing()
         self._wake()
 
     def on_body(self, body: bytes) -> None:

@@ -22,10 +22,19 @@ Step: TypeAlias = Callable[[Lease], Awaitable[timedelta | datetime | None]]
 
 
 class _Lane:
+    __slots__ = ("is_nudged", "lease", "sleeper", "task")
+
     def __init__(self, lease: Lease) -> None:
         self.lease = lease
-        self.nudge = asyncio.Event()
+        self.is_nudged = True
+        self.sleeper: asyncio.Future[None] | None = None
+        """While it waits; an Event would hold a deque in each of ten thousand lanes."""
         self.task: asyncio.Task[None] | None = None
+
+    def nudge(self) -> None:
+        self.is_nudged = True
+        if self.sleeper is not None and not self.sleeper.done():
+            self.sleeper.set_result(None)
 
 
 class Lanes:
@@ -53,12 +62,11 @@ class Lanes:
             return
         lane = self._lanes.get(lease.conversation_id)
         if lane is not None and lane.lease.epoch >= lease.epoch:
-            lane.nudge.set()
+            lane.nudge()
             return
         if lane is not None and lane.task is not None:
             lane.task.cancel()
         lane = self._lanes[lease.conversation_id] = _Lane(lease)
-        lane.nudge.set()
         lane.task = asyncio.create_task(self._run(lane), name=f"{self._name} {lease.conversation_id}")
 
     def holds(self, conversation_id: str) -> bool:
@@ -86,13 +94,13 @@ class Lanes:
         clear_contextvars()  # those of whoever woke it
         bind_contextvars(conversation=lane.lease.conversation_id)
         try:
-            while lane.nudge.is_set():
+            while lane.is_nudged:
                 # cleared before the step: what is committed from here on is either seen by it or nudges again
-                lane.nudge.clear()
+                lane.is_nudged = False
                 wait = await self._guarded(lane.lease)
                 if wait is not None:
                     await self._pause(lane, wait)
-                    lane.nudge.set()
+                    lane.is_nudged = True
         finally:
             if self._lanes.get(lane.lease.conversation_id) is lane:
                 del self._lanes[lane.lease.conversation_id]
@@ -116,10 +124,13 @@ class Lanes:
     async def _pause(self, lane: _Lane, wait: timedelta) -> None:
         if wait <= AGAIN:
             return
+        if lane.is_nudged:
+            return
         sleeping = asyncio.ensure_future(self._clock.sleep(wait.total_seconds()))
-        nudged = asyncio.ensure_future(lane.nudge.wait())
+        nudged = lane.sleeper = asyncio.get_running_loop().create_future()
         try:
             await asyncio.wait((sleeping, nudged), return_when=asyncio.FIRST_COMPLETED)
         finally:
             sleeping.cancel()
             nudged.cancel()
+            lane.sleeper = None
