@@ -1,7 +1,7 @@
 """Calls Slack's Web API, and says in our words what went wrong.
 
 The method's name is in the path, its arguments in a query or in JSON: https://docs.slack.dev/apis/web-api. slack_sdk's
-client does no more for one call and takes a third longer for it (measured, with the same connections below it).
+client does no more for one call and costs twice as much (measured, with the same connections below it).
 """
 
 import json
