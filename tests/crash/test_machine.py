@@ -492,4 +492,5 @@ def test_the_machine_finds_a_turn_that_was_lost(tmp_path: Path) -> None:
 
     thief = type("Stealing", (Thief,), {"database": staticmethod(fresh), "node_count": 1})
     with pytest.raises(AssertionError, match="balanced"):
-        _check(thief, 8, (Phase.generate,))  # the first find is enough, it need not be the smallest
+        # The first find is enough, it need not be the smallest; in eight journeys there was not always one.
+        _check(thief, 200, (Phase.generate,))
