@@ -30,7 +30,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_chunks", "_ends_with_close", "_head_bytes", "_held_up", "_keeps", "_loop", "_lost", "_method", "_mourner",
         "_parser", "_transport", "_waiter", "_waiting_bytes", "_whole", "headers", "idle_since", "is_gone", "reason",
-        "served", "status",
+        "status",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -41,8 +41,6 @@ class Connection(asyncio.Protocol):
         self._held_up: asyncio.Future[None] | None = None
         self._mourner: asyncio.Future[None] | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self.served = 0
-        """Exchanges that came to their end here."""
         self.idle_since = 0.0
         self.is_gone = False
         """The socket is closed and forgotten."""
@@ -245,7 +243,6 @@ class Connection(asyncio.Protocol):
 
     def _finish(self) -> None:
         self._whole = True
-        self.served += 1
         self._wake()
 
 

@@ -55,16 +55,19 @@ class _Call:
 
     def left(self, kind: str) -> float | None:
         """Seconds until this limit, or the end of the whole exchange, strikes."""
-        limit = self.seconds.get(kind)
-        if self.ends_at == _NEVER:
-            return limit
-        left = max(self.ends_at - asyncio.get_running_loop().time(), 0.0)
-        return left if limit is None else min(limit, left)
+        return self._at_most(kind, self._whole())
 
     def to_connect(self) -> float | None:
         """A deadline that strikes while dialling would look like one that strikes after sending: half of it at most."""
-        limit, left = self.seconds.get("connect"), self.left("connect")
-        return limit if self.ends_at == _NEVER or left is None else min(left, (self.left("") or 0.0) / 2)
+        return self._at_most("connect", self._whole() / 2)
+
+    def _whole(self) -> float:
+        return max(self.ends_at - asyncio.get_running_loop().time(), 0.0)
+
+    def _at_most(self, kind: str, left: float) -> float | None:
+        limit = self.seconds.get(kind)
+        soonest = left if limit is None else min(limit, left)
+        return None if soonest == _NEVER else soonest
 
 
 class Transport(httpx2.AsyncBaseTransport):
