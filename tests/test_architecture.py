@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 # From the ground up. An import points down, or stays in its row where the row holds together.
 DRAWING = {
     "words": "model errors agent_rows",
-    "tools": "adapter entrance clock tokens sealing backoff markdown telemetry metrics redaction cpu sniffing"
+    "tools": "adapter entrance clock tokens sealing backoff markdown telemetry metrics redaction documents cpu sniffing"
     " circuit patience digests"
     " signing signing_keys signing_request signing_scheme signature_base"
     " settings options problems expansion units secrets_file"

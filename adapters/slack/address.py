@@ -1,9 +1,9 @@
 """Where something is on Slack: what a return address, a conversation key and a remote id are made of."""
 
 import functools
-import json
 from dataclasses import dataclass, fields
 
+from bridge.documents import read, written
 from bridge.errors import Permanent
 
 
@@ -28,7 +28,7 @@ class Address:
 
     def dump(self) -> str:
         """As compact JSON, empty members left out."""
-        return _encoded({name: value for name in _NAMES if (value := getattr(self, name))})
+        return written({name: value for name in _NAMES if (value := getattr(self, name))}).decode()
 
     def key(self, ts: str) -> str:
         """The identity of a message's thread: conversation keys and remote ids are both made of it."""
@@ -40,14 +40,13 @@ class Address:
 
 
 _NAMES = tuple(field.name for field in fields(Address))
-_encoded = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @functools.lru_cache(maxsize=1024)  # a message's address is read at each of its stations
 def load(text: str) -> Address:
     """Read what `dump` wrote. Raises Permanent for anything else."""
     try:
-        return Address(**json.loads(text))
+        return Address(**read(text))
     except (ValueError, TypeError) as error:
         raise Permanent(f"not a return address of a Slack source: {text[:100]!r}") from error
 

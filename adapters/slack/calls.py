@@ -4,7 +4,6 @@ The method's name is in the path, its arguments in a query or in JSON: https://d
 client does no more for one call and costs twice as much (measured, with the same connections below it).
 """
 
-import json
 from collections.abc import Mapping
 from contextlib import aclosing
 from importlib.metadata import version
@@ -13,6 +12,7 @@ from urllib.parse import urlencode
 
 import httpx2
 
+from bridge.documents import read, written
 from bridge.egress import NEVER_SENT, Exchange
 from bridge.egress import Answer as Reply
 from bridge.errors import Permanent, Retryable
@@ -69,7 +69,6 @@ _AFTER_UNSAID = 30.0
 _LIMITS = {"connect": 10.0, "pool": 30.0, "read": 30.0, "write": 30.0}
 _USER_AGENT = f"agent-bridge/{version('agent-bridge')}"
 _OK = 200
-_encoded = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Refusal(Permanent):
@@ -111,7 +110,7 @@ class Calls:
             address = f"{address}?{urlencode({name: _plain(value) for name, value in given.items()})}"
         else:
             headers["Content-Type"] = "application/json;charset=utf-8"
-            content = _encoded(given).encode()
+            content = written(given)
         verb = "GET" if method in GETS else "POST"
         try:
             answer = await self._exchange(verb, address, headers=headers, content=content, seconds=_LIMITS)
@@ -128,12 +127,12 @@ def _plain(value: Any) -> str:
     """As Slack reads a value in a query."""
     if isinstance(value, bool):
         return "1" if value else "0"
-    return value if isinstance(value, str) else _encoded(value)
+    return value if isinstance(value, str) else written(value).decode()
 
 
 def _understood(method: str, answer: Reply, body: bytes) -> Answer:
     try:
-        said = json.loads(body)
+        said = read(body)
     except ValueError:  # a page of some gateway before Slack
         said = {}
     if isinstance(said, dict) and said.get("ok") and answer.status == _OK:

@@ -11,6 +11,7 @@ import structlog
 from adapters.slack.events import Events, Payload
 from adapters.slack.interactions import OK, interaction, slash
 from adapters.slack.settings import Settings
+from bridge import documents
 from bridge.clock import Clock
 from bridge.errors import Malformed, TooLarge
 from bridge.model import Envelope, Received, Reply
@@ -95,7 +96,7 @@ class Ingress:
 
 
 def _json(body: bytes) -> dict[str, Any]:
-    value = json.loads(body)
+    value = documents.read(body)
     if not isinstance(value, dict):
         raise TypeError("not an object")
     return value if _UNSTORABLE.search(body) is None else {name: _storable(item) for name, item in value.items()}

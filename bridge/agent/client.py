@@ -1,7 +1,6 @@
 """The public REST v1 of the agent service, call by call. No retries, no state: callers decide what comes next."""
 
 import functools
-import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from datetime import timedelta
@@ -10,6 +9,7 @@ from urllib.parse import quote
 
 import httpx2
 
+from bridge import documents
 from bridge.agent.outcomes import NotThere, failure_from_status, foreign_failures
 from bridge.agent.request import InvokeRequest
 from bridge.agent.sse import Oversized, Sent, read_events
@@ -85,7 +85,7 @@ class Client:
     async def tell(self, route: str, task_id: str, document: Mapping[str, Any], *, key: str) -> None:
         """Put a document where the service takes it; `route` as above. Safe to repeat under the same key."""
         headers = {**self._headers, "content-type": "application/json", "idempotency-key": key}
-        content = json.dumps(document).encode()
+        content = documents.written(document)
         await self._fetch("POST", route.replace("{task_id}", _segment(task_id)), headers=headers, content=content)
 
     async def _post_invoke(self, request: InvokeRequest, kind: str, *, read_seconds: float) -> Json:
@@ -99,7 +99,7 @@ class Client:
         headers = {**self._headers, "content-type": "application/json"}
         if request.idempotency_key is not None:
             headers["idempotency-key"] = request.idempotency_key
-        return url, headers, _encoded(request.rest_body()).encode()
+        return url, headers, documents.written(request.rest_body(), _plain)
 
     async def _stream(
         self, method: str, path: str, headers: dict[str, str], content: bytes | None = None
@@ -151,7 +151,7 @@ class Client:
                     raise await self._failure(answer)
                 body = await _read(answer)
         try:
-            return json.loads(body)
+            return documents.read(body)
         except ValueError as error:
             media_type = _media_type(answer) or "nothing readable"
             raise Interrupted(f"the agent service answered with {media_type}, not JSON: check base_url") from error
@@ -200,6 +200,3 @@ def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{type(value).__name__} cannot travel as JSON")
-
-
-_encoded = json.JSONEncoder(default=_plain, separators=(",", ":")).encode

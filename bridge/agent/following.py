@@ -1,7 +1,6 @@
 """Following a turn to its end: by its stream, and by status reads where there is none or it broke."""
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from bridge.agent.client import Client
 from bridge.agent.request import InvokeRequest
 from bridge.agent.sse import Sent
 from bridge.agent.task import TERMINAL, Task, TaskEvent
+from bridge.documents import read
 from bridge.errors import AgentError, Interrupted, Unreachable
 from bridge.model import Json
 
@@ -126,7 +126,7 @@ class Pursuit:
 def event_from(raw: Sent) -> TaskEvent | None:
     """One event of the wire, or None where it is none. No validation: this runs for every chunk."""
     try:
-        event = json.loads(raw.data)
+        event = read(raw.data)
         kind = event["type"]
         return TaskEvent(
             _OLD_NAMES.get(kind, kind), event.get("task_id") or "", event.get("data"), event.get("time") or "", raw.id
