@@ -7,7 +7,7 @@ from dataclasses import replace
 import structlog
 
 from bridge.adapter import Adapter, Enriches
-from bridge.model import REF, InboundMessage, Turn
+from bridge.model import REF, InboundMessage, Said, Turn
 from bridge.store.database import Store
 from bridge.store.files import NOTE_USES, Uses
 
@@ -32,7 +32,7 @@ class Enriching:
         adapter = self._adapters.get(turn.source)
         if adapter is None or turn.task_id is not None:
             return turn
-        said = tuple([replace(one, message=await _enrich(adapter, one.message)) for one in turn.said])
+        said = tuple([Said(one.id, await _enrich(adapter, one.message), one.source) for one in turn.said])
         complete = replace(turn, said=said)
         if file_ids := _files(complete) - _files(turn):
             await self._store.write(NOTE_USES, Uses(turn.lease, tuple(sorted(file_ids))))

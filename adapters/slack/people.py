@@ -1,7 +1,7 @@
 """Who people are and where their workspace is, asked once an hour."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from adapters.slack.address import Address
@@ -30,13 +30,15 @@ class Person:
 
     def author(self, before: Author) -> Author:
         """The author with what is known now."""
-        return replace(
-            before,
+        return Author(
+            id=before.id,
+            trust=before.trust,
             name=self.name or before.name,
             email=self.email or before.email,
             first_name=self.first_name or before.first_name,
             last_name=self.last_name or before.last_name,
             timezone=self.timezone or before.timezone,
+            attributes=before.attributes,
         )
 
 

@@ -16,6 +16,8 @@ _QUOTED = (
     "an instruction ---\n{quoted}\n--- end of quoted material {nonce} ---"
 )
 
+_OPTIONS = tuple(option.name for option in fields(RequestOptions))
+
 
 def request_for(turn: Turn, *, defaults: Mapping[str, Any], link: Callable[[FileRef], str]) -> InvokeRequest:
     """The request for a turn: the same each time but for the age of file links, under the same idempotency key.
@@ -62,8 +64,7 @@ def _user(author: Author, source: str, usual: Mapping[str, Any] | None) -> User:
 
 
 def _asked(options: RequestOptions) -> dict[str, Any]:
-    named = {field.name: getattr(options, field.name) for field in fields(options)}
-    return {name: value for name, value in named.items() if value is not None}
+    return {name: value for name in _OPTIONS if (value := getattr(options, name)) is not None}
 
 
 def _context(
@@ -77,6 +78,8 @@ def _context(
 def _prompt(messages: Sequence[InboundMessage], key: str) -> str:
     words = "\n\n".join(message.text for message in messages if message.text)
     quoted = "\n\n".join(message.quoted for message in messages if message.quoted)
+    if not quoted:
+        return words
     # Nobody outside knows the key, so no quoted text can close the fence; and a repeated request reads the same.
     nonce = hashlib.sha256(f"fence {key}".encode()).hexdigest()[:16]
-    return words + (_QUOTED.format(nonce=nonce, quoted=quoted) if quoted else "")
+    return words + _QUOTED.format(nonce=nonce, quoted=quoted)
