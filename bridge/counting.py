@@ -33,6 +33,8 @@ class Counting:
     def __init__(self, store: Store, metrics: Metrics) -> None:
         self._store = store
         self._metrics = metrics
+        # Made once: a logger of a module is made anew for each line. Logging was set up before there is a bridge.
+        self._log = log.bind()
         # by identity: each kind of write is one object
         self._heard: Mapping[int, Callable[[Any, Any], None]] = {
             id(ingest.INGEST): self._arrived,
@@ -62,7 +64,7 @@ class Counting:
     def _stored(self, source: str, known: Iterable[Known]) -> None:
         for one in known:
             self._metrics.count(MESSAGES, source, one.admission.partition(":")[0])
-            log.debug(
+            self._log.debug(
                 "message_stored",
                 source=source,
                 message=one.message_id,
@@ -81,7 +83,7 @@ class Counting:
         took = self._store.now() - turn.created_at
         self._metrics.count(TURNS, turn.agent, state)
         self._metrics.observe(TURN_SECONDS, _seconds(took), turn.agent)
-        log.info(
+        self._log.info(
             "turn_ended",
             state=state,
             source=turn.source,
@@ -98,7 +100,7 @@ class Counting:
         took = self._store.now() - delivery.begun_at
         self._metrics.count(DELIVERIES, delivery.source, delivery.message.kind, outcome.state.value)
         self._metrics.observe(DELIVERY_SECONDS, _seconds(took), delivery.source)
-        log.info(
+        self._log.info(
             "delivery_tried",
             state=outcome.state.value,
             source=delivery.source,
