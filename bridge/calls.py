@@ -58,40 +58,40 @@ class Call:
         self._turn = turn
         self._agent = agent
         self._view = view
+        self._loop = asyncio.get_running_loop()
         self._runner: asyncio.Task[Any] | None = None
-        self._stopped = False
+        """Who follows it, until it is given up."""
+        self._given_up: BridgeError | None = None
         self.task_id = turn.task_id
         self.told: list[TaskEvent] = []
         self.alive_at: datetime | None = None
         """When the agent last told anything of it."""
-        self._limit: asyncio.Timeout | None = None
-        self._within = 0.0
+        self._heard_at = 0.0
+        """The same on the loop's clock, the call itself included."""
+        self._limit: asyncio.TimerHandle | None = None
 
     async def run(self, request: InvokeRequest, *, within: timedelta) -> Task:
         """The task when it is over or waits for a person. `within` is how long it may go without a sign of life.
 
         Raises Stopped if a person wants it stopped, Silent after that time, and the agent's errors as they are.
         """
-        self._runner = asyncio.current_task()
+        runner = self._runner = asyncio.current_task()
+        self._heard_at = self._loop.time()
+        self._listen_on(within)
         try:
-            async with asyncio.timeout(within.total_seconds()) as self._limit:
-                self._within = within.total_seconds()
-                return await self._follow(request)
-        except TimeoutError:
-            raise Silent(f"No sign of life for {within}.") from None
+            return await self._follow(request)
         except asyncio.CancelledError:
-            if not self._stopped or self._runner is None:
-                raise
-            self._runner.uncancel()
-            raise Stopped from None
+            if self._given_up is None or self._runner or runner is None or runner.uncancel():
+                raise  # somebody else wants the runner ended
+            raise self._given_up from None
         finally:
             self._runner = None
+            if self._limit is not None:
+                self._limit.cancel()
 
     def interrupt(self) -> None:
         """A person wants it stopped: whatever is awaited is given up."""
-        self._stopped = True
-        if self._runner is not None:
-            self._runner.cancel()
+        self._give_up(Stopped())
 
     async def stop(self) -> None:
         """Tell the agent to stop. Its late output is nobody's any more, so a failure here is only logged."""
@@ -117,6 +117,20 @@ class Call:
         await self._circuits.succeeded(self._turn.agent)
         return await self._watch(task, attached=False)
 
+    def _give_up(self, why: BridgeError) -> None:
+        self._given_up = self._given_up or why
+        if self._runner is not None:
+            self._runner.cancel()
+            self._runner = None
+
+    def _listen_on(self, within: timedelta) -> None:
+        """Give up after so long without a sign of life. One timer, however much is told: it looks when it strikes."""
+        until = self._heard_at + within.total_seconds()
+        if until <= self._loop.time():
+            self._give_up(Silent(f"No sign of life for {within}."))
+        else:
+            self._limit = self._loop.call_at(until, self._listen_on, within)
+
     async def _watch(self, task: Task, *, attached: bool) -> Task:
         try:
             async for event in task.aevents():
@@ -133,8 +147,7 @@ class Call:
 
     def _show_life(self) -> None:
         self.alive_at = self._store.now()
-        if self._limit is not None:
-            self._limit.reschedule(asyncio.get_running_loop().time() + self._within)
+        self._heard_at = self._loop.time()
 
     async def _note(self, task: Task) -> None:
         """From here on the turn is re-attached to, whatever dies."""
