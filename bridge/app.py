@@ -96,11 +96,11 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         entrances = world.entrances
         run, deliver = turns.lanes.wake, outbox.lanes.wake
         reading = Readings(store, clock, world.sealer, entrances=entrances, wake=run, stop=turns.stop, deliver=deliver)
-        inbox = Inbox(store, world.sealer, wake=run, stop=turns.stop, deliver=deliver, read=reading.begin)
+        inbox = Inbox(store, world.sealer, wake=turns.begin, stop=turns.stop, deliver=deliver, read=reading.begin)
         connections = _connections(world, inbox)
         sweeper = Sweeper(store, clock, wake, lanes=(turns.lanes, outbox.lanes))
         operations = Operations(store, clock, agents=agents_of(settings), wake=wake, interrupt=turns.stop)
-        sizes = {"turns": turns.lanes.__len__, "outbox": outbox.lanes.__len__}
+        sizes = {"turns": turns.lanes.__len__, "standby": turns.standby.__len__, "outbox": outbox.lanes.__len__}
         scrape = Scrape(metrics, store, stuck=limits.stuck, lanes=sizes)
         asgi = _asgi(world, inbox=inbox, watchers=watchers, operations=operations, scrape=scrape, metrics=metrics)
         retention = Retention(store, clock, _ages(limits), forget_bytes=world.files.forget)

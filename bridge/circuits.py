@@ -26,21 +26,24 @@ class Circuits:
         """Whether the agent counts as away."""
         return self._of(agent).is_open
 
+    def rest(self, agent: str) -> timedelta | None:
+        """How long to leave the agent alone, as far as is known here; None: it may be tried."""
+        return self._of(agent).wait(self._store.now())
+
     async def wait(self, agent: str) -> timedelta | None:
         """How long to leave the agent alone; None: go ahead. Of all who wait, at whatever node, one goes ahead."""
-        circuit = self._of(agent)
-        if not circuit.is_open:
+        if not self.is_open(agent):
             return None
-        if (left := circuit.wait(self._store.now())) is not None:
+        if (left := self.rest(agent)) is not None:
             return left
         if await self._change(Change(agent=agent, what="probe")):
             return None
-        return self._of(agent).wait(self._store.now()) or BASE
+        return self.rest(agent) or BASE
 
     async def failed(self, agent: str, after: float | None) -> timedelta | None:
         """Nothing could be sent; how long to leave the agent alone now, where that is settled for all."""
         await self._change(Change(agent=agent, what="failed", after=after))
-        return self._of(agent).wait(self._store.now())
+        return self.rest(agent)
 
     async def succeeded(self, agent: str) -> None:
         """The agent answered, whatever it said."""

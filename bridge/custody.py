@@ -96,3 +96,8 @@ class Custody:
 def _origin(url: str) -> tuple[str, str, int | None]:
     parts = urlsplit(url)
     return parts.scheme, (parts.hostname or "").lower(), parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+async def as_named(_agent: str, refs: Sequence[FileRef]) -> tuple[FileRef, ...]:
+    """Where nothing is taken into custody: the files stay where the agent says they are."""
+    return tuple(refs)

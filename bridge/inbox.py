@@ -33,7 +33,7 @@ class Inbox:
         store: Store,
         sealer: Sealer,
         *,
-        wake: Callable[[Lease], None],
+        wake: Callable[[Lease, Arrival], None],
         stop: Callable[[str], None],
         deliver: Callable[[Lease], None],
         read: Callable[[str], None],
@@ -80,7 +80,7 @@ class Inbox:
         )
         ingested = await self._store.accept(INGEST, arrival)
         for lease in ingested.wake:
-            self._wake(lease)
+            self._wake(lease, arrival)
         for conversation_id in ingested.stop:
             self._stop(conversation_id)
         for lease in ingested.deliver:

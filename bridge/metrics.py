@@ -92,7 +92,10 @@ STUCK: Final = Metric(
     what="Heads of conversations and deliveries that have not moved for limits.stuck.",
 )
 LANES: Final = Metric(
-    name="bridge_lanes", kind="gauge", what="Conversations this node is at work on.", labels=("stage",)
+    name="bridge_lanes",
+    kind="gauge",
+    what="Conversations this node is at work on, or holds for an agent that is away (standby).",
+    labels=("stage",),
 )
 WRITES_WAITING: Final = Metric(
     name="bridge_writes_waiting", kind="gauge", what="Writes of this node that wait for a commit.", labels=("lane",)

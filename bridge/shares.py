@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias, TypeVar
 
+from bridge.model import Turn
+
 K = TypeVar("K")
 
 _OF_A_SOURCE: Final = 0.9
@@ -23,6 +25,11 @@ class Claimant:
     agent: str
     source: str
     person: str
+
+
+def claimant_of(turn: Turn) -> Claimant:
+    """On whose account this turn counts."""
+    return Claimant(turn.agent, turn.source, turn.said[-1].message.author.id if turn.said else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

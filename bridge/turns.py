@@ -15,6 +15,7 @@ from bridge.agent.task import Task
 from bridge.calls import Agent, Call, Stopped
 from bridge.circuits import Circuits
 from bridge.clock import Clock
+from bridge.custody import as_named
 from bridge.enriching import Enriching
 from bridge.errors import AgentError, Busy, Interrupted, Refused, Silent, StoreUnavailable, Unreachable
 from bridge.lanes import AGAIN, Lanes
@@ -22,9 +23,11 @@ from bridge.model import DeliveryState, FileRef, Lease, OutboundMessage, Turn, T
 from bridge.patience import Patience
 from bridge.pauses import Pause, pause_of
 from bridge.routing import Route, routed
-from bridge.shares import Claimant, Shares
+from bridge.shares import Claimant, Shares, claimant_of
+from bridge.standby import Standby, unheard
 from bridge.store import deliveries, halts, opinions
 from bridge.store import turns as rows
+from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
 from bridge.store.settling import NEAR
 from bridge.store.waiting import PUT_BACK
@@ -64,7 +67,7 @@ class Turns:
         self._showing = {name: adapter for name, adapter in adapters.items() if isinstance(adapter, Shows)}
         self._patience = patience
         self._link = link
-        self._own = own or _as_named
+        self._own = own or as_named
         self._deliver = deliver
         self._watchers = watchers
         self._routes = routes
@@ -73,10 +76,19 @@ class Turns:
         self._calls: dict[str, Call] = {}
         self._shares = shares
         self.lanes = Lanes(self.step, clock, now=store.now, name="turns", near=NEAR)
+        self.standby = Standby(self._circuits, store.now, wake=self.lanes.wake)
 
     def is_away(self, agent: str) -> bool:
         """Whether an agent counts as away: what arrives for it is kept until it is back."""
         return self._circuits.is_open(agent)
+
+    def begin(self, lease: Lease, arrival: Arrival) -> None:
+        """Something was said in a conversation of this node. Where all that can be done is to wait, it stands by."""
+        agent = unheard(arrival, self._routes)
+        if agent is None or self.lanes.holds(lease.conversation_id) or self._circuits.rest(agent) is None:
+            self.lanes.wake(lease)
+        else:
+            self.standby.add(agent, lease, self._store.now() + self._patience.age)
 
     def stop(self, conversation_id: str) -> None:
         """A person wants the running turn of this conversation stopped; its row says what then."""
@@ -87,25 +99,30 @@ class Turns:
         """Until cancelled, heed what other nodes tell: what a person wanted stopped, and which agents are away."""
         while True:
             try:
-                await self._circuits.refresh()
-                for conversation_id in await self._store.read(halts.stops_of, self._store.node):
-                    self.stop(conversation_id)
+                await self.look()
             except StoreUnavailable as error:
                 log.warning("watch_missed", error=str(error))
             await self._clock.sleep(WATCH_SECONDS)
+
+    async def look(self) -> None:
+        """Heed what there is now."""
+        await self._circuits.refresh()
+        self.standby.look()
+        for conversation_id in await self._store.read(halts.stops_of, self._store.node):
+            self.stop(conversation_id)
 
     async def step(self, lease: Lease) -> timedelta | datetime | None:
         """Run the head of a conversation to its end, or put it off."""
         head = await self._take(lease)
         while isinstance(head, Turn):
-            claimant = _claimant(head)
+            claimant = claimant_of(head)
             if self._admits(head, claimant):
                 return await self._run_on(claimant, head)
             # back in its row it may be edited, joined or cancelled while it waits for a place
             await self._store.write(PUT_BACK, head)
             await self._shares.wait(claimant)
             head = await self._take_again(lease, claimant)
-            if isinstance(head, Turn) and _claimant(head) == claimant:
+            if isinstance(head, Turn) and claimant_of(head) == claimant:
                 return await self._run_on(claimant, head)
             self._shares.give(claimant)
         return head.until if isinstance(head, rows.NotYet) else None
@@ -216,14 +233,24 @@ class Turns:
         log.warning("turn_postponed", turn=turn.id, attempt=turn.attempt, error=str(error))
         return await self._postpone(turn, error, self._patience.again(turn.attempt, error.after), spent=1)
 
-    async def _wait_for_agent(self, turn: Turn, error: Unreachable, wait: timedelta) -> datetime:
+    async def _wait_for_agent(self, turn: Turn, error: Unreachable, wait: timedelta) -> datetime | None:
         """The agent is away. Whoever waits for it is told so once, and answered in order when it is back."""
-        if self._circuits.is_open(turn.agent) and turn.notices == 0:
+        if not self._circuits.is_open(turn.agent):
+            return await self._postpone(turn, error, wait, spent=0, away=True)
+        await self._tell_away(turn, error)
+        if wait > NEAR:
+            return await self._postpone(turn, error, wait, spent=0, away=True)
+        # due at once, so that it begins as soon as the agent is back, at whatever node
+        await self._postpone(turn, error, AGAIN, spent=0, away=True)
+        self.standby.add(turn.agent, turn.lease, turn.created_at + self._patience.age)
+        return None
+
+    async def _tell_away(self, turn: Turn, error: Unreachable) -> None:
+        if turn.notices == 0:
             log.warning("agent_away", agent=turn.agent, turn=turn.id, error=str(error))
             for notice in answers.notice(turn, answers.AWAY, status="waiting", now=self._store.now(), part=0):
                 if await self._store.write(halts.TELL, halts.Notice(turn, notice)):
                     self._deliver(turn.lease)
-        return await self._postpone(turn, error, wait, spent=0, away=True)
 
     async def _pause(self, turn: Turn, task: Task, pause: Pause) -> datetime:
         """The agent waits for a person: say so once for each thing it waits for, and look again later."""
@@ -370,12 +397,3 @@ class Turns:
         if turn.paused_at is not None:
             return self._store.now() - turn.paused_at > self._patience.pause
         return self._store.now() - turn.created_at > self._patience.age
-
-
-def _claimant(turn: Turn) -> Claimant:
-    """On whose account it counts."""
-    return Claimant(turn.agent, turn.source, turn.said[-1].message.author.id if turn.said else "")
-
-
-async def _as_named(_agent: str, refs: Sequence[FileRef]) -> tuple[FileRef, ...]:
-    return tuple(refs)

@@ -20,7 +20,7 @@ DRAWING = {
     " egress transport dialling http1 gate addresses",
     "world": "store agent files",
     "ground": "circuits shares destinations lanes answers pauses views calls results recording watching captures"
-    " routing enriching custody",
+    " standby routing enriching custody",
     "stages": "inbox reading connections turns outbox sweeper operations feedback resealing retention counting",
     "edge": "web app world embedded server serving standalone cli console trial demo __main__",
 }

@@ -77,6 +77,10 @@ _SAVE = (
 )
 
 
+AWAY = select(circuits.c.agent).where(circuits.c.opens_at.is_not(None))
+"""The agents that count as away: what is said to them is neither overlooked nor stuck."""
+
+
 def known(connection: Connection) -> Mapping[str, Circuit]:
     """Every breaker that is not untouched."""
     query = select(circuits).where(circuits.c.failures > 0)

@@ -5,8 +5,9 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, case, func, literal, select, union_all
+from sqlalchemy import Connection, and_, case, func, literal, or_, select, union_all
 
+from bridge.store.circuits import AWAY
 from bridge.store.tables import arrivals, deliveries, messages, turns
 
 SHOWN = 50
@@ -140,9 +141,10 @@ def books(connection: Connection, *, stuck_before: datetime) -> Books:
 
 
 def stuck(connection: Connection, *, before: datetime) -> Sequence[Stuck]:
-    """Heads that began, or were due, before then and are not over; likewise deliveries. A pause has a limit of its own.
+    """Heads that began, or were due, before then and are not over; likewise deliveries.
 
-    What waits behind a head is not named: it moves on with its head.
+    A pause has a limit of its own, and so has waiting for an agent that is away. What waits behind a head is not
+    named: it moves on with its head.
     """
     both = union_all(
         select(_heads).where(_heads.c.since < before),
@@ -182,7 +184,7 @@ _heads = (
         .cast(turns.c.created_at.type)
         .label("since"),
     )
-    .where(turns.c.state.in_(("queued", "running")), ~_ahead)
+    .where(or_(turns.c.state == "running", and_(turns.c.state == "queued", turns.c.agent.not_in(AWAY))), ~_ahead)
     .subquery()
 )
 _late = (

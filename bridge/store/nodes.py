@@ -8,6 +8,7 @@ from importlib.metadata import version
 from sqlalchemy import Connection, and_, bindparam, delete, func, not_, or_, select, text, true, update
 
 from bridge.model import Lease
+from bridge.store.circuits import AWAY
 from bridge.store.notices import ANYBODY, notify
 from bridge.store.statements import insert_new
 from bridge.store.tables import LIVE_DELIVERY, LIVE_TURN, Instant, conversations, deliveries, nodes, turns
@@ -105,7 +106,7 @@ def overlooked(connection: Connection, node: str, before: datetime) -> list[Leas
     """Conversations of this node with something that was due before and that nobody has begun.
 
     None, as long as every wake-up arrives. One that does not (whoever was to pass it on was cancelled
-    after the commit) costs a delay so, and not a message.
+    after the commit) costs a delay so, and not a message. What waits for an agent that is away is left alone.
     """
     earlier = turns.alias("earlier")
     behind = select(earlier.c.id).where(
@@ -118,6 +119,7 @@ def overlooked(connection: Connection, node: str, before: datetime) -> list[Leas
         text(LIVE_TURN),
         turns.c.state == "queued",
         func.coalesce(turns.c.not_before, turns.c.created_at, type_=Instant) < before,
+        turns.c.agent.not_in(AWAY),
         ~behind.exists(),
     )
     owed = select(deliveries.c.conversation_id).where(

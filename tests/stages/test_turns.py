@@ -289,7 +289,7 @@ async def test_a_probe_that_never_came_back_is_another_ones_after_a_while(room: 
     await room.store.write(CHANGE, Change(agent="local", what="probe"))  # whoever it was died right after
     room.answer = task
     lease = await room.hear("m6", thread="t6")
-    assert await room.turns.step(lease) is not None
+    await room.turns.step(lease)
     assert len(room.asked) == 5
     await clock.advance(timedelta(seconds=31))
     await room.turns.step(lease)
