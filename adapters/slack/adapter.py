@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from adapters.slack.address import Address, load
+from adapters.slack.alarms import Alarm
 from adapters.slack.calls import Calls
 from adapters.slack.enriching import Enriching
 from adapters.slack.events import Events
@@ -47,7 +48,8 @@ class Slack:
         self._enriching = Enriching(settings, self.calls, people, history, fetching, statuses=self._statuses)
         orphans = Orphans(self.calls, kit.clock)
         minutes = SharedPerMinute(kit.vault, kit.clock)
-        self._world = World(self.calls, settings, kit.clock, minutes, orphans, self._statuses)
+        self._alarm = Alarm(kit.clock, settings.progress_after)
+        self._world = World(self.calls, settings, kit.clock, minutes, orphans, self._statuses, self._alarm)
         self._places = Places(self.calls, kit.clock)
 
     def return_address(self, address: str) -> str:
@@ -106,6 +108,7 @@ class Slack:
 
     async def close(self) -> None:
         """Close the connections to Slack."""
+        self._alarm.close()
         await self.installations.close()
 
     def _mode(self, address: Address) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 
 from adapters.slack.address import Address
+from adapters.slack.alarms import Alarm
 from adapters.slack.calls import Calls
 from adapters.slack.minutes import SharedPerMinute
 from adapters.slack.orphans import Orphans
@@ -33,6 +34,8 @@ class World:
     minutes: SharedPerMinute
     orphans: Orphans
     statuses: Statuses
+    alarm: Alarm
+    """Rings once a turn takes longer than `progress_after` seconds."""
 
     def now(self) -> float:
         """Seconds of the epoch."""
@@ -46,9 +49,11 @@ class StatusView:
         self._statuses = world.statuses
         self._address = address
         self._clock = world.clock
-        self._after = world.settings.progress_after
+        self._alarm = world.alarm
         self._shown = False
-        self._waiting = asyncio.create_task(self._wait()) if address.root else None
+        self._showing: asyncio.Task[None] | None = None
+        if address.root:
+            self._alarm.set(self._begin)
 
     @property
     def remote_id(self) -> str | None:
@@ -67,14 +72,17 @@ class StatusView:
 
     async def settle(self) -> None:
         """Stop waiting and refreshing; what is shown stays."""
-        if self._waiting is not None:
-            self._waiting.cancel()
+        self._alarm.off(self._begin)
+        if self._showing is not None:
+            self._showing.cancel()
             with suppress(asyncio.CancelledError):
-                await self._waiting
-            self._waiting = None
+                await self._showing
+            self._showing = None
 
-    async def _wait(self) -> None:
-        await self._clock.sleep(self._after)
+    def _begin(self) -> None:
+        self._showing = asyncio.create_task(self._show())
+
+    async def _show(self) -> None:
         while True:
             self._shown = True
             await self._set("processing")
