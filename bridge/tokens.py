@@ -3,6 +3,8 @@
 import hashlib
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import lru_cache
+from typing import Any
 
 from itsdangerous import BadSignature, Signer, URLSafeTimedSerializer
 
@@ -10,6 +12,17 @@ _SIGNER = {
     "key_derivation": "hmac",
     "digest_method": hashlib.sha256,
 }  # the library's defaults are SHA-1 and concatenation
+
+
+class _Signer(Signer):
+    """Derives each key once: every acknowledgement carries a signature."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._derived = lru_cache(maxsize=64)(super().derive_key)
+
+    def derive_key(self, secret_key: str | bytes | None = None) -> bytes:
+        return self._derived(secret_key)
 
 
 class Tokens:
@@ -20,6 +33,7 @@ class Tokens:
 
     def __init__(self, secret_keys: Sequence[str]) -> None:
         self._keys = list(reversed(secret_keys))  # itsdangerous signs with the last
+        self._signer = lru_cache(maxsize=16)(self._signer_for)
 
     def sign(self, value: str, *, purpose: str) -> str:
         """A signature that is the same each time, bound to `value` and `purpose`, without an age."""
@@ -41,8 +55,8 @@ class Tokens:
             return None
         return value if isinstance(value, str) else None
 
-    def _signer(self, purpose: str) -> Signer:
-        return Signer(self._keys, salt=f"agent-bridge.{purpose}", key_derivation="hmac", digest_method=hashlib.sha256)
+    def _signer_for(self, purpose: str) -> Signer:
+        return _Signer(self._keys, salt=f"agent-bridge.{purpose}", key_derivation="hmac", digest_method=hashlib.sha256)
 
     def _serializer(self, purpose: str) -> URLSafeTimedSerializer:
         return URLSafeTimedSerializer(self._keys, salt=f"agent-bridge.{purpose}", signer_kwargs=_SIGNER)

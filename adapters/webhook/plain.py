@@ -22,7 +22,9 @@ def json_value(body: bytes) -> Any:
     try:
         value = _DECODER.decode(utf8(body))
         # What a database or a UTF-8 writer would choke on later is taken out here; most bodies never need it.
-        return _cleaned(value) if _AWKWARD.search(body) else value
+        # Without an escape there is none of an awkward character, and a substring is found far sooner than a pattern.
+        is_awkward = (b"\\u" in body or b"\0" in body) and _AWKWARD.search(body)
+        return _cleaned(value) if is_awkward else value
     except (ValueError, RecursionError):
         raise Malformed("The body is not valid JSON.") from None
 
