@@ -5,6 +5,7 @@ import functools
 import json
 import os
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final, Literal, ParamSpec
 
@@ -205,7 +206,7 @@ class Backend:
             raise Refused("no agent to invoke: give agent_id, or set XPANDER_AGENT_ID")
         if (agent_id, task_id) == (request.agent_id, request.existing_task_id):
             return request
-        return request.model_copy(update={"agent_id": agent_id, "existing_task_id": task_id})
+        return replace(request, agent_id=agent_id, existing_task_id=task_id)
 
     async def _stream(self, request: InvokeRequest, pursuit: Pursuit) -> Task:
         """Open the stream and read on until the task has an id."""

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
 
 from bridge.model import Author, Json
 
@@ -18,10 +19,9 @@ class OutputFormat(StrEnum):
     Voice = "voice"
 
 
-class User(BaseModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
     """The person behind a request: scopes memory and connector logins at the agent."""
-
-    model_config = ConfigDict(frozen=True)
 
     id: str | None = None
     first_name: str | None = None
@@ -47,10 +47,12 @@ class User(BaseModel):
         )
 
 
-class InvokeRequest(BaseModel):
-    """One turn for the agent. Field names are those of the Python contract; None is left out on the wire."""
+@dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class InvokeRequest:
+    """One turn for the agent. Field names are those of the Python contract; None is left out on the wire.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    With slots, since one is kept for as long as its turn waits: dictionaries would be most of what that takes.
+    """
 
     agent_id: str | None = None
     prompt: str = ""

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -88,9 +89,8 @@ async def test_a_stream_brings_the_id_first_then_chunks_then_the_end(
 
 async def test_a_request_travels_with_key_user_and_version(backend: Backend, service: ScriptedService) -> None:
     service.script([stream(event("task_created", task()), event("task_finished", task("completed")))])
-    request = HELLO.model_copy(
-        update={"user_details": User(email="ada@example.com"), "agent_version": "7/b", "existing_task_id": "t 1"}
-    )
+    ada = User(email="ada@example.com")
+    request = replace(HELLO, user_details=ada, agent_version="7/b", existing_task_id="t 1")
     await events_of(await backend.invoke(request))
     [call] = service.calls
     assert call.path == "/v1/agents/a1/invoke/stream?version=7%2Fb"
@@ -346,7 +346,7 @@ async def test_the_short_form_is_checked_against_the_thread(
     short = {"id": "t1", "agent_id": "a1", "status": "completed", "result": "the answer"}
     thread = [{"role": "user", "content": "once"}, {"role": "user", "content": said}, {"role": "assistant"}]
     service.script([answer(short), answer(thread)] * 20)
-    handle = await backend.attach("t1", HELLO.model_copy(update={"existing_task_id": "t1"}))
+    handle = await backend.attach("t1", replace(HELLO, existing_task_id="t1"))
     if known:
         await events_of(handle)
         assert handle.result == "the answer"
