@@ -2,6 +2,7 @@
 
 from sqlalchemy import Connection, Engine, text
 
+from bridge.store.engine import CACHE_KIB
 from bridge.store.tables import metadata
 
 PAD = 22
@@ -116,7 +117,7 @@ BY_ITSELF: dict[str, tuple[dict[str, str], tuple[str, ...], tuple[str, ...]]] = 
     "sqlite": (
         {"begin": "SELECT 1"},
         ("PRAGMA synchronous=OFF", "PRAGMA cache_size=-1000000"),
-        ("PRAGMA synchronous=FULL", "PRAGMA cache_size=-65536", "ANALYZE", "PRAGMA wal_checkpoint(TRUNCATE)"),
+        ("PRAGMA synchronous=FULL", f"PRAGMA cache_size=-{CACHE_KIB}", "ANALYZE", "PRAGMA wal_checkpoint(TRUNCATE)"),
     ),
     "postgresql": (
         {"isolation_level": "AUTOCOMMIT"},

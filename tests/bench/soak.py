@@ -27,8 +27,8 @@ from tests.end_to_end.serving import Served
 SAMPLES_A_ROW = 6
 AN_HOUR_MAY_ADD = 0.05
 """Of the memory it has: less is taken for noise, more for a leak."""
-FILLS_CACHES = 20_000
-"""Messages until SQLite's page cache, 64 MB for a connection, has all it may have."""
+FILLS_CACHES = 10_000
+"""Messages until SQLite's page caches, 2 MB for each of five connections, have all they may have."""
 
 
 @dataclass
