@@ -52,6 +52,22 @@ class Agent:
 class Call:
     """Follows one turn's task. `told` holds what the agent said it waits for."""
 
+    __slots__ = (  # one for each turn in flight
+        "_agent",
+        "_circuits",
+        "_given_up",
+        "_heard_at",
+        "_limit",
+        "_loop",
+        "_runner",
+        "_store",
+        "_turn",
+        "_view",
+        "alive_at",
+        "task_id",
+        "told",
+    )
+
     def __init__(self, store: Store, turn: Turn, agent: Agent, view: View, circuits: Circuits) -> None:
         self._store = store
         self._circuits = circuits

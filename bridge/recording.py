@@ -30,6 +30,22 @@ class Recorder:
     Records of the task itself are left out: the turn's own end says the same, in our words.
     """
 
+    __slots__ = (  # one for each turn in flight
+        "_begins",
+        "_chars",
+        "_chunks",
+        "_clock",
+        "_cursor",
+        "_flushing",
+        "_kept",
+        "_listened",
+        "_store",
+        "_stored",
+        "_timer",
+        "_turn",
+        "_view",
+    )
+
     def __init__(
         self,
         store: Store,
@@ -37,8 +53,8 @@ class Recorder:
         turn: Turn,
         view: View,
         *,
-        listened: Callable[[], bool],
-        stored: Callable[[], None],
+        listened: Callable[[Turn], bool],
+        stored: Callable[[str], None],
     ) -> None:
         self._store = store
         self._clock = clock
@@ -60,7 +76,7 @@ class Recorder:
 
     async def show(self, event: TaskEvent) -> None:
         self._keep(event)
-        if self._listened():
+        if self._listened(self._turn):
             if event.type != "chunk" or self._chars >= FLUSH_CHARS:
                 await self.flush()
             elif self._chunks and self._timer is None:
@@ -78,7 +94,7 @@ class Recorder:
         """
         if self._timer is not None:
             self._timer.cancel()
-        if self._listened() or any(one.type in TOLD for one in self._kept):
+        if self._listened(self._turn) or any(one.type in TOLD for one in self._kept):
             await self.flush()
 
     async def flush(self) -> None:
@@ -102,7 +118,7 @@ class Recorder:
                 self._kept = [*given, *self._kept]
                 return
             self._begins = False
-        self._stored()
+        self._stored(self._turn.id)
 
     async def _flush_soon(self) -> None:
         await self._clock.sleep(FLUSH_SECONDS)
@@ -121,7 +137,7 @@ class Recorder:
             self._fold()
             self._kept.append(Happened(event.type, _bounded(event.data)))
             self._chars += len(str(event.data))
-        if self._chars > KEPT_CHARS and not self._listened():
+        if self._chars > KEPT_CHARS and not self._listened(self._turn):
             self._kept, self._chunks, self._chars = [], [], 0
 
     def _fold(self) -> None:

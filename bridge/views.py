@@ -42,6 +42,9 @@ class NoView:
         return None
 
 
+_NO_VIEW = NoView()
+
+
 class LiveView:
     """A platform's own view of a turn."""
 
@@ -70,7 +73,7 @@ async def open_view(store: Store, turn: Turn, adapter: Shows | None) -> View:
     """The view the turn's adapter offers, or none. One that an earlier life left behind is not joined by a second."""
     last = turn.said[-1].message
     if adapter is None or not last.return_address or turn.shown:
-        return NoView()
+        return _NO_VIEW
     message = OutboundMessage(
         delivery_id=new_id("dlv"),
         kind="progress",

@@ -98,9 +98,12 @@ class Watchers:
             self._clock,
             turn,
             view,
-            listened=lambda: turn.listened or turn.id in self._listened,
-            stored=lambda: self.poke(turn.id),
+            listened=self._is_listened_to,
+            stored=self.poke,
         )
+
+    def _is_listened_to(self, turn: Turn) -> bool:
+        return turn.listened or turn.id in self._listened
 
     async def run(self) -> None:
         """Look, until cancelled, for what moved without anybody here being told."""
