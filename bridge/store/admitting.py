@@ -47,7 +47,7 @@ def _admit_one(tx: Tx, row: Replay) -> Replayed | Conflict:
     if row.dry_run:
         return _done(row, does, "")
     match = lookup.match(found.source, message) or lookup.create(found.source, message.conversation)
-    lookup.insert_created({match.conversation.id: agent}, tx.now)
+    lookup.insert_created({match.conversation.id: agent})
     turn_id = _line_up(tx, found, message, match, agent)
     batch = Batch(tx, lookup, ())
     batch.claim()

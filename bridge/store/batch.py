@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import bindparam, select, update
 
@@ -10,7 +11,7 @@ from bridge.store import asked
 from bridge.store.arrivals import Arrival
 from bridge.store.lookup import Conversation, Lookup
 from bridge.store.notices import notify
-from bridge.store.prepared import Prepared, among
+from bridge.store.prepared import Asked, Prepared, among
 from bridge.store.said import ADMITTED, Said
 from bridge.store.statements import insert_new
 from bridge.store.strays import strays
@@ -45,17 +46,19 @@ class Batch:
         self.touched: dict[tuple[str, str], set[str]] = {}
         self.owing: dict[tuple[str, str], set[str]] = {}
         """Conversations in which something is to be delivered besides what their turns say."""
-        self.learn((row.source, message.message_key) for row in rows for message in row.messages or ())
+        self._asked = self._ask((row.source, message.message_key) for row in rows for message in row.messages or ())
 
     def place(self, fresh: Iterable[Said]) -> None:
         """Give each message its conversation, its turn where it is admitted, and its row."""
+        asked, self._asked = self._asked, []
+        self._hear(asked)
         said = self._unknown(fresh)
         for each in said:
             each.match = self.lookup.match(each.arrival.source, each.message)
             each.admission = each.admit()
             if each.admission == ADMITTED and each.match is None:
                 each.match = self.lookup.create(each.arrival.source, each.message.conversation)
-        self.lookup.insert_created({e.match.conversation.id: e.agent for e in reversed(said) if e.match}, self.tx.now)
+        self.lookup.insert_created({e.match.conversation.id: e.agent for e in reversed(said) if e.match})
         admitted = [each for each in said if each.admission == ADMITTED]
         opening = self._line_up(admitted)
         upgrades = [each for each in admitted if each.key in self.known]
@@ -84,24 +87,38 @@ class Batch:
                 conversation.owner, conversation.epoch = self.tx.node, conversation.epoch + 1
             if conversation.owner == self.tx.node:
                 self.leases[conversation.id] = Lease(conversation.id, conversation.epoch)
-        me = self.tx.node
-        values = [
-            {"at": c.id, "to_seq": c.seq, "to_owner": c.owner, "to_epoch": c.epoch, "to_last": self.tx.now}
-            | {"foreign": c.owner != me}
-            for c in changed
-        ]
-        _CLAIM.run(self.tx.connection, values)
-        notify(self.tx, {str(c.owner) for c in changed if c.owner != me})
+        # Whatever is new is stored so already, but for its further turns.
+        differing = [c for c in changed if not c.inserted or c.seq != 1]
+        _CLAIM.run(self.tx.connection, [self._claimed(c) for c in differing])
+        in_vain = self.lookup.begun_in_vain()
+        _LEAVE.run(self.tx.connection, [{"at": c.id, "to_seq": c.seq} for c in in_vain])
+        notify(self.tx, {str(c.owner) for c in changed if c.owner != self.tx.node})
 
     def learn(self, keys: Iterable[tuple[str, str]]) -> None:
         """Look up those of these messages that are not known yet."""
+        self._hear(self._ask(keys))
+
+    def _ask(self, keys: Iterable[tuple[str, str]]) -> list[tuple[str, Asked]]:
         wanted: dict[str, set[str]] = {}
         for source, key in keys:
             if (source, key) not in self.known:
                 wanted.setdefault(source, set()).add(key)
-        for source, of_source in wanted.items():
-            rows = _KNOWN.rows(self.tx.connection, {"source": source, "keys": of_source})
-            self.known |= {(source, row[0]): Known(*row[1:]) for row in rows}
+        connection = self.tx.connection
+        return [(source, _KNOWN.ask(connection, {"source": source, "keys": of})) for source, of in wanted.items()]
+
+    def _hear(self, asked: Iterable[tuple[str, Asked]]) -> None:
+        for source, answer in asked:
+            self.known |= {(source, row[0]): Known(*row[1:]) for row in answer.rows()}
+
+    def _claimed(self, conversation: Conversation) -> dict[str, Any]:
+        return {
+            "at": conversation.id,
+            "to_seq": conversation.seq,
+            "to_owner": conversation.owner,
+            "to_epoch": conversation.epoch,
+            "to_last": self.tx.now,
+            "foreign": conversation.owner != self.tx.node,
+        }
 
     def _unknown(self, fresh: Iterable[Said]) -> list[Said]:
         """One per message: of two copies the one with the better claim to be admitted, in the order of arrival."""
@@ -203,6 +220,11 @@ _CLAIM = Prepared(
         open=True,
         wake_at=None,
     )
+)
+_LEAVE = Prepared(
+    update(conversations)
+    .where(conversations.c.id == bindparam("at"))
+    .values(seq=bindparam("to_seq"), owner=None, open=False)
 )
 _RESTART = update(turns).where(turns.c.id == bindparam("at")).values(stop_at=bindparam("now"), restart=True)
 _ANSWERED_QUESTION = (

@@ -1,14 +1,16 @@
 """Rate limits shared by all nodes: each key is one timestamp, the moment its allowance will be whole again."""
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from bridge.store.prepared import Prepared, among
-from bridge.store.statements import insert_new
-from bridge.store.tables import Instant, budgets
+from bridge.store.tables import budgets
 from bridge.store.writer import Tx
 
 Cost: TypeAlias = tuple[str, float, int]
@@ -21,53 +23,59 @@ def spend(tx: Tx, costs: Sequence[Iterable[Cost]]) -> list[datetime | None]:
     The generic cell rate algorithm (ITU-T I.371): no counter to refill, one comparison a key.
     """
     keys = sorted({key for one in costs for key, _, _ in one})
-    state = _load(tx, keys)
+    before = dict.fromkeys(keys, _Allowance(tx.now)) | _stored(tx, keys)
+    state = dict(before)
     answers = [_spend_one(tx.now, state, list(one)) for one in costs]
-    _SAVE.run(tx.connection, [{"at": key, "full": full} for key, (full, _) in state.items()])
+    spent = [{"key": key, "full_at": state[key].full_at} for key in keys if state[key] != before[key]]
+    _keeping(tx.connection.dialect.name, "full_at").run(tx.connection, spent)
     return answers
 
 
 def freeze(tx: Tx, until: Mapping[str, datetime]) -> None:
     """Nothing is spent from these keys before then, at any node."""
-    if not until:
-        return
-    _load(tx, sorted(until))
-    _FREEZE.run(tx.connection, [{"at": key, "thaw": at} for key, at in until.items()])
+    rows = [{"key": key, "full_at": tx.now, "frozen_until": at} for key, at in sorted(until.items())]
+    _keeping(tx.connection.dialect.name, "frozen_until").run(tx.connection, rows)
 
 
-def _load(tx: Tx, keys: Sequence[str]) -> dict[str, tuple[datetime, datetime | None]]:
-    found = _stored(tx, keys)
-    if len(found) < len(keys):
-        missing = [{"key": key, "full_at": tx.now} for key in keys if key not in found]
-        insert_new(tx.connection, budgets, missing, "key")
-        found = _stored(tx, keys)
-    return found
+@dataclass(frozen=True, slots=True)
+class _Allowance:
+    """When it will be whole again, and from when on anything of it may be spent."""
+
+    full_at: datetime
+    frozen_until: datetime | None = None
 
 
-def _stored(tx: Tx, keys: Sequence[str]) -> dict[str, tuple[datetime, datetime | None]]:
-    return {row.key: (row.full_at, row.frozen_until) for row in _LOAD.rows(tx.connection, {"keys": keys})}
+def _stored(tx: Tx, keys: Sequence[str]) -> dict[str, _Allowance]:
+    return {row.key: _Allowance(row.full_at, row.frozen_until) for row in _LOAD.rows(tx.connection, {"keys": keys})}
 
 
-def _spend_one(
-    now: datetime, state: dict[str, tuple[datetime, datetime | None]], costs: Sequence[Cost]
-) -> datetime | None:
-    waits = [_wait(now, *state[key], per_minute, burst) for key, per_minute, burst in costs]
+def _spend_one(now: datetime, state: dict[str, _Allowance], costs: Sequence[Cost]) -> datetime | None:
+    waits = [_wait(now, state[key], per_minute, burst) for key, per_minute, burst in costs]
     if latest := max((at for at in waits if at is not None), default=None):
         return latest
     for key, per_minute, _ in costs:
-        full, frozen = state[key]
-        state[key] = (max(full, now) + timedelta(minutes=1) / per_minute, frozen)
+        full_at = max(state[key].full_at, now) + timedelta(minutes=1) / per_minute
+        state[key] = replace(state[key], full_at=full_at)
     return None
 
 
-def _wait(now: datetime, full: datetime, frozen: datetime | None, per_minute: float, burst: int) -> datetime | None:
-    if frozen is not None and frozen > now:
-        return frozen
-    room_at = full - timedelta(minutes=1) / per_minute * (burst - 1)
+def _wait(now: datetime, left: _Allowance, per_minute: float, burst: int) -> datetime | None:
+    if left.frozen_until is not None and left.frozen_until > now:
+        return left.frozen_until
+    room_at = left.full_at - timedelta(minutes=1) / per_minute * (burst - 1)
     return room_at if room_at > now else None
 
 
 _LOAD = Prepared(select(budgets).where(among(budgets.c.key, "keys")).order_by(budgets.c.key).with_for_update())
-_HERE = update(budgets).where(budgets.c.key == bindparam("at"))
-_SAVE = Prepared(_HERE.values(full_at=bindparam("full", type_=Instant)))
-_FREEZE = Prepared(_HERE.values(frozen_until=bindparam("thaw", type_=Instant)))
+
+
+@functools.cache
+def _keeping(dialect: str, column: str) -> Prepared:
+    """Keeps one column of rows that are there, all of those that are new.
+
+    Rows that are there are locked since they were loaded. Where two nodes use a key for the first time at the same
+    moment, the later one's row counts: one more than allowed may go out then, once.
+    """
+    insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    new = insert(budgets)
+    return Prepared(new.on_conflict_do_update(index_elements=["key"], set_={column: new.excluded[column]}))

@@ -19,6 +19,7 @@ from bridge.model import new_id
 from bridge.store.engine import is_sqlite, open_engine
 from bridge.store.pace import Pace
 from bridge.store.pulse import Pulse
+from bridge.store.transactions import OnFile, OnServer
 from bridge.store.writer import A, R, Write, Writer
 
 P = ParamSpec("P")
@@ -64,12 +65,9 @@ class Store:
         self._pace = Pace(asyncio.get_running_loop())
         self._observer: Observer = _nobody
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-read")
-        self._engine_lane = Writer(engine, node=node, now=self.now, name="store-write")
-        self._ingest_lane = (
-            self._engine_lane
-            if is_sqlite(engine)
-            else Writer(engine, node=node, now=self.now, name="store-ingest")  # an ack never queues behind engine work
-        )
+        self._engine_lane = self._writer()
+        # an ack never queues behind engine work where there may be two transactions at a time
+        self._ingest_lane = self._engine_lane if is_sqlite(engine) else self._writer()
 
     @classmethod
     def open(
@@ -162,6 +160,10 @@ class Store:
         self.engine.dispose()
         if self._lock is not None:
             self._lock.close()
+
+    def _writer(self) -> Writer:
+        transactions = OnFile(self.engine) if is_sqlite(self.engine) else OnServer(self.engine.url)
+        return Writer(transactions, node=self.node, now=self.now)
 
     def _read(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         try:

@@ -10,8 +10,8 @@ from sqlalchemy import Boolean, String, bindparam, case, func, null, select, upd
 from bridge.model import DeliveryState, Lease, OutboundMessage
 from bridge.store.bodies import load_outbound
 from bridge.store.budgets import Cost, freeze, spend
-from bridge.store.prepared import Prepared, Record, among
-from bridge.store.settling import settle
+from bridge.store.prepared import Asked, Prepared, Record, among
+from bridge.store.settling import horizon, let_go, settle
 from bridge.store.statements import insert_new
 from bridge.store.tables import LIVE_DELIVERY_STATES, aliases, attempts, constants, deliveries
 from bridge.store.turns import NotYet
@@ -53,10 +53,14 @@ class Due:
     cost: Callable[[str, OutboundMessage], Sequence[Cost]]
 
 
-def _begin(tx: Tx, rows: Sequence[Due]) -> list[Delivery | NotYet | None]:
+def _look(tx: Tx, rows: Sequence[Due]) -> Asked:
+    return _LIVE.ask(tx.connection, {"ids": [due.lease.conversation_id for due in rows]})
+
+
+def _begin(tx: Tx, rows: Sequence[Due], live: Sequence[Record]) -> list[Delivery | NotYet | None]:
     """The next due delivery of each conversation, set `sending`; or how long to wait; or none is left."""
     lines: dict[str, list[Record]] = {}
-    for row in _LIVE.rows(tx.connection, {"ids": [due.lease.conversation_id for due in rows]}):
+    for row in live:
         lines.setdefault(row.conversation_id, []).append(row)
     found = [_pick(lines.get(due.lease.conversation_id, ()), tx.now) for due in rows]
     picked = [
@@ -131,7 +135,7 @@ _SENDING = Prepared(
     .values(state=DeliveryState.SENDING.value, attempt=deliveries.c.attempt + 1)
 )
 
-BEGIN: Write[Due, Delivery | NotYet | None] = Write(_begin, lease=lambda due: due.lease)
+BEGIN: Write[Due, Delivery | NotYet | None] = Write(_begin, lease=lambda due: due.lease, look=_look)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,14 +170,22 @@ def _end(tx: Tx, rows: Sequence[Outcome]) -> list[bool]:
         "source",
         "key",
     )
-    ids = {row.delivery.lease.conversation_id for row in rows}
-    waiting = set(_WAITING.words(tx.connection, {"ids": ids}))
     freeze(tx, {key: row.until for row in rows if row.until for key in row.freeze})
-    finished = [row.delivery.message.turn_id for row in rows if row.state in _FINAL]
-    if finished:
-        _UNSHOWN.run(tx.connection, [{"ids": finished, "now": tx.now}])
-    settle(tx, ids - waiting)
+    left = _left(tx, rows)
+    waiting = {one.id for one in left if one.owes}
+    let_go(tx, [one for one in left if not one.owes])
     return [row.delivery.lease.conversation_id in waiting for row in rows]
+
+
+def _left(tx: Tx, rows: Sequence[Outcome]) -> Sequence[Record]:
+    """What is left in the conversations. The view of a turn whose answer is out of the way is nothing any more."""
+    ids = {row.delivery.lease.conversation_id for row in rows}
+    left = horizon(tx, ids)
+    finished = [row.delivery.message.turn_id for row in rows if row.state in _FINAL]
+    if not finished or not any(one.shows for one in left):
+        return left
+    _UNSHOWN.ask(tx.connection, {"ids": finished, "now": tx.now})
+    return horizon(tx, ids)
 
 
 _OUTCOMES: dict[DeliveryState, Literal["sent", "retry", "unknown", "permanent", "withdrawn"]] = {
@@ -220,22 +232,13 @@ _ENDED = Prepared(
     .values(
         state=case((_to_change, DeliveryState.PENDING.value), else_=bindparam("to")),
         marker=case((_sent & _changed, null()), else_=deliveries.c.marker),
-        remote_id=func.coalesce(bindparam("remote"), deliveries.c.remote_id),
+        remote_id=func.coalesce(bindparam("remote", type_=String), deliveries.c.remote_id),
         error=bindparam("why"),
         not_before=bindparam("until"),
         finished_at=case((_to_change, null()), else_=bindparam("ended", type_=deliveries.c.finished_at.type)),
     )
 )
 
-_WAITING = Prepared(
-    select(deliveries.c.conversation_id)
-    .where(
-        among(deliveries.c.conversation_id, "ids"),
-        deliveries.c.state.in_(LIVE_DELIVERY_STATES),
-        deliveries.c.kind != "progress",
-    )
-    .distinct()
-)
 _FINAL = frozenset({DeliveryState.SENT, DeliveryState.DEAD, DeliveryState.WITHDRAWN})
 _UNSHOWN = Prepared(
     update(deliveries)

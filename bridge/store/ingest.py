@@ -38,8 +38,8 @@ def _ingest(tx: Tx, rows: Sequence[Arrival]) -> list[Ingested | Unprocessable]:
     lookup = Lookup(tx, [(row.source, message) for row in rows for message in row.messages or ()])
     refusals = [_refusal(lookup, row) for row in rows]
     usable = [row for row, refusal in zip(rows, refusals, strict=True) if refusal is None]
-    fresh = arrivals.claim(tx, usable)
     batch = Batch(tx, lookup, usable)
+    fresh = arrivals.claim(tx, usable)
     take_in(batch, [(usable[at], envelope_id) for at, envelope_id in fresh.items()])
     firsts = arrivals.firsts(tx, [row for at, row in enumerate(usable) if at not in fresh])
     batch.learn((source, key) for (source, _), first in firsts.items() for key in first.message_keys)

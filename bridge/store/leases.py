@@ -17,12 +17,22 @@ class Held:
     epoch: int
 
 
-def lock(connection: Connection, conversation_ids: Collection[str]) -> dict[str, Held]:
-    """Lock the rows until the commit, always in the order of their ids, so that two batches never deadlock."""
-    if not conversation_ids:
-        return {}
-    rows = _LOCKED.rows(connection, {"ids": conversation_ids})
-    return {row.id: Held(row.owner, row.epoch) for row in rows}
+class Locks:
+    """Rows that stay locked until the commit, always in the order of their ids, so that two batches never deadlock.
+
+    They are locked before anything that is asked later, whether or not `held` was called by then.
+    """
+
+    def __init__(self, connection: Connection, conversation_ids: Collection[str]) -> None:
+        self._asked = _LOCKED.ask(connection, {"ids": conversation_ids}) if conversation_ids else None
+        self._held: dict[str, Held] = {}
+
+    def held(self) -> dict[str, Held]:
+        """Who owns each; what this transaction changes of it is noted there."""
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            self._held = {row.id: Held(row.owner, row.epoch) for row in asked.rows()}
+        return self._held
 
 
 _LOCKED = Prepared(

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import bindparam, or_, select
 
 from bridge.model import Candidate, InboundMessage, new_id
-from bridge.store.prepared import Prepared, Values, among
+from bridge.store.prepared import Asked, Prepared, Values, among
 from bridge.store.statements import insert_new
 from bridge.store.tables import aliases, conversations, messages
 from bridge.store.writer import Tx
@@ -28,6 +27,8 @@ class Conversation:
     muted: bool = False
     task_id: str | None = None
     is_new: bool = False
+    inserted: bool = False
+    """Its row says already that this node owns it and has one turn to run in it."""
     changed: bool = False
 
 
@@ -74,14 +75,13 @@ class Lookup:
 
     def __init__(self, tx: Tx, said: Sequence[tuple[str, InboundMessage]]) -> None:
         self._tx = tx
-        self._found: dict[tuple[str, str, str], Conversation] = {}
+        self._heard: dict[tuple[str, str, str], Conversation] = {}
         self._participants: set[tuple[str, str]] = set()
         wanted: dict[tuple[str, str], set[str]] = {}
         for source, message in said:
             for candidate in message.conversation:
                 wanted.setdefault((source, candidate.kind), set()).add(candidate.value)
-        for (source, kind), values in sorted(wanted.items()):
-            self._find(source, kind, values)
+        self._asked = [self._ask(source, kind, values) for (source, kind), values in sorted(wanted.items())]
         if any(candidate.participants_only for _, message in said for candidate in message.conversation):
             self._learn_participants({message.author.id for _, message in said})
 
@@ -128,18 +128,30 @@ class Lookup:
         self._found[source, last.kind, last.value] = conversation
         return Match(conversation, last.matched_by)
 
-    def insert_created(self, agents: dict[str, str], now: datetime) -> None:
-        """Write the new conversations. One that another node made meanwhile is taken over as it is."""
-        created = sorted((c for c in self._conversations() if c.is_new), key=lambda c: (c.source, c.key))
-        values = [_new_row(c, agents[c.id], now) for c in created]
+    def insert_created(self, agents: dict[str, str]) -> None:
+        """Write the new conversations as what each nearly always becomes: this node's, with one turn to run.
+
+        One that another node made meanwhile is taken over as it is.
+        """
+        created = sorted(
+            (c for c in self._conversations() if c.is_new and not c.inserted), key=lambda c: (c.source, c.key)
+        )
+        values = [_new_row(c, agents[c.id], self._tx) for c in created]
         won = {(row.source, row.key) for row in insert_new(self._tx.connection, conversations, values, "source", "key")}
         for conversation in created:
-            if (conversation.source, conversation.key) not in won:
+            if (conversation.source, conversation.key) in won:
+                conversation.owner, conversation.epoch = self._tx.node, 1
+                conversation.inserted = True
+            else:
                 self._adopt(conversation)
 
     def changed(self) -> list[Conversation]:
-        """The conversations whose rows have to be written back, in the order of their ids."""
+        """The conversations whose rows are to be written back, in the order of their ids."""
         return sorted((c for c in self._conversations() if c.changed), key=lambda c: c.id)
+
+    def begun_in_vain(self) -> list[Conversation]:
+        """Those that were inserted, but nothing was to be done in them after all."""
+        return [c for c in self._conversations() if c.inserted and not c.changed]
 
     def _conversations(self) -> Iterable[Conversation]:
         return {id(c): c for c in self._found.values()}.values()
@@ -150,29 +162,45 @@ class Lookup:
         # Of another source: the operator sent its answers to an address here, and whoever is there may go on.
         return conversation.source != source
 
-    def _find(self, source: str, kind: str, values: set[str]) -> None:
-        for conversation in self._select(_BY[kind], {"source": source, "values": values}):
-            value = {"key": conversation.key, "conversation_id": conversation.id, "task_id": conversation.task_id}[kind]
-            self._found[source, kind, str(value)] = conversation
-        if kind == "key":
-            self._find_aliases(source, {value for value in values if (source, "key", value) not in self._found})
+    @property
+    def _found(self) -> dict[tuple[str, str, str], Conversation]:
+        """What each candidate leads to. Asked at the beginning: the way to the database is shared with what follows."""
+        asked, self._asked = self._asked, []
+        for one in asked:
+            self._hear(one)
+        return self._heard
 
-    def _find_aliases(self, source: str, keys: set[str]) -> None:
-        if not keys:
-            return
-        found = _ALIASES.rows(self._tx.connection, {"source": source, "keys": keys})
-        owners = {row.key: row.conversation_id for row in found}
-        if not owners:
-            return
-        rows = {c.id: c for c in self._select(_BY_ID, {"values": set(owners.values())})}
-        for key, conversation_id in owners.items():
-            self._found[source, "key", key] = rows[conversation_id]
+    def _ask(self, source: str, kind: str, values: set[str]) -> "_Asked":
+        connection = self._tx.connection
+        by_kind = _BY[kind].ask(connection, {"source": source, "values": values})
+        by_alias = _ALIASES.ask(connection, {"source": source, "keys": values}) if kind == "key" else None
+        return _Asked(source, kind, by_kind, by_alias)
+
+    def _hear(self, asked: "_Asked") -> None:
+        source, kind = asked.source, asked.kind
+        for conversation in self._met(asked.by_kind.rows()):
+            value = {"key": conversation.key, "conversation_id": conversation.id, "task_id": conversation.task_id}[kind]
+            self._heard[source, kind, str(value)] = conversation
+        if asked.by_alias is not None:
+            owners = {row.key: row.conversation_id for row in asked.by_alias.rows()}
+            self._follow(
+                source, {key: owner for key, owner in owners.items() if (source, "key", key) not in self._heard}
+            )
+
+    def _follow(self, source: str, owners: Mapping[str, str]) -> None:
+        """By what else the conversations are known."""
+        if owners:
+            rows = {c.id: c for c in self._select(_BY_ID, {"values": set(owners.values())})}
+            for key, conversation_id in owners.items():
+                self._heard[source, "key", key] = rows[conversation_id]
 
     def _select(self, query: Prepared, values: Values) -> list[Conversation]:
-        rows = query.rows(self._tx.connection, values)
+        return self._met(query.rows(self._tx.connection, values))
+
+    def _met(self, rows: Sequence[Any]) -> list[Conversation]:
         if not rows:
             return []
-        known = {c.id: c for c in self._conversations()}
+        known = {c.id: c for c in self._heard.values()}
         return [known.get(row.id) or Conversation(*row) for row in rows]
 
     def _learn_participants(self, author_ids: set[str]) -> None:
@@ -187,16 +215,27 @@ class Lookup:
         conversation.is_new = False
 
 
-def _new_row(conversation: Conversation, agent: str, now: datetime) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The questions about one source's candidates of one kind."""
+
+    source: str
+    kind: str
+    by_kind: Asked
+    by_alias: Asked | None
+
+
+def _new_row(conversation: Conversation, agent: str, tx: Tx) -> dict[str, Any]:
     return {
         "id": conversation.id,
         "source": conversation.source,
         "key": conversation.key,
         "task_id": conversation.task_id,
         "agent": agent,
-        "seq": 0,
-        "epoch": 0,
-        "open": False,
-        "created_at": now,
-        "last_at": now,
+        "seq": 1,
+        "owner": tx.node,
+        "epoch": 1,
+        "open": True,
+        "created_at": tx.now,
+        "last_at": tx.now,
     }

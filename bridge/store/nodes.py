@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.metadata import version
+from typing import Final
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, not_, or_, select, text, true, update
 
@@ -13,6 +14,8 @@ from bridge.store.notices import ANYBODY, notify
 from bridge.store.statements import insert_new
 from bridge.store.tables import LIVE_DELIVERY, LIVE_TURN, Instant, conversations, deliveries, nodes, turns
 from bridge.store.writer import Tx, Write
+
+_VERSION: Final = version("agent-bridge")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class Beat:
 def _beat(tx: Tx, rows: Sequence[Beat]) -> list[list[Lease]]:
     """Live on, and take over what is due and owned by nobody alive. Answers the conversations taken."""
     until = tx.now + max(row.ttl for row in rows)
-    values = {"id": tx.node, "until": until, "started_at": tx.now, "version": version("agent-bridge")}
+    values = {"id": tx.node, "until": until, "started_at": tx.now, "version": _VERSION}
     if not insert_new(tx.connection, nodes, [values], "id"):
         tx.connection.execute(update(nodes).where(nodes.c.id == tx.node).values(until=until))
     return [[*_claim(tx, row), *_nudged(tx, row.limit)] for row in rows]

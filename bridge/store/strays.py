@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import bindparam, select
 
 from bridge.store.bodies import load_inbound
-from bridge.store.prepared import Prepared
+from bridge.store.prepared import Prepared, Record, among
 from bridge.store.said import ADMITTED, Said
 from bridge.store.tables import messages
 from bridge.store.writer import Tx
@@ -19,7 +19,13 @@ OVERTAKES: Final = timedelta(hours=1)
 
 def strays(tx: Tx, said: Iterable[Said]) -> list[Said]:
     """The messages that only lacked the conversations these begin, to be placed behind them in their order."""
-    return [stray for first in said if _begins(first) for stray in _behind(tx, first)]
+    firsts = {(first.arrival.source, first.message.conversation[-1].value): first for first in said if _begins(first)}
+    found = []
+    for source in sorted({source for source, _ in firsts}):
+        wanted = {"source": source, "keys": [key for of, key in firsts if of == source], "since": tx.now - OVERTAKES}
+        rows = _STRAYS.rows(tx.connection, wanted)
+        found += [_behind(firsts[source, row.stray_key], row, number) for number, row in enumerate(rows, 1)]
+    return found
 
 
 def _begins(first: Said) -> bool:
@@ -29,23 +35,15 @@ def _begins(first: Said) -> bool:
     return begins and match is not None and match.conversation.is_new
 
 
-def _behind(tx: Tx, first: Said) -> list[Said]:
-    arrival = first.arrival
-    wanted = {"source": arrival.source, "key": first.message.conversation[-1].value, "since": tx.now - OVERTAKES}
-    return [
-        # A moment behind the beginning, or the turn would read them before it.
-        Said(
-            replace(arrival, received_at=arrival.received_at + timedelta(microseconds=number)),
-            load_inbound(row.body, row.text),
-            row.envelope_id,
-        )
-        for number, row in enumerate(_STRAYS.rows(tx.connection, wanted), 1)
-    ]
+def _behind(first: Said, row: Record, number: int) -> Said:
+    """A moment behind the beginning, or the turn would read it before that."""
+    at = first.arrival.received_at + timedelta(microseconds=number)
+    return Said(replace(first.arrival, received_at=at), load_inbound(row.body, row.text), row.envelope_id)
 
 
 _STRAYS = Prepared(
-    select(messages.c.envelope_id, messages.c.body, messages.c.text)
-    .where(messages.c.source == bindparam("source"), messages.c.stray_key == bindparam("key"))
+    select(messages.c.stray_key, messages.c.envelope_id, messages.c.body, messages.c.text)
+    .where(messages.c.source == bindparam("source"), among(messages.c.stray_key, "keys"))
     .where(messages.c.received_at > bindparam("since", type_=messages.c.received_at.type))
     .order_by(messages.c.received_at, messages.c.id)
 )

@@ -105,6 +105,7 @@ arrivals = Table(
     Column("expires_at", Instant, nullable=False, index=True),
     CheckConstraint("state IN ('read', 'unread', 'parked')", name="state_known"),
     _partial("ix_arrivals_unread", "source", "received_at", where="state = 'unread'"),
+    _partial("ix_arrivals_envelope_id", "envelope_id", where="state = 'unread'"),
 )
 
 conversations = Table(

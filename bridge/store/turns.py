@@ -1,6 +1,6 @@
 """Turns: taken from the head of their conversation, run, and ended together with what they have to say."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from bridge.errors import BridgeError
 from bridge.model import FileRef, Lease, OutboundMessage, Said, Turn, TurnState
 from bridge.store import asked
 from bridge.store.bodies import dump_files, dump_outbound, load_inbound
-from bridge.store.prepared import Prepared, Record, among
+from bridge.store.prepared import Asked, Prepared, Record, among
 from bridge.store.settling import settle
 from bridge.store.tables import LIVE_TURN_STATES, conversations, deliveries, messages, turns
 from bridge.store.writer import Tx, Write
@@ -24,9 +24,13 @@ class NotYet:
     until: datetime
 
 
-def _take(tx: Tx, rows: Sequence[Lease]) -> list[Turn | NotYet | None]:
+def _look(tx: Tx, rows: Sequence[Lease]) -> Asked:
+    return _HEADS.ask(tx.connection, {"ids": [row.conversation_id for row in rows]})
+
+
+def _take(tx: Tx, rows: Sequence[Lease], found: Sequence[Record]) -> list[Turn | NotYet | None]:
     """The head of each conversation: set running and given out, or why not. Nothing left: let go of it."""
-    heads = {row.conversation_id: row for row in _HEADS.rows(tx.connection, {"ids": [r.conversation_id for r in rows]})}
+    heads = {head.conversation_id: head for head in found}
     due = {key: head for key, head in heads.items() if _is_due(head, tx.now)}
     starting = [head for head in due.values() if head.state != "running"]
     _START.run(tx.connection, [{"at": head.id, "now": tx.now} for head in starting])
@@ -121,7 +125,7 @@ _START = Prepared(
     )
 )
 
-TAKE: Write[Lease, Turn | NotYet | None] = Write(_take, lease=lambda lease: lease)
+TAKE: Write[Lease, Turn | NotYet | None] = Write(_take, lease=lambda lease: lease, look=_look)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,28 +171,39 @@ class Stopping(BridgeError):
     """A person wanted the turn stopped before it could end: nothing of its end was written."""
 
 
-def _end(tx: Tx, rows: Sequence[End]) -> list[bool | Stopping]:
+def _end(tx: Tx, rows: Sequence[End], live: Sequence[Record]) -> list[bool | Stopping]:
     """End the turns; tells of each conversation whether another turn waits."""
-    stopping = set(_STOPPING.words(tx.connection, {"ids": [row.turn.id for row in rows]}))
-    ending = [row for row in rows if row.turn.id not in stopping]
-    more = iter(end_turns(tx, ending) if ending else ())
+    stopping = {one.id for one in live if one.stop_at is not None}
+    more = iter(_finish(tx, [row for row in rows if row.turn.id not in stopping], live))
     return [Stopping() if row.turn.id in stopping else next(more) for row in rows]
 
 
 def end_turns(tx: Tx, rows: Sequence[End]) -> list[bool]:
-    """End these turns whatever was wished meanwhile."""
+    """End these turns whatever was wished meanwhile; tells of each conversation whether another turn waits."""
+    return _finish(tx, rows, _live_turns(tx, rows).rows())
+
+
+def _live_turns(tx: Tx, rows: Sequence[End]) -> Asked:
+    return _LIVE.ask(tx.connection, {"ids": [row.turn.lease.conversation_id for row in rows]})
+
+
+def _finish(tx: Tx, rows: Sequence[End], live: Iterable[Record]) -> list[bool]:
     _ENDED.run(tx.connection, [_ended(row, tx.now) for row in rows])
-    threads = [{"at": r.turn.lease.conversation_id, "task": r.task_id} for r in rows if r.task_id]
+    threads = [
+        {"at": row.turn.lease.conversation_id, "task": row.task_id}
+        for row in rows
+        if row.task_id and row.task_id != row.turn.thread_id
+    ]
     _THREAD.run(tx.connection, threads)
     out = [delivery_row(row.turn, message) | _begun(row) for row in rows for message in row.deliveries]
     _OWE.run(tx.connection, out)
     if paused := [row.turn.id for row in rows if row.turn.pause is not None]:
         asked.close(tx, paused, asked.OVER)
-    ids = [row.turn.lease.conversation_id for row in rows]
-    waiting = set(_WAITING.words(tx.connection, {"ids": ids}))
+    over = {row.turn.id for row in rows}
+    waiting = {one.conversation_id for one in live if one.id not in over}
     silent = {row.turn.lease.conversation_id for row in rows if not row.deliveries}
     settle(tx, silent - waiting)
-    return [conversation_id in waiting for conversation_id in ids]
+    return [row.turn.lease.conversation_id in waiting for row in rows]
 
 
 def _begun(row: End) -> dict[str, Any]:
@@ -240,15 +255,13 @@ _ENDED = Prepared(
         tasked_at=func.coalesce(turns.c.tasked_at, bindparam("now", type_=turns.c.tasked_at.type)),
     )
 )
-_WAITING = Prepared(
-    select(turns.c.conversation_id)
-    .where(among(turns.c.conversation_id, "ids"), turns.c.state.in_(LIVE_TURN_STATES))
-    .distinct()
+_LIVE = Prepared(
+    select(turns.c.id, turns.c.conversation_id, turns.c.stop_at).where(
+        among(turns.c.conversation_id, "ids"), turns.c.state.in_(LIVE_TURN_STATES)
+    )
 )
 
-_STOPPING = Prepared(select(turns.c.id).where(among(turns.c.id, "ids"), turns.c.stop_at.is_not(None)))
-
-END: Write[End, bool] = Write(_end, lease=lambda row: row.turn.lease)  # type: ignore[arg-type]  # an error is raised to its caller
+END: Write[End, bool] = Write(_end, lease=lambda row: row.turn.lease, look=_live_turns)  # type: ignore[arg-type]  # an error is raised to its caller
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

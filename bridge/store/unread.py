@@ -11,6 +11,7 @@ from bridge.store.arrivals import Arrival
 from bridge.store.batch import Batch
 from bridge.store.ingest import Known, roused, take_in
 from bridge.store.lookup import Lookup
+from bridge.store.prepared import Prepared, among
 from bridge.store.tables import UNREAD, arrivals, envelopes, nodes
 from bridge.store.writer import Tx, Write
 
@@ -81,7 +82,11 @@ def _take_over(tx: Tx, rows: Sequence[str]) -> list[bool]:
     return [envelope_id in mine for envelope_id in rows]
 
 
-_OWN = update(arrivals).where(arrivals.c.envelope_id == bindparam("at")).values(owner=bindparam("me"))
+_OWN = (
+    update(arrivals)
+    .where(arrivals.c.envelope_id == bindparam("at"), arrivals.c.state == UNREAD)
+    .values(owner=bindparam("me"))
+)
 
 TAKE_OVER: Write[str, bool] = Write(_take_over)
 
@@ -108,22 +113,14 @@ class Placed:
 
 def _read(tx: Tx, rows: Sequence[Read]) -> list[Placed]:
     """Place the messages as if they had just arrived; an arrival somebody else has read is left alone."""
-    mine = set(
-        tx.connection.execute(
-            select(arrivals.c.envelope_id)
-            .where(arrivals.c.state == UNREAD, arrivals.c.owner == tx.node)
-            .where(arrivals.c.envelope_id.in_([row.unread.envelope_id for row in rows]))
-            .order_by(arrivals.c.source, arrivals.c.delivery_key)
-            .with_for_update()
-        ).scalars()
-    )
+    asked = {"ids": [row.unread.envelope_id for row in rows], "me": tx.node}
+    mine = set(_MINE.words(tx.connection, asked))
     reading = {row.unread.envelope_id: _arrival(row) for row in rows if row.unread.envelope_id in mine}
     lookup = Lookup(tx, [(one.source, message) for one in reading.values() for message in one.messages or ()])
     reading = {envelope_id: _findable(lookup, one) for envelope_id, one in reading.items()}
     batch = Batch(tx, lookup, list(reading.values()))
     take_in(batch, [(one, envelope_id) for envelope_id, one in reading.items()])
-    if reading:
-        tx.connection.execute(_IS_READ, [{"at": envelope_id} for envelope_id in reading])
+    _IS_READ.run(tx.connection, [{"at": envelope_id} for envelope_id in reading])
     return [_placed(batch, reading.get(row.unread.envelope_id)) for row in rows]
 
 
@@ -158,7 +155,14 @@ def _placed(batch: Batch, arrival: Arrival | None) -> Placed:
     return Placed(*roused(batch, arrival, known), tuple(known))
 
 
-_IS_READ = update(arrivals).where(arrivals.c.envelope_id == bindparam("at")).values(state="read", error=None)
+_MINE = Prepared(
+    select(arrivals.c.envelope_id)
+    .where(arrivals.c.state == UNREAD, arrivals.c.owner == bindparam("me"), among(arrivals.c.envelope_id, "ids"))
+    .order_by(arrivals.c.source, arrivals.c.delivery_key)
+    .with_for_update()
+)
+_HERE = update(arrivals).where(arrivals.c.envelope_id == bindparam("at"), arrivals.c.state == UNREAD)
+_IS_READ = Prepared(_HERE.values(state="read", error=None))
 
 READ: Write[Read, Placed] = Write(_read)
 
@@ -181,12 +185,8 @@ def _put_off(tx: Tx, rows: Sequence[Unreadable]) -> list[None]:
     return [None] * len(rows)
 
 
-_PUT_OFF = (
-    update(arrivals)
-    .where(arrivals.c.envelope_id == bindparam("at"), arrivals.c.state == UNREAD)
-    .values(
-        state=bindparam("to"), error=bindparam("why"), not_before=bindparam("until"), attempt=arrivals.c.attempt + 1
-    )
+_PUT_OFF = _HERE.values(
+    state=bindparam("to"), error=bindparam("why"), not_before=bindparam("until"), attempt=arrivals.c.attempt + 1
 )
 
 PUT_OFF: Write[Unreadable, None] = Write(_put_off)

@@ -1,6 +1,7 @@
 """What every message runs through finds its rows by index, however many there are."""
 
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from sqlalchemy import event, text
 
 from bridge.model import Act, Author, Candidate, DeliveryState, InboundMessage, OutboundMessage, Turn, TurnState, new_id
-from bridge.store import deliveries, halts, turns
+from bridge.store import deliveries, halts, turns, unread
 from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
 from bridge.store.ingest import INGEST
@@ -81,6 +82,12 @@ async def live_through_everything(store: Store) -> None:
     assert isinstance(delivery, deliveries.Delivery)
     sent = deliveries.Outcome(delivery=delivery, state=DeliveryState.SENT, remote_id="remote")
     await store.write(deliveries.END, sent)
+    later = await store.accept(INGEST, replace(arrival(store, "d9", said("m9")), messages=None))
+    assert later.unread is not None
+    assert await store.write(unread.TAKE_OVER, later.unread)
+    (one,) = await store.read(unread.unread, [later.unread])
+    await store.write(unread.PUT_OFF, unread.Unreadable(envelope_id=one.envelope_id, error="?", until=store.now()))
+    await store.write(unread.READ, unread.Read(unread=one, messages=(said("m9"),), agent="local", busy="collect"))
     await store.accept(INGEST, arrival(store, "d6", said("m1", Act.EDIT, "other")))
     await store.accept(INGEST, arrival(store, "d7", said("m1", Act.DELETE)))
     await store.accept(INGEST, arrival(store, "d8", said("", Act.STOP)))

@@ -11,19 +11,27 @@ from sqlalchemy import text
 
 from bridge.clock import SystemClock
 from bridge.store.engine import is_sqlite, open_engine
-from bridge.store.writer import BATCH, BATCH_INLINE, Tx, Write, Writer
+from bridge.store.transactions import OnFile, OnServer, Transactions
+from bridge.store.writer import Tx, Write, Writer
 
 
 @pytest.fixture
-async def writer(database_url: str) -> AsyncIterator[Writer]:
+async def transactions(database_url: str) -> AsyncIterator[Transactions]:
     engine = open_engine(database_url)
-    writer = Writer(engine, node="nod_1", now=SystemClock().now, name="store-write")
-    yield writer
-    await writer.close()
+    yield OnFile(engine) if is_sqlite(engine) else OnServer(engine.url)
     engine.dispose()
 
 
-async def test_what_somebody_waits_for_goes_first_and_leaves_a_quarter(writer: Writer) -> None:
+@pytest.fixture
+async def writer(transactions: Transactions) -> AsyncIterator[Writer]:
+    writer = Writer(transactions, node="nod_1", now=SystemClock().now)
+    yield writer
+    await writer.close()
+
+
+async def test_what_somebody_waits_for_goes_first_and_leaves_a_quarter(
+    writer: Writer, transactions: Transactions
+) -> None:
     batches: list[list[str]] = []
 
     def run(_tx: Tx, rows: Sequence[str]) -> list[None]:
@@ -31,7 +39,7 @@ async def test_what_somebody_waits_for_goes_first_and_leaves_a_quarter(writer: W
         return [None for _ in rows]
 
     write: Write[str, None] = Write(run)
-    most = BATCH_INLINE if writer._inline else BATCH
+    most = transactions.most
     rest = [asyncio.create_task(writer(write, "rest")) for _ in range(most)]
     urgent = [asyncio.create_task(writer.urgently(write, "urgent")) for _ in range(2 * most)]
     await asyncio.gather(*rest, *urgent)
@@ -40,18 +48,17 @@ async def test_what_somebody_waits_for_goes_first_and_leaves_a_quarter(writer: W
     assert sum(map(len, batches)) == 3 * most
 
 
-async def test_only_what_is_short_runs_on_the_loop_and_only_on_sqlite(writer: Writer) -> None:
+async def test_only_what_is_long_leaves_the_loop_and_only_on_sqlite(writer: Writer, transactions: Transactions) -> None:
     def run(_tx: Tx, rows: Sequence[int]) -> list[int]:
         return [threading.get_ident() for _ in rows]
 
     here = threading.get_ident()
-    assert (await writer(Write(run), 1) == here) is is_sqlite(writer._engine)
-    assert await writer(Write(run, long=True), 1) != here
+    assert await writer(Write(run), 1) == here
+    assert (await writer(Write(run, long=True), 1) == here) is isinstance(transactions, OnServer)
 
 
-async def test_what_is_queued_is_written_before_the_end(database_url: str) -> None:
-    engine = open_engine(database_url)
-    writer = Writer(engine, node="nod_1", now=SystemClock().now, name="store-write")
+async def test_what_is_queued_is_written_before_the_end(transactions: Transactions) -> None:
+    writer = Writer(transactions, node="nod_1", now=SystemClock().now)
     written: list[int] = []
 
     def run(_tx: Tx, rows: Sequence[int]) -> list[None]:
@@ -64,7 +71,6 @@ async def test_what_is_queued_is_written_before_the_end(database_url: str) -> No
     await writer.close()
     await asyncio.gather(*tasks)
     assert written == list(range(1000))
-    engine.dispose()
 
 
 @pytest.mark.parametrize("long", [False, True])
@@ -73,7 +79,7 @@ async def test_the_loop_goes_on_while_somebody_else_holds_the_file(tmp_path: Pat
     engine = open_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE said (word TEXT)"))
-    writer = Writer(engine, node="nod_1", now=SystemClock().now, name="store-write")
+    writer = Writer(OnFile(engine), node="nod_1", now=SystemClock().now)
 
     def run(tx: Tx, rows: Sequence[str]) -> list[None]:
         tx.connection.execute(text("INSERT INTO said VALUES (:word)"), [{"word": word} for word in rows])

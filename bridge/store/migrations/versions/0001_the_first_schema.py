@@ -101,6 +101,13 @@ def upgrade() -> None:
             sqlite_where=sa.text("state = 'unread'"),
             postgresql_where=sa.text("state = 'unread'"),
         )
+        batch_op.create_index(
+            "ix_arrivals_envelope_id",
+            ["envelope_id"],
+            unique=False,
+            sqlite_where=sa.text("state = 'unread'"),
+            postgresql_where=sa.text("state = 'unread'"),
+        )
 
     op.create_table(
         "attempts",
