@@ -83,6 +83,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             link=world.link,
             own=world.custody.take,
             deliver=outbox.lanes.wake,
+            handing=outbox.handing,
             watchers=watchers,
             routes=world.routes,
             failed=counting.agent_failed,

@@ -21,6 +21,7 @@ from bridge.model import Turn
 from bridge.store import deliveries, halts, ingest, turns, unread
 from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
+from bridge.store.handover import HAND_OVER, HandedOver, Handover
 from bridge.store.ingest import Ingested, Known
 from bridge.store.writer import Write
 
@@ -40,6 +41,7 @@ class Counting:
             id(ingest.INGEST): self._arrived,
             id(unread.READ): self._was_read,
             id(turns.END): self._turn_ended,
+            id(HAND_OVER): self._turn_handed_over,
             id(halts.HALT): self._turn_stopped,
             id(deliveries.END): self._tried,
         }
@@ -75,6 +77,9 @@ class Counting:
 
     def _turn_ended(self, end: turns.End, _: bool) -> None:  # noqa: FBT001 - what the write answers
         self._ended(end.turn, end.state.value, task_id=end.task_id)
+
+    def _turn_handed_over(self, handover: Handover, _: HandedOver) -> None:
+        self._ended(handover.end.turn, handover.end.state.value, task_id=handover.end.task_id)
 
     def _turn_stopped(self, halt: halts.Halt, _: bool) -> None:  # noqa: FBT001 - likewise
         self._ended(halt.turn, "stopped", task_id=halt.turn.task_id)

@@ -13,6 +13,7 @@ from bridge.backoff import delay, scheduled
 from bridge.clock import Clock
 from bridge.destinations import Destinations, Held
 from bridge.errors import Permanent, Retryable
+from bridge.handing import Handing
 from bridge.lanes import AGAIN, Lanes
 from bridge.model import DeliveryState, Lease, OutboundMessage
 from bridge.store import deliveries as rows
@@ -41,15 +42,24 @@ class Outbox:
         self._destining = {name: adapter for name, adapter in adapters.items() if isinstance(adapter, Destines)}
         self.destinations = Destinations(store, clock)
         self._age = age
+        self.handing = Handing(store, self._cost)
         self.lanes = Lanes(self.step, clock, now=store.now, name="outbox", near=NEAR)
 
     async def step(self, lease: Lease) -> timedelta | datetime | None:
         """Try the next delivery of a conversation, or wait for it."""
-        delivery = await self._store.write(rows.BEGIN, rows.Due(lease, self._cost))
+        delivery: Delivery | NotYet | None = self.handing.take(lease)
+        if delivery is None:
+            delivery = await self._store.write(rows.BEGIN, self.handing.due(lease))
         if delivery is None:
             return None
         if isinstance(delivery, NotYet):
             return delivery.until
+        try:
+            return await self._deliver(delivery)
+        finally:
+            self.handing.let_go(delivery.id)
+
+    async def _deliver(self, delivery: Delivery) -> timedelta | None:
         message = delivery.message
         bind_contextvars(delivery=delivery.id, turn=message.turn_id, messages=list(message.message_ids))
         try:

@@ -2,10 +2,14 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from typing import Any, Literal
 
+from bridge import answers
 from bridge.agent.task import Task, TaskEvent
+from bridge.model import new_id
+from bridge.store.halts import Waiting
 
 TOLD = frozenset({"auth_event", "ask_user_questions"})
 """Events that say what a pause is about."""
@@ -42,6 +46,34 @@ class Pause:
         if self.choices:
             lines.append("Choices: " + ", ".join(self.choices))
         return "\n".join(lines)
+
+
+def with_notice(waiting: Waiting, pause: Pause, *, now: datetime, expires_at: datetime) -> Waiting:
+    """With the notice for the people it waits for, and, where they may choose, the decision bound to them.
+
+    Who spoke at one source is nobody at another: where the answers go there, whoever is there may decide.
+    """
+    turn = waiting.turn
+    people = [] if turn.via else [*dict.fromkeys(said.message.author.id for said in turn.said)]
+    decision_id = new_id("dcs")
+    told = answers.notice(
+        turn, pause.sentence(), status="paused", now=now, part=turn.notices + 1, task_id=waiting.task_id
+    )
+    buttons = {"buttons": pause.buttons(decision_id, people)}
+    notice = tuple(replace(message, metadata={**message.metadata, **buttons}) for message in told)
+    if not pause.choices:
+        return replace(waiting, notice=notice)
+    decision = {
+        "id": decision_id,
+        "conversation_id": turn.lease.conversation_id,
+        "turn_id": turn.id,
+        "delivery_id": notice[0].delivery_id if notice else None,
+        "kind": pause.kind,
+        "choices": json.dumps(pause.choices),
+        "people": json.dumps(people),
+        "expires_at": expires_at,
+    }
+    return replace(waiting, notice=notice, decision=decision)
 
 
 def pause_of(task: Task, told: Iterable[TaskEvent]) -> Pause:

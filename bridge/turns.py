@@ -1,6 +1,5 @@
 """Runs turns: the head of each conversation goes to the agent, its result and what follows commit together."""
 
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -18,10 +17,11 @@ from bridge.clock import Clock
 from bridge.custody import as_named
 from bridge.enriching import Enriching
 from bridge.errors import AgentError, Busy, Interrupted, Refused, Silent, StoreUnavailable, Unreachable
+from bridge.handing import Handing
 from bridge.lanes import AGAIN, Lanes
-from bridge.model import DeliveryState, FileRef, Lease, OutboundMessage, Turn, TurnState, new_id
+from bridge.model import DeliveryState, FileRef, Lease, OutboundMessage, Turn, TurnState
 from bridge.patience import Patience
-from bridge.pauses import Pause, pause_of
+from bridge.pauses import Pause, pause_of, with_notice
 from bridge.routing import Route, routed
 from bridge.shares import Claimant, Shares, claimant_of
 from bridge.standby import Standby, unheard
@@ -53,6 +53,7 @@ class Turns:
         patience: Patience,
         link: Callable[[FileRef], str],
         deliver: Callable[[Lease], None],
+        handing: Handing,
         watchers: Watchers,
         routes: Mapping[str, Route],
         failed: Callable[[str, AgentError], None],
@@ -69,6 +70,7 @@ class Turns:
         self._link = link
         self._own = own or as_named
         self._deliver = deliver
+        self._handing = handing
         self._watchers = watchers
         self._routes = routes
         self._failed = failed
@@ -262,39 +264,12 @@ class Turns:
         )
         waiting = halts.Waiting(turn=turn, task_id=task.id, pause=told, until=until)
         if told != turn.pause:
-            waiting = self._told(waiting, pause, now)
+            waiting = with_notice(waiting, pause, now=now, expires_at=now + self._patience.pause)
         notice = waiting.notice
         await self._store.write(halts.WAIT, waiting)
         if notice:
             self._deliver(turn.lease)
         return until
-
-    def _told(self, waiting: halts.Waiting, pause: Pause, now: datetime) -> halts.Waiting:
-        """With the notice for the people it waits for, and, where they may choose, the decision bound to them.
-
-        Who spoke at one source is nobody at another: where the answers go there, whoever is there may decide.
-        """
-        turn = waiting.turn
-        people = [] if turn.via else [*dict.fromkeys(said.message.author.id for said in turn.said)]
-        decision_id = new_id("dcs")
-        told = answers.notice(
-            turn, pause.sentence(), status="paused", now=now, part=turn.notices + 1, task_id=waiting.task_id
-        )
-        buttons = {"buttons": pause.buttons(decision_id, people)}
-        notice = tuple(replace(message, metadata={**message.metadata, **buttons}) for message in told)
-        if not pause.choices:
-            return replace(waiting, notice=notice)
-        decision = {
-            "id": decision_id,
-            "conversation_id": turn.lease.conversation_id,
-            "turn_id": turn.id,
-            "delivery_id": notice[0].delivery_id if notice else None,
-            "kind": pause.kind,
-            "choices": json.dumps(pause.choices),
-            "people": json.dumps(people),
-            "expires_at": now + self._patience.pause,
-        }
-        return replace(waiting, notice=notice, decision=decision)
 
     async def _tell_decision(self, turn: Turn, agent: Agent) -> None:
         """The agent learns what a person has decided; told again after a crash, under the same key."""
@@ -359,7 +334,8 @@ class Turns:
             deliveries=out,
             begun=final is not None,
         )
-        more = await self._store.write(rows.END, end)
+        at_once = bool(out) and final is None
+        more = await (self._handing.over(end) if at_once else self._store.write(rows.END, end))
         if view:
             await self._close(turn, view, final)
         if out:

@@ -17,9 +17,10 @@ from bridge.clock import Clock
 from bridge.errors import Replaced, StoreUnavailable
 from bridge.model import new_id
 from bridge.store.engine import is_sqlite, open_engine
+from bridge.store.on_file import OnFile
 from bridge.store.pace import Pace
 from bridge.store.pulse import Pulse
-from bridge.store.transactions import OnFile, OnServer
+from bridge.store.transactions import Transactions
 from bridge.store.writer import A, R, Write, Writer
 
 P = ParamSpec("P")
@@ -162,8 +163,7 @@ class Store:
             self._lock.close()
 
     def _writer(self) -> Writer:
-        transactions = OnFile(self.engine) if is_sqlite(self.engine) else OnServer(self.engine.url)
-        return Writer(transactions, node=self.node, now=self.now)
+        return Writer(_transactions(self.engine), node=self.node, now=self.now)
 
     def _read(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         try:
@@ -171,6 +171,14 @@ class Store:
                 return function(connection, *args, **kwargs)
         except DBAPIError as error:
             raise StoreUnavailable(f"The database cannot be read: {error.orig}") from error
+
+
+def _transactions(engine: Engine) -> Transactions:
+    if is_sqlite(engine):
+        return OnFile(engine)
+    from bridge.store.on_server import OnServer  # noqa: PLC0415 - what it needs comes with the extra `postgres` only
+
+    return OnServer(engine.url)
 
 
 def _skew(connection: Connection) -> timedelta:

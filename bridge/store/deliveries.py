@@ -1,13 +1,13 @@
 """Deliveries: `sending` is committed before each call, the outcome after it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import Boolean, String, bindparam, case, func, null, select, update
 
-from bridge.model import DeliveryState, Lease, OutboundMessage
+from bridge.model import DeliveryState, Lease, OutboundMessage, Turn
 from bridge.store.bodies import load_outbound
 from bridge.store.budgets import Cost, freeze, spend
 from bridge.store.prepared import Asked, Prepared, Record, among
@@ -51,6 +51,8 @@ class Due:
 
     lease: Lease
     cost: Callable[[str, OutboundMessage], Sequence[Cost]]
+    in_hand: Container[str] = ()
+    """Deliveries that are `sending` because they were begun and are on their way to whoever sends them."""
 
 
 def _look(tx: Tx, rows: Sequence[Due]) -> Asked:
@@ -62,7 +64,7 @@ def _begin(tx: Tx, rows: Sequence[Due], live: Sequence[Record]) -> list[Delivery
     lines: dict[str, list[Record]] = {}
     for row in live:
         lines.setdefault(row.conversation_id, []).append(row)
-    found = [_pick(lines.get(due.lease.conversation_id, ()), tx.now) for due in rows]
+    found = [_pick(lines.get(due.lease.conversation_id, ()), tx.now, due.in_hand) for due in rows]
     picked = [
         one if one is None or isinstance(one, NotYet) else _delivery(due.lease, one, lines[one.conversation_id], tx.now)
         for due, one in zip(rows, found, strict=True)
@@ -87,9 +89,30 @@ def _afford(tx: Tx, rows: Sequence[Due], picked: Sequence[Delivery | NotYet | No
     return [one if wait is None else NotYet(wait) for one, wait in zip(picked, until, strict=True)]
 
 
-def _pick(line: Iterable[Record], now: datetime) -> Record | NotYet | None:
+def begin_new(tx: Tx, new: Sequence[tuple[Due, Turn, OutboundMessage]]) -> list[Delivery | None]:
+    """Those of these that may begin at once. None of them is stored yet, and nothing else is to be delivered there."""
+    dues = [due for due, _, _ in new]
+    begun = [
+        Delivery(
+            id=message.delivery_id,
+            lease=turn.lease,
+            source=turn.answered_through,
+            message=message,
+            attempt=1,
+            uncertain=False,
+            created_at=message.created_at,
+            begun_at=tx.now,
+        )
+        for _, turn, message in new
+    ]
+    return [one if isinstance(one, Delivery) else None for one in _afford(tx, dues, begun)]
+
+
+def _pick(line: Iterable[Record], now: datetime, in_hand: Container[str]) -> Record | NotYet | None:
     passed: list[Record] = []
     for row in line:
+        if row.id in in_hand:
+            return None  # it goes first, and whoever brings it comes
         if row.kind == "progress" or any(row.turn_id == other.turn_id for other in passed):
             continue  # a view ends with its answer; parts of one answer never overtake each other
         if row.not_before is None or row.not_before <= now:

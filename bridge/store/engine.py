@@ -6,10 +6,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool, QueuePool
-
-from bridge.store.line import Pipe
+from sqlalchemy.pool import QueuePool
 
 MIN_SQLITE = (3, 35)  # RETURNING
 CACHE_KIB: Final = 2 * 1024
@@ -37,32 +34,13 @@ def _postgresql(url: URL) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _connected(connection: Any, _: object) -> None:
-        _is_direct(connection, connection)
+        is_direct(connection, connection)
         connection.rollback()
 
     return engine
 
 
-def open_for_writing(url: URL) -> AsyncEngine:
-    """An engine for a PostgreSQL whose connections the event loop drives, each with a pipe, none kept in a pool."""
-    engine = create_async_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
-    sync = engine.sync_engine
-
-    @event.listens_for(sync, "connect")
-    def _connected(connection: Any, record: Any) -> None:
-        Pipe.lay(connection, record.info)
-        if _is_direct(connection, connection.driver_connection):
-            connection.cursor().execute(_BY_INDEX)
-        connection.commit()
-
-    @event.listens_for(sync, "before_cursor_execute")
-    def _before(connection: Connection, *_: object) -> None:
-        Pipe.of(connection).flush(connection)  # what was prepared and sent before this comes before it
-
-    return engine
-
-
-def _is_direct(connection: Any, driver: Any) -> bool:
+def is_direct(connection: Any, driver: Any) -> bool:
     """Whether PostgreSQL itself is at the other end, and no pooler."""
     cursor = connection.cursor()
     cursor.execute(BACKEND)
@@ -72,13 +50,6 @@ def _is_direct(connection: Any, driver: Any) -> bool:
         # The next transaction may run where a statement that was prepared here is unknown.
         driver.prepare_threshold = None
     return direct
-
-
-_BY_INDEX: Final = "SELECT " + ", ".join(
-    f"set_config('enable_{plan}', 'off', false)" for plan in ("seqscan", "hashjoin", "mergejoin")
-)
-"""A prepared statement keeps the plan it was given on its first calls. Made when a table was nearly empty, that would
-read the whole of it for each batch until the next ANALYZE; every statement of a writer has an index to go by."""
 
 
 BACKEND: Final = "SELECT pg_backend_pid()"

@@ -1,9 +1,9 @@
 """Turns: taken from the head of their conversation, run, and ended together with what they have to say."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Boolean, bindparam, case, exists, func, or_, select, update
 
@@ -13,7 +13,7 @@ from bridge.store import asked
 from bridge.store.bodies import dump_files, dump_outbound, load_inbound
 from bridge.store.prepared import Asked, Prepared, Record, among
 from bridge.store.settling import settle
-from bridge.store.tables import LIVE_TURN_STATES, conversations, deliveries, messages, turns
+from bridge.store.tables import LIVE_DELIVERY_STATES, LIVE_TURN_STATES, conversations, deliveries, messages, turns
 from bridge.store.writer import Tx, Write
 
 
@@ -174,20 +174,27 @@ class Stopping(BridgeError):
 def _end(tx: Tx, rows: Sequence[End], live: Sequence[Record]) -> list[bool | Stopping]:
     """End the turns; tells of each conversation whether another turn waits."""
     stopping = {one.id for one in live if one.stop_at is not None}
-    more = iter(_finish(tx, [row for row in rows if row.turn.id not in stopping], live))
+    ending = [row for row in rows if row.turn.id not in stopping]
+    shown = {row.deliveries[0].delivery_id for row in ending if row.begun}
+    more = iter(finish(tx, ending, live, begun=shown))
     return [Stopping() if row.turn.id in stopping else next(more) for row in rows]
 
 
 def end_turns(tx: Tx, rows: Sequence[End]) -> list[bool]:
     """End these turns whatever was wished meanwhile; tells of each conversation whether another turn waits."""
-    return _finish(tx, rows, _live_turns(tx, rows).rows())
+    return finish(tx, rows, live_turns(tx, rows).rows(), begun=())
 
 
-def _live_turns(tx: Tx, rows: Sequence[End]) -> Asked:
+def live_turns(tx: Tx, rows: Sequence[End]) -> Asked:
+    """All turns of these conversations that are not over, and whether something is being delivered in them."""
     return _LIVE.ask(tx.connection, {"ids": [row.turn.lease.conversation_id for row in rows]})
 
 
-def _finish(tx: Tx, rows: Sequence[End], live: Iterable[Record]) -> list[bool]:
+def finish(tx: Tx, rows: Sequence[End], live: Iterable[Record], *, begun: Container[str]) -> list[bool]:
+    """End these turns among the `live` ones; of their deliveries those named in `begun` are being made already.
+
+    Tells of each conversation whether another turn waits.
+    """
     _ENDED.run(tx.connection, [_ended(row, tx.now) for row in rows])
     threads = [
         {"at": row.turn.lease.conversation_id, "task": row.task_id}
@@ -195,7 +202,11 @@ def _finish(tx: Tx, rows: Sequence[End], live: Iterable[Record]) -> list[bool]:
         if row.task_id and row.task_id != row.turn.thread_id
     ]
     _THREAD.run(tx.connection, threads)
-    out = [delivery_row(row.turn, message) | _begun(row) for row in rows for message in row.deliveries]
+    out = [
+        delivery_row(row.turn, message) | (_BEGUN if message.delivery_id in begun else {})
+        for row in rows
+        for message in row.deliveries
+    ]
     _OWE.run(tx.connection, out)
     if paused := [row.turn.id for row in rows if row.turn.pause is not None]:
         asked.close(tx, paused, asked.OVER)
@@ -206,8 +217,7 @@ def _finish(tx: Tx, rows: Sequence[End], live: Iterable[Record]) -> list[bool]:
     return [row.turn.lease.conversation_id in waiting for row in rows]
 
 
-def _begun(row: End) -> dict[str, Any]:
-    return {"state": "sending", "attempt": 1} if row.begun else {}
+_BEGUN: Final[dict[str, Any]] = {"state": "sending", "attempt": 1}
 
 
 def _ended(row: End, now: datetime) -> dict[str, Any]:
@@ -256,12 +266,17 @@ _ENDED = Prepared(
     )
 )
 _LIVE = Prepared(
-    select(turns.c.id, turns.c.conversation_id, turns.c.stop_at).where(
-        among(turns.c.conversation_id, "ids"), turns.c.state.in_(LIVE_TURN_STATES)
-    )
+    select(
+        turns.c.id,
+        turns.c.conversation_id,
+        turns.c.stop_at,
+        exists()
+        .where(deliveries.c.conversation_id == turns.c.conversation_id, deliveries.c.state.in_(LIVE_DELIVERY_STATES))
+        .label("delivering"),
+    ).where(among(turns.c.conversation_id, "ids"), turns.c.state.in_(LIVE_TURN_STATES))
 )
 
-END: Write[End, bool] = Write(_end, lease=lambda row: row.turn.lease, look=_live_turns)  # type: ignore[arg-type]  # an error is raised to its caller
+END: Write[End, bool] = Write(_end, lease=lambda row: row.turn.lease, look=live_turns)  # type: ignore[arg-type]  # an error is raised to its caller
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

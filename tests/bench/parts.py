@@ -99,6 +99,7 @@ async def engine(
         patience=Patience(),
         link=lambda ref: ref.url,
         deliver=outbox.lanes.wake,
+        handing=outbox.handing,
         watchers=Watchers(store, clock),
         routes={},
         failed=lambda _agent, _error: None,

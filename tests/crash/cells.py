@@ -43,7 +43,7 @@ BOUNDARIES = (
     Boundary("task id known", "bridge", "after:turns.note_task"),
     Boundary("result known", "bridge", "before:turns.end"),
     Boundary("answer stored", "bridge", "after:turns.end"),
-    Boundary("before the post", "bridge", "after:deliveries.begin"),
+    Boundary("before the post", "bridge", "before:deliveries.post"),
     Boundary("inside the post", "sink"),
     Boundary("after the post, before its commit", "bridge", "before:deliveries.end"),
 )

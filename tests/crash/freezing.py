@@ -10,8 +10,10 @@ from collections import deque
 from typing import Any
 
 from bridge import cli
+from bridge.outbox import Outbox
+from bridge.store.deliveries import Delivery
 from bridge.store.writer import Write, Writer
-from tests.crash.launcher import WRITES
+from tests.crash.launcher import POST, WRITES
 
 
 def freeze(boundary: str) -> None:
@@ -19,9 +21,12 @@ def freeze(boundary: str) -> None:
 
     `before:` is before the write is handed over, and it is the first thing that happens after the thaw.
     """
+    if boundary == POST:
+        _freeze_before_the_post()
+        return
     side, _, name = boundary.partition(":")
-    target, write_through = WRITES[name], Writer._queued
-    left = [target]
+    targets, write_through = WRITES[name], Writer._queued
+    left: list[Any] = list(targets)
 
     async def frozen(self: Writer, queue: deque[Any], write: Write[Any, Any], args: Any) -> Any:
         if side == "before" and write in left:
@@ -34,7 +39,18 @@ def freeze(boundary: str) -> None:
     Writer._queued = frozen  # type: ignore[method-assign]  # the point of this file
 
 
-def _stop(left: list[Write[Any, Any]]) -> None:
+def _freeze_before_the_post() -> None:
+    deliver, left = Outbox._deliver, [POST]
+
+    async def frozen(self: Outbox, delivery: Delivery) -> Any:
+        if left:
+            _stop(left)
+        return await deliver(self, delivery)
+
+    Outbox._deliver = frozen  # type: ignore[method-assign]  # the point of this file
+
+
+def _stop(left: list[Any]) -> None:
     left.clear()
     os.kill(os.getpid(), signal.SIGSTOP)
 

@@ -10,32 +10,44 @@ from pathlib import Path
 from typing import Any
 
 from bridge import cli
+from bridge.outbox import Outbox
 from bridge.store import deliveries, ingest, turns
+from bridge.store.handover import HAND_OVER
 from bridge.store.writer import Write, Writer
 
-WRITES: dict[str, Write[Any, Any]] = {
-    "ingest": ingest.INGEST,
-    "turns.take": turns.TAKE,
-    "turns.note_task": turns.NOTE_TASK,
-    "turns.end": turns.END,
-    "deliveries.begin": deliveries.BEGIN,
-    "deliveries.end": deliveries.END,
+WRITES: dict[str, tuple[Write[Any, Any], ...]] = {
+    "ingest": (ingest.INGEST,),
+    "turns.take": (turns.TAKE,),
+    "turns.note_task": (turns.NOTE_TASK,),
+    "turns.end": (turns.END, HAND_OVER),
+    "deliveries.end": (deliveries.END,),
 }
+
+
+POST = "before:deliveries.post"
+"""Not at a write: a delivery may have begun with the end of its turn, or in a write of its own."""
 
 
 def hold(boundary: str, journal: Path) -> None:
     """Whoever comes to the boundary (`before:turns.end`, `after:ingest`) says so in the journal and stays there."""
+
+    async def stay() -> Any:
+        with journal.open("a") as lines:
+            lines.write(f"{boundary}\n")
+        await asyncio.Event().wait()
+
+    if boundary == POST:
+        Outbox._deliver = lambda *_: stay()  # type: ignore[method-assign]  # the point of this file
+        return
     side, _, name = boundary.partition(":")
-    target, write_through = WRITES[name], Writer._queued
+    targets, write_through = WRITES[name], Writer._queued
 
     async def held(self: Writer, queue: deque[Any], write: Write[Any, Any], args: Any) -> Any:
-        if write is not target:
+        if write not in targets:
             return await write_through(self, queue, write, args)
         if side == "after":
             await write_through(self, queue, write, args)
-        with journal.open("a") as lines:
-            lines.write(f"{boundary}\n")
-        return await asyncio.Event().wait()
+        return await stay()
 
     Writer._queued = held  # type: ignore[method-assign]  # the point of this file
 

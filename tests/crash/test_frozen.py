@@ -30,7 +30,7 @@ async def _until_frozen(pid: int) -> None:
 @pytest.mark.parametrize(
     ("commit", "text"),
     [
-        ("after:deliveries.begin", "<@UBOT> long 9000"),  # the first part is `sending`
+        ("before:deliveries.post", "<@UBOT> long 9000"),  # the first part is `sending`
         # The view that shows it is about to become the answer: the other node finds it there, whatever the fence does.
         ("after:turns.end", "<@UBOT> hello"),
     ],

@@ -41,6 +41,7 @@ from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
 from bridge.store.deliveries import Delivery, Outcome
 from bridge.store.engine import open_engine
+from bridge.store.handover import HAND_OVER, Handover
 from bridge.store.ingest import INGEST, Ingested
 from bridge.store.ledger import ledger
 from bridge.store.migrations import migrate
@@ -207,17 +208,27 @@ class Journeys(RuleBasedStateMachine):
             self._fenced(life, turns.NOTE_TASK, turns.Tasked(turn.lease, turn.id, "task-1"), turn.lease)
 
     @precondition(lambda self: self._living(self.running))
-    @rule(pick=PICK, state=ENDS, parts=st.integers(min_value=0, max_value=2))
-    def end(self, pick: int, state: TurnState, parts: int) -> None:
+    @rule(pick=PICK, state=ENDS, parts=st.integers(min_value=0, max_value=2), begins=st.booleans())
+    def end(self, pick: int, state: TurnState, parts: int, *, begins: bool) -> None:
         life, turn = _picked(self._living(self.running), pick)
         self.running.remove((life, turn))
         if not self._is_running(life, turn):
             return
         end = turns.End(turn=turn, state=state, task_id="task-1", deliveries=self._out(turn, state, parts))
         try:
-            self._fenced(life, turns.END, end, turn.lease)
+            if begins and end.deliveries:
+                self._hand_over(life, end)
+            else:
+                self._fenced(life, turns.END, end, turn.lease)
         except turns.Stopping:  # somebody wants it stopped: so the stage ends it, or begins it anew
             self._fenced(life, halts.HALT, halts.Halt(turn=turn, confirmation=()), turn.lease)
+
+    def _hand_over(self, life: int, end: turns.End) -> None:
+        lease = end.turn.lease
+        handed = self._fenced(life, HAND_OVER, Handover(end, due(lease)), lease)
+        if handed is not None and handed.first is not None:
+            assert not any(delivery.lease == lease for _, delivery in self.sending), "two of a conversation at a time"
+            self.sending.append((life, handed.first))
 
     @precondition(lambda self: self._living(self.running))
     @rule(pick=PICK, kind=st.sampled_from(["question", "approval", "login"]), seconds=st.sampled_from([5, 600]))

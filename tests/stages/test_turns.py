@@ -77,6 +77,7 @@ class Room:
             patience=Patience(),
             link=lambda ref: ref.url,
             deliver=lambda _: None,
+            handing=self.outbox.handing,
             watchers=Watchers(store, clock),
             routes={},
             failed=lambda *_: None,

@@ -11,7 +11,9 @@ from sqlalchemy import text
 
 from bridge.clock import SystemClock
 from bridge.store.engine import is_sqlite, open_engine
-from bridge.store.transactions import OnFile, OnServer, Transactions
+from bridge.store.on_file import OnFile
+from bridge.store.on_server import OnServer
+from bridge.store.transactions import Transactions
 from bridge.store.writer import Tx, Write, Writer
 
 

@@ -16,6 +16,7 @@ from tests.adapters.slack import gated
 from tests.adapters.slack.lab import until
 from tests.adapters.slack.whole import Killable, Whole, configuration
 from tests.conftest import fresh_database
+from tests.crash.launcher import POST
 
 Place: TypeAlias = tuple[str, str]
 Trouble: TypeAlias = Callable[[Whole], Awaitable[Place]]
@@ -227,9 +228,9 @@ async def test_one_answer_stands(whole: Whole, name: str) -> None:
 
 BOUNDARIES = [
     f"{side}:{step}"
-    for step in ("ingest", "turns.take", "turns.note_task", "turns.end", "deliveries.begin", "deliveries.end")
+    for step in ("ingest", "turns.take", "turns.note_task", "turns.end", "deliveries.end")
     for side in ("before", "after")
-]
+] + [POST]
 
 
 async def ask_and_be_killed(killable: Killable, **where: Any) -> str:
