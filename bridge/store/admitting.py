@@ -46,8 +46,7 @@ def _admit_one(tx: Tx, row: Replay) -> Replayed | Conflict:
     does = f"Let the message in, although it was {found.admission}, and ask agent {agent!r} in a turn of its own."
     if row.dry_run:
         return _done(row, does, "")
-    match = lookup.match(found.source, message) or lookup.create(found.source, message.conversation)
-    lookup.insert_created({match.conversation.id: agent})
+    match = lookup.match(found.source, message) or lookup.create(found.source, message.conversation, agent)
     turn_id = _line_up(tx, found, message, match, agent)
     batch = Batch(tx, lookup, ())
     batch.claim()

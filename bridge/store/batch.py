@@ -13,7 +13,6 @@ from bridge.store.lookup import Conversation, Lookup
 from bridge.store.notices import notify
 from bridge.store.prepared import Asked, Prepared, among
 from bridge.store.said import ADMITTED, Said
-from bridge.store.statements import insert_new
 from bridge.store.strays import strays
 from bridge.store.tables import conversations, messages, turns
 from bridge.store.tails import Tails
@@ -57,15 +56,13 @@ class Batch:
             each.match = self.lookup.match(each.arrival.source, each.message)
             each.admission = each.admit()
             if each.admission == ADMITTED and each.match is None:
-                each.match = self.lookup.create(each.arrival.source, each.message.conversation)
-        self.lookup.insert_created({e.match.conversation.id: e.agent for e in reversed(said) if e.match})
+                each.match = self.lookup.create(each.arrival.source, each.message.conversation, each.agent)
         admitted = [each for each in said if each.admission == ADMITTED]
         opening = self._line_up(admitted)
         upgrades = [each for each in admitted if each.key in self.known]
         self._insert_messages([each for each in said if each.key not in self.known])
         self._upgrade(upgrades)
-        standing = {self.known[each.key].turn_id for each in admitted}
-        self._insert_turns([each for each in opening if each.turn_id in standing])
+        self._insert_turns(opening)
         if overtook := strays(self.tx, said):
             self.learn(each.key for each in overtook)
             self.place(overtook)
@@ -87,11 +84,8 @@ class Batch:
                 conversation.owner, conversation.epoch = self.tx.node, conversation.epoch + 1
             if conversation.owner == self.tx.node:
                 self.leases[conversation.id] = Lease(conversation.id, conversation.epoch)
-        # Whatever is new is stored so already, but for its further turns.
-        differing = [c for c in changed if not c.inserted or c.seq != 1]
-        _CLAIM.run(self.tx.connection, [self._claimed(c) for c in differing])
-        in_vain = self.lookup.begun_in_vain()
-        _LEAVE.run(self.tx.connection, [{"at": c.id, "to_seq": c.seq} for c in in_vain])
+        _BEGIN.run(self.tx.connection, [self._begun(c) for c in changed if c.is_new])
+        _CLAIM.run(self.tx.connection, [self._claimed(c) for c in changed if not c.is_new])
         notify(self.tx, {str(c.owner) for c in changed if c.owner != self.tx.node})
 
     def learn(self, keys: Iterable[tuple[str, str]]) -> None:
@@ -109,6 +103,21 @@ class Batch:
     def _hear(self, asked: Iterable[tuple[str, Asked]]) -> None:
         for source, answer in asked:
             self.known |= {(source, row[0]): Known(*row[1:]) for row in answer.rows()}
+
+    def _begun(self, conversation: Conversation) -> dict[str, Any]:
+        return {
+            "id": conversation.id,
+            "source": conversation.source,
+            "key": conversation.key,
+            "task_id": conversation.task_id,
+            "agent": conversation.agent,
+            "seq": conversation.seq,
+            "owner": conversation.owner,
+            "epoch": conversation.epoch,
+            "open": True,
+            "created_at": self.tx.now,
+            "last_at": self.tx.now,
+        }
 
     def _claimed(self, conversation: Conversation) -> dict[str, Any]:
         return {
@@ -173,16 +182,11 @@ class Batch:
             self.owe(each.arrival, each.match.conversation)
 
     def _insert_messages(self, said: Sequence[Said]) -> None:
+        """Where another node stores one of them at this moment, the transaction fails and is tried again."""
         rows = {each.key: each.message_row() for each in said}
-        values = [rows[key] for key in sorted(rows)]
-        inserted = insert_new(self.tx.connection, messages, values, "source", "message_key")
-        for key in inserted:
-            row = rows[key.source, key.message_key]
-            self.known[key.source, key.message_key] = Known(
-                row["id"], row["conversation_id"], row["turn_id"], row["admission"]
-            )
-        if len(inserted) < len(said):  # another node stored the rest a moment ago
-            self.learn(each.key for each in said)
+        _SAY.run(self.tx.connection, [rows[key] for key in sorted(rows)])
+        for key, row in rows.items():
+            self.known[key] = Known(row["id"], row["conversation_id"], row["turn_id"], row["admission"])
 
     def _upgrade(self, said: Sequence[Said]) -> None:
         """A copy that is admitted takes the place of a declined one, under the id that was already given out."""
@@ -207,7 +211,9 @@ _KNOWN = Prepared(
         messages.c.message_key, messages.c.id, messages.c.conversation_id, messages.c.turn_id, messages.c.admission
     ).where(messages.c.source == bindparam("source"), among(messages.c.message_key, "keys"))
 )
+_SAY = Prepared(messages.insert())
 _OPEN = Prepared(turns.insert())
+_BEGIN = Prepared(conversations.insert())
 _CLAIM = Prepared(
     update(conversations)
     .where(conversations.c.id == bindparam("at"))
@@ -220,11 +226,6 @@ _CLAIM = Prepared(
         open=True,
         wake_at=None,
     )
-)
-_LEAVE = Prepared(
-    update(conversations)
-    .where(conversations.c.id == bindparam("at"))
-    .values(seq=bindparam("to_seq"), owner=None, open=False)
 )
 _RESTART = update(turns).where(turns.c.id == bindparam("at")).values(stop_at=bindparam("now"), restart=True)
 _ANSWERED_QUESTION = (

@@ -8,7 +8,6 @@ from sqlalchemy import bindparam, or_, select
 
 from bridge.model import Candidate, InboundMessage, new_id
 from bridge.store.prepared import Asked, Prepared, Values, among
-from bridge.store.statements import insert_new
 from bridge.store.tables import aliases, conversations, messages
 from bridge.store.writer import Tx
 
@@ -26,9 +25,9 @@ class Conversation:
     open: bool = False
     muted: bool = False
     task_id: str | None = None
+    agent: str | None = None
+    """Of a new one."""
     is_new: bool = False
-    inserted: bool = False
-    """Its row says already that this node owns it and has one turn to run in it."""
     changed: bool = False
 
 
@@ -111,47 +110,25 @@ class Lookup:
                 return candidate
         return None
 
-    def create(self, source: str, candidates: Sequence[Candidate]) -> Match:
-        """A new conversation named by the last candidate; later messages of the batch find it, too.
+    def create(self, source: str, candidates: Sequence[Candidate], agent: str) -> Match:
+        """A new conversation with this agent, named by the last candidate; later messages of the batch find it, too.
 
         Where a candidate is a task id, the conversation goes on with that task.
         """
         last = candidates[-1]
-        task_id = next((candidate.value for candidate in candidates if candidate.kind == "task_id"), None)
-        conversation = Conversation(
-            id=new_id("cnv"),
-            source=source,
-            key=f"task:{last.value}" if last.kind == "task_id" else last.value,
-            task_id=task_id,
-            is_new=True,
-        )
+        key = f"task:{last.value}" if last.kind == "task_id" else last.value
+        conversation = self._of_that_name(source, key) if last.kind != "key" else None
+        if conversation is None:
+            task_id = next((candidate.value for candidate in candidates if candidate.kind == "task_id"), None)
+            conversation = Conversation(
+                id=new_id("cnv"), source=source, key=key, task_id=task_id, agent=agent, is_new=True
+            )
         self._found[source, last.kind, last.value] = conversation
         return Match(conversation, last.matched_by)
-
-    def insert_created(self, agents: dict[str, str]) -> None:
-        """Write the new conversations as what each nearly always becomes: this node's, with one turn to run.
-
-        One that another node made meanwhile is taken over as it is.
-        """
-        created = sorted(
-            (c for c in self._conversations() if c.is_new and not c.inserted), key=lambda c: (c.source, c.key)
-        )
-        values = [_new_row(c, agents[c.id], self._tx) for c in created]
-        won = {(row.source, row.key) for row in insert_new(self._tx.connection, conversations, values, "source", "key")}
-        for conversation in created:
-            if (conversation.source, conversation.key) in won:
-                conversation.owner, conversation.epoch = self._tx.node, 1
-                conversation.inserted = True
-            else:
-                self._adopt(conversation)
 
     def changed(self) -> list[Conversation]:
         """The conversations whose rows are to be written back, in the order of their ids."""
         return sorted((c for c in self._conversations() if c.changed), key=lambda c: c.id)
-
-    def begun_in_vain(self) -> list[Conversation]:
-        """Those that were inserted, but nothing was to be done in them after all."""
-        return [c for c in self._conversations() if c.inserted and not c.changed]
 
     def _conversations(self) -> Iterable[Conversation]:
         return {id(c): c for c in self._found.values()}.values()
@@ -208,11 +185,9 @@ class Lookup:
         rows = _PARTICIPANTS.rows(self._tx.connection, {"ids": ids, "authors": author_ids})
         self._participants = {(row.conversation_id, row.author_id) for row in rows}
 
-    def _adopt(self, conversation: Conversation) -> None:
-        (other,) = self._select(_BY["key"], {"source": conversation.source, "values": [conversation.key]})
-        for name in ("id", "seq", "owner", "epoch", "open", "muted", "task_id"):
-            setattr(conversation, name, getattr(other, name))
-        conversation.is_new = False
+    def _of_that_name(self, source: str, key: str) -> Conversation | None:
+        """One that was named by a task, say, and has gone on with another since."""
+        return next(iter(self._select(_BY["key"], {"source": source, "values": [key]})), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,19 +198,3 @@ class _Asked:
     kind: str
     by_kind: Asked
     by_alias: Asked | None
-
-
-def _new_row(conversation: Conversation, agent: str, tx: Tx) -> dict[str, Any]:
-    return {
-        "id": conversation.id,
-        "source": conversation.source,
-        "key": conversation.key,
-        "task_id": conversation.task_id,
-        "agent": agent,
-        "seq": 1,
-        "owner": tx.node,
-        "epoch": 1,
-        "open": True,
-        "created_at": tx.now,
-        "last_at": tx.now,
-    }

@@ -12,7 +12,12 @@ from sqlalchemy.exc import DBAPIError
 
 Statements: TypeAlias = Callable[[Connection], None]
 
-_TRANSIENT: Final = {"40001", "40P01", "55P03"}  # serialization failure, deadlock, lock not available
+_TRANSIENT: Final = {
+    "40001",  # serialization failure
+    "40P01",  # deadlock
+    "55P03",  # lock not available
+    "23505",  # unique violation: another node stored the same at this moment, and it will be seen next time
+}
 
 
 class Transactions(Protocol):

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 
 from bridge.errors import Replaced, StoreUnavailable
 from bridge.model import Lease
@@ -170,6 +170,9 @@ class Writer:
             except (OperationalError, InterfaceError) as error:
                 if number >= TRIES or not is_transient(error):
                     return StoreUnavailable(f"The database cannot commit: {error.orig}")
+            except IntegrityError as error:
+                if number >= TRIES or not is_transient(error):
+                    return error
             except Exception as error:  # noqa: BLE001 - the writer must survive a batch; its callers get the error
                 return error
             else:
