@@ -17,18 +17,28 @@ Cost: TypeAlias = tuple[str, float, int]
 """A key, how many a minute it allows, and how many at once (the burst)."""
 
 
-def spend(tx: Tx, costs: Sequence[Iterable[Cost]]) -> list[datetime | None]:
-    """Spend one of each key for those that have room in all of theirs; for the others, when they will have.
+class Purse:
+    """The allowances that some costs count against: asked for, and locked until the commit."""
 
-    The generic cell rate algorithm (ITU-T I.371): no counter to refill, one comparison a key.
-    """
-    keys = sorted({key for one in costs for key, _, _ in one})
-    before = dict.fromkeys(keys, _Allowance(tx.now)) | _stored(tx, keys)
-    state = dict(before)
-    answers = [_spend_one(tx.now, state, list(one)) for one in costs]
-    spent = [{"key": key, "full_at": state[key].full_at} for key in keys if state[key] != before[key]]
-    _keeping(tx.connection.dialect.name, "full_at").run(tx.connection, spent)
-    return answers
+    def __init__(self, tx: Tx, costs: Iterable[Sequence[Cost]]) -> None:
+        self._tx = tx
+        keys = sorted({key for one in costs for key, _, _ in one})
+        self._state = dict.fromkeys(keys, _Allowance(tx.now))
+        self._asked = _LOAD.ask(tx.connection, {"keys": keys}) if keys else None
+
+    def spend(self, costs: Sequence[Sequence[Cost]]) -> list[datetime | None]:
+        """Spend one of each key for those that have room in all of theirs; for the others, when they will have.
+
+        The generic cell rate algorithm (ITU-T I.371): no counter to refill, one comparison a key.
+        """
+        if self._asked is None:
+            return [None] * len(costs)
+        self._state |= {row.key: _Allowance(row.full_at, row.frozen_until) for row in self._asked.rows()}
+        state = dict(self._state)
+        answers = [_spend_one(self._tx.now, state, one) for one in costs]
+        spent = [{"key": key, "full_at": left.full_at} for key, left in state.items() if left != self._state[key]]
+        _keeping(self._tx.connection.dialect.name, "full_at").run(self._tx.connection, spent)
+        return answers
 
 
 def freeze(tx: Tx, until: Mapping[str, datetime]) -> None:
@@ -43,10 +53,6 @@ class _Allowance:
 
     full_at: datetime
     frozen_until: datetime | None = None
-
-
-def _stored(tx: Tx, keys: Sequence[str]) -> dict[str, _Allowance]:
-    return {row.key: _Allowance(row.full_at, row.frozen_until) for row in _LOAD.rows(tx.connection, {"keys": keys})}
 
 
 def _spend_one(now: datetime, state: dict[str, _Allowance], costs: Sequence[Cost]) -> datetime | None:

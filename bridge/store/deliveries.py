@@ -9,7 +9,7 @@ from sqlalchemy import Boolean, String, bindparam, case, func, null, select, upd
 
 from bridge.model import DeliveryState, Lease, OutboundMessage, Turn
 from bridge.store.bodies import load_outbound
-from bridge.store.budgets import Cost, freeze, spend
+from bridge.store.budgets import Cost, Purse, freeze
 from bridge.store.prepared import Asked, Prepared, Record, among
 from bridge.store.settling import horizon, let_go, settle
 from bridge.store.statements import insert_new
@@ -59,10 +59,10 @@ def _look(tx: Tx, rows: Sequence[Due]) -> Asked:
     return _LIVE.ask(tx.connection, {"ids": [due.lease.conversation_id for due in rows]})
 
 
-def _begin(tx: Tx, rows: Sequence[Due], live: Sequence[Record]) -> list[Delivery | NotYet | None]:
+def _begin(tx: Tx, rows: Sequence[Due], live: Asked) -> list[Delivery | NotYet | None]:
     """The next due delivery of each conversation, set `sending`; or how long to wait; or none is left."""
     lines: dict[str, list[Record]] = {}
-    for row in live:
+    for row in live.rows():
         lines.setdefault(row.conversation_id, []).append(row)
     found = [_pick(lines.get(due.lease.conversation_id, ()), tx.now, due.in_hand) for due in rows]
     picked = [
@@ -83,29 +83,22 @@ def _afford(tx: Tx, rows: Sequence[Due], picked: Sequence[Delivery | NotYet | No
         due.cost(one.source, one.message) if isinstance(one, Delivery) else ()
         for due, one in zip(rows, picked, strict=True)
     ]
-    if not any(costs):
-        return list(picked)
-    until = spend(tx, costs)
+    until = Purse(tx, costs).spend(costs)
     return [one if wait is None else NotYet(wait) for one, wait in zip(picked, until, strict=True)]
 
 
-def begin_new(tx: Tx, new: Sequence[tuple[Due, Turn, OutboundMessage]]) -> list[Delivery | None]:
-    """Those of these that may begin at once. None of them is stored yet, and nothing else is to be delivered there."""
-    dues = [due for due, _, _ in new]
-    begun = [
-        Delivery(
-            id=message.delivery_id,
-            lease=turn.lease,
-            source=turn.answered_through,
-            message=message,
-            attempt=1,
-            uncertain=False,
-            created_at=message.created_at,
-            begun_at=tx.now,
-        )
-        for _, turn, message in new
-    ]
-    return [one if isinstance(one, Delivery) else None for one in _afford(tx, dues, begun)]
+def begin_new(turn: Turn, message: OutboundMessage, now: datetime) -> Delivery:
+    """The first try of one that is stored as `sending` from the beginning."""
+    return Delivery(
+        id=message.delivery_id,
+        lease=turn.lease,
+        source=turn.answered_through,
+        message=message,
+        attempt=1,
+        uncertain=False,
+        created_at=message.created_at,
+        begun_at=now,
+    )
 
 
 def _pick(line: Iterable[Record], now: datetime, in_hand: Container[str]) -> Record | NotYet | None:

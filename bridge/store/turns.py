@@ -24,18 +24,19 @@ class NotYet:
     until: datetime
 
 
-def _look(tx: Tx, rows: Sequence[Lease]) -> Asked:
-    return _HEADS.ask(tx.connection, {"ids": [row.conversation_id for row in rows]})
+def _look(tx: Tx, rows: Sequence[Lease]) -> tuple[Asked, Asked]:
+    ids = {"ids": [row.conversation_id for row in rows]}
+    return _HEADS.ask(tx.connection, ids), _MESSAGES.ask(tx.connection, ids)
 
 
-def _take(tx: Tx, rows: Sequence[Lease], found: Sequence[Record]) -> list[Turn | NotYet | None]:
+def _take(tx: Tx, rows: Sequence[Lease], asked: tuple[Asked, Asked]) -> list[Turn | NotYet | None]:
     """The head of each conversation: set running and given out, or why not. Nothing left: let go of it."""
-    heads = {head.conversation_id: head for head in found}
+    heads = {head.conversation_id: head for head in asked[0].rows()}
     due = {key: head for key, head in heads.items() if _is_due(head, tx.now)}
     starting = [head for head in due.values() if head.state != "running"]
     _START.run(tx.connection, [{"at": head.id, "now": tx.now} for head in starting])
     settle(tx, [row.conversation_id for row in rows if row.conversation_id not in due])
-    said = _messages(tx, [head.id for head in due.values()])
+    said = _said(asked[1].rows(), {head.id for head in due.values()})
     return [
         _turn(row, due[row.conversation_id], said) if row.conversation_id in due else _not_yet(heads, row)
         for row in rows
@@ -77,10 +78,10 @@ def _turn(lease: Lease, head: Record, said: dict[str, list[Said]]) -> Turn:
     )
 
 
-def _messages(tx: Tx, turn_ids: Sequence[str]) -> dict[str, list[Said]]:
+def _said(rows: Iterable[Record], turn_ids: Container[str]) -> dict[str, list[Said]]:
     said: dict[str, list[Said]] = {}
-    if turn_ids:
-        for row in _MESSAGES.rows(tx.connection, {"ids": turn_ids}):
+    for row in rows:
+        if row.turn_id in turn_ids:
             said.setdefault(row.turn_id, []).append(Said(row.id, load_inbound(row.body, row.text), row.source))
     return said
 
@@ -108,8 +109,10 @@ _HEADS = Prepared(
 _MESSAGES = Prepared(
     select(messages.c.id, messages.c.turn_id, messages.c.source, messages.c.text, messages.c.body)
     .join(turns, turns.c.id == messages.c.turn_id)
+    .join(conversations, conversations.c.id == turns.c.conversation_id)
     .where(
-        among(turns.c.id, "ids"),
+        among(conversations.c.id, "ids"),
+        turns.c.seq == _head_seq,
         or_(turns.c.asked_at.is_(None), messages.c.received_at >= turns.c.asked_at),
     )
     .order_by(messages.c.received_at, messages.c.id)
@@ -171,8 +174,9 @@ class Stopping(BridgeError):
     """A person wanted the turn stopped before it could end: nothing of its end was written."""
 
 
-def _end(tx: Tx, rows: Sequence[End], live: Sequence[Record]) -> list[bool | Stopping]:
+def _end(tx: Tx, rows: Sequence[End], asked_live: Asked) -> list[bool | Stopping]:
     """End the turns; tells of each conversation whether another turn waits."""
+    live = asked_live.rows()
     stopping = {one.id for one in live if one.stop_at is not None}
     ending = [row for row in rows if row.turn.id not in stopping]
     shown = {row.deliveries[0].delivery_id for row in ending if row.begun}

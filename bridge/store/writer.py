@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
@@ -21,7 +21,6 @@ from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from bridge.errors import Replaced, StoreUnavailable
 from bridge.model import Lease
 from bridge.store.leases import Held, Locks
-from bridge.store.prepared import Asked
 from bridge.store.transactions import Transactions, is_transient
 
 A = TypeVar("A")
@@ -58,8 +57,8 @@ class Write(Generic[A, R]):
     run: Callable[..., Sequence[R]]
     lease: Callable[[A], Lease] | None = None
     conversation: Callable[[A], str] | None = None
-    look: Callable[[Tx, Sequence[A]], Asked] | None = None
-    """What it reads first, asked together with the locks; `run` gets the rows found as its third argument."""
+    look: Callable[[Tx, Sequence[A]], Any] | None = None
+    """What it asks first, on the way of the locks; `run` gets the questions as its third argument."""
     long: bool = False
     """It may touch very many rows, so the loop must not stand still for it."""
 
@@ -76,6 +75,9 @@ class _Waiting:
     args: Any
     future: asyncio.Future[Any]
     outcome: Any = None
+
+
+_Group: TypeAlias = tuple[Write[Any, Any], list[_Waiting]]
 
 
 class Writer:
@@ -183,28 +185,42 @@ class Writer:
         tx = Tx(connection, self._now(), self._node)
         wanted = {w.write.locks(w.args) for w in batch}
         locks = Locks(connection, {conversation_id for conversation_id in wanted if conversation_id})
-        for write, group in _by_kind(batch):
-            looked = write.look and write.look(tx, [waiting.args for waiting in group])
+        groups = _by_kind(batch)
+        ahead = [_looked(tx, *group) for group in groups] if _are_apart(groups) else []
+        for number, (write, group) in enumerate(groups):
+            looked = ahead[number] if ahead else _looked(tx, write, group)
             tx.held = locks.held()
             _apply(tx, write, group, looked)
 
 
-def _by_kind(batch: Iterable[_Waiting]) -> Iterable[tuple[Write[Any, Any], list[_Waiting]]]:
-    groups: dict[int, tuple[Write[Any, Any], list[_Waiting]]] = {}
+def _by_kind(batch: Iterable[_Waiting]) -> Sequence[_Group]:
+    groups: dict[int, _Group] = {}
     for waiting in batch:
         groups.setdefault(id(waiting.write), (waiting.write, []))[1].append(waiting)
-    return groups.values()
+    return [*groups.values()]
 
 
-def _apply(tx: Tx, write: Write[Any, Any], group: list[_Waiting], looked: Asked | None) -> None:
+def _are_apart(groups: Sequence[_Group]) -> bool:
+    """Whether each conversation is the matter of one kind only: nothing that one writes is another's to read."""
+    if not all(write.lease for write, _ in groups):
+        return len(groups) == 1
+    ids = [{write.locks(waiting.args) for waiting in group} for write, group in groups]
+    return sum(map(len, ids)) == len(set().union(*ids))
+
+
+def _looked(tx: Tx, write: Write[Any, Any], group: Sequence[_Waiting]) -> Any:
+    return write.look and write.look(tx, [waiting.args for waiting in group])
+
+
+def _apply(tx: Tx, write: Write[Any, Any], group: list[_Waiting], looked: Any) -> None:
     if write.lease is not None:
         for waiting in group:
             waiting.outcome = None if tx.holds(write.lease(waiting.args)) else Replaced()
         group = [waiting for waiting in group if waiting.outcome is None]
         if not group:
             return
-    found = () if looked is None else (looked.rows(),)
-    for waiting, outcome in zip(group, write.run(tx, [w.args for w in group], *found), strict=True):
+    asked = () if write.look is None else (looked,)
+    for waiting, outcome in zip(group, write.run(tx, [w.args for w in group], *asked), strict=True):
         waiting.outcome = outcome
 
 
