@@ -7,7 +7,6 @@ from importlib.metadata import version
 from typing import Any
 
 from sqlalchemy import Connection, String, bindparam, cast, delete, insert, select, true, update
-from sqlalchemy.exc import IntegrityError
 
 from bridge.agent_rows import Begun, NewTurn, TaskFilter, TaskTurn, TurnChange
 from bridge.store.database import Store
@@ -285,10 +284,7 @@ class EmbeddedRows:
 
     async def begin(self, turn: NewTurn) -> Begun:
         """Store a turn before anything of it is worked on, or say why not."""
-        try:
-            return await self._store.write(BEGIN, turn)
-        except IntegrityError:  # two nodes stored the same key or task at once: this time it is seen
-            return await self._store.write(BEGIN, turn)
+        return await self._store.write(BEGIN, turn)
 
     async def change(self, change: TurnChange) -> TaskTurn | None:
         """Change a turn; None where it is gone, or finished, or another node's, as the change demands."""

@@ -83,6 +83,12 @@ class _Underway:
         self._arrive()
         return int(self.cursor.rowcount)
 
+    def told(self) -> str | None:
+        """What the server says that it did."""
+        self._arrive()
+        status: str | None = self.cursor.statusmessage
+        return status
+
     def _arrive(self) -> None:
         if self.cursor is None:
             self._pipe.flush(self._connection)

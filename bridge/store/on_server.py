@@ -1,5 +1,6 @@
 """Transactions on PostgreSQL's server. The loop waits for it, and what needs no answer goes out with what does."""
 
+import asyncio
 import contextlib
 from typing import Any, Final
 
@@ -34,7 +35,7 @@ class OnServer:
             if self._connection is None:
                 self._connection = await self._engine.connect()
             await self._connection.run_sync(_commit, statements)
-        except (OperationalError, InterfaceError):
+        except (OperationalError, InterfaceError, asyncio.CancelledError):
             await self.disconnect()  # whatever state it is in
             raise
 
@@ -56,12 +57,13 @@ def _commit(connection: Connection, statements: Statements) -> None:
     pipe.send(connection, "BEGIN")
     try:
         statements(connection)
-        pipe.send(connection, "COMMIT")
-        pipe.flush(connection)
+        told = pipe.send(connection, "COMMIT").told()
     except Exception:
         _undo(connection, pipe)
         raise
     connection.commit()  # SQLAlchemy counts a transaction of its own, where it was used
+    if told != "COMMIT":  # a statement had failed, and somebody took no notice
+        raise RuntimeError(f"The server answered COMMIT with {told}.")
 
 
 def _undo(connection: Connection, pipe: Pipe) -> None:

@@ -249,3 +249,15 @@ async def test_a_foreign_task_id_beside_a_key_names_the_thread_of_the_new_conver
     head = await store.write(turns.TAKE, stored.wake[0])
     assert isinstance(head, Turn)
     assert (head.conversation, head.thread_id) == ("k", "task-7")
+
+
+async def test_a_conversation_that_was_named_by_a_task_is_found_by_that_name_when_it_goes_on_with_another(
+    store: Store,
+) -> None:
+    by_task = (Candidate(value="task-7", matched_by="task_id", kind="task_id"),)
+    first = await store.accept(INGEST, arrival(store, "d1", message("m1", candidates=by_task)))
+    turn = await store.write(turns.TAKE, first.wake[0])
+    assert isinstance(turn, Turn)
+    await store.write(turns.NOTE_TASK, turns.Tasked(turn.lease, turn.id, "task-8"))
+    second = await store.accept(INGEST, arrival(store, "d2", message("m2", candidates=by_task)))
+    assert second.messages[0].conversation_id == first.messages[0].conversation_id

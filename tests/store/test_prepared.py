@@ -1,13 +1,14 @@
 """Prepared statements: whatever their values are, on both databases, and in whatever order they are sent."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from sqlalchemy import Boolean, Column, Integer, LargeBinary, MetaData, String, Table, bindparam, select, text, update
-from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError
 
 from bridge.clock import SystemClock
 from bridge.errors import StoreUnavailable
@@ -172,5 +173,20 @@ async def test_a_connection_that_is_cut_again_and_again_is_told(writer: Writer, 
         return [None] * len(words)
 
     with pytest.raises(StoreUnavailable):
+        await writer(Write(run), "a")
+    assert await within(writer, lambda connection: FIND.words(connection, {"words": ["a"]})) == []
+
+
+async def test_a_transaction_that_failed_unnoticed_counts_as_failed(writer: Writer, database_url: str) -> None:
+    if database_url.startswith("sqlite"):
+        pytest.skip("SQLite goes on behind a statement that failed")
+
+    def run(tx: Tx, words: Sequence[str]) -> list[None]:
+        INSERT.run(tx.connection, [row(word) for word in words])
+        with contextlib.suppress(ProgrammingError):
+            tx.connection.execute(text("SELECT * FROM nowhere"))
+        return [None] * len(words)
+
+    with pytest.raises(RuntimeError, match="ROLLBACK"):
         await writer(Write(run), "a")
     assert await within(writer, lambda connection: FIND.words(connection, {"words": ["a"]})) == []
