@@ -41,6 +41,11 @@ class FakeClock:
         heapq.heappush(self._sleepers, (self._now + timedelta(seconds=seconds), next(self._numbers), future))
         await future
 
+    async def leap(self, delta: timedelta) -> None:
+        """As when the machine was asleep: whoever's time has come meanwhile is woken once, and finds it so late."""
+        self._now += delta
+        await self.advance(timedelta(0))
+
     async def advance(self, delta: timedelta) -> None:
         until = self._now + delta
         while self._sleepers and self._sleepers[0][0] <= until:

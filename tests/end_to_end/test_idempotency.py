@@ -100,7 +100,7 @@ async def test_it_is_known_after_a_restart_and_for_two_weeks(config: Path, clock
         first = await accepted(opened, "k1")
         await sink.callbacks(1)
         await opened.settled()
-    await clock.advance(timedelta(days=13, hours=23))
+    await clock.leap(timedelta(days=13, hours=23))
     async with bridge_from(config, clock) as opened:
         await clock.advance(timedelta(hours=0.5))
         assert await accepted(opened, "k1") == first
