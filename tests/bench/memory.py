@@ -17,7 +17,7 @@ from pathlib import Path
 
 import aiohttp
 
-from bridge.store.engine import open_engine
+from bridge.store.engine import CACHE_KIB, open_engine
 from bridge.store.migrations import migrate
 from tests.bench.fill import fill
 from tests.bench.peer import Peer, peer
@@ -31,7 +31,7 @@ from tests.end_to_end.serving import Served
 WARM = 2000
 FEW = 1000
 CALM_SECONDS = 3
-SQLITE_CACHES = 5 * 64
+SQLITE_CACHES = 5 * CACHE_KIB // 1024
 """One writes, four read, and each keeps pages of whatever was looked through last."""
 PATIENCE_SECONDS = 240
 
