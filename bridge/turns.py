@@ -347,17 +347,7 @@ class Turns:
         remote_id = await view.close(final)
         if final is None:
             return
-        now = self._store.now()
-        delivery = deliveries.Delivery(
-            id=final.delivery_id,
-            lease=turn.lease,
-            source=turn.answered_through,
-            message=final,
-            attempt=1,
-            uncertain=False,
-            created_at=final.created_at,
-            begun_at=now,
-        )
+        delivery = deliveries.begin_new(turn, final, self._store.now())
         state = DeliveryState.SENT if remote_id else DeliveryState.PENDING
         await self._store.write(deliveries.END, deliveries.Outcome(delivery=delivery, state=state, remote_id=remote_id))
 
