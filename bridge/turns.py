@@ -336,10 +336,12 @@ class Turns:
         )
         at_once = bool(out) and final is None
         more = await (self._handing.over(end) if at_once else self._store.write(rows.END, end))
-        if view:
-            await self._close(turn, view, final)
-        if out:
-            self._deliver(turn.lease)
+        try:
+            if view:
+                await self._close(turn, view, final)
+        finally:
+            if out:  # whatever became of the view: what is in hand is looked for nowhere else
+                self._deliver(turn.lease)
         return AGAIN if more else None
 
     async def _close(self, turn: Turn, view: View, final: OutboundMessage | None) -> None:

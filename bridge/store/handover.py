@@ -1,9 +1,9 @@
 """The end of a turn and the beginning of its answer's delivery, in one transaction: a commit less for each answer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bridge.store.budgets import Cost, Purse
+from bridge.store.budgets import Purse
 from bridge.store.deliveries import Delivery, Due, begin_new
 from bridge.store.prepared import Asked
 from bridge.store.turns import End, Stopping, finish, live_turns
@@ -28,30 +28,20 @@ class HandedOver:
     """The first of its deliveries, now `sending`. None where it has to wait: for others, or for a rate limit."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Looked:
-    live: Asked
-    purse: Purse
-    costs: Mapping[str, Sequence[Cost]]
-    """Of each turn's first delivery."""
+def _look(tx: Tx, rows: Sequence[Handover]) -> Asked:
+    return live_turns(tx, [row.end for row in rows])
 
 
-def _look(tx: Tx, rows: Sequence[Handover]) -> _Looked:
-    costs = {row.end.turn.id: _cost(row) for row in rows}
-    return _Looked(live_turns(tx, [row.end for row in rows]), Purse(tx, costs.values()), costs)
-
-
-def _cost(row: Handover) -> Sequence[Cost]:
-    return row.due.cost(row.end.turn.answered_through, row.end.deliveries[0])
-
-
-def _hand_over(tx: Tx, rows: Sequence[Handover], looked: _Looked) -> list[HandedOver | Stopping]:
-    live = looked.live.rows()
+def _hand_over(tx: Tx, rows: Sequence[Handover], asked_live: Asked) -> list[HandedOver | Stopping]:
+    # Not asked ahead with the rest: other writes of the batch spend from the same allowances, or freeze them.
+    costs = {row.end.turn.id: row.due.cost(row.end.turn.answered_through, row.end.deliveries[0]) for row in rows}
+    purse = Purse(tx, costs.values())
+    live = asked_live.rows()
     stopping = {one.id for one in live if one.stop_at is not None}
     delivering = {one.conversation_id for one in live if one.delivering}
     ends = [row.end for row in rows if row.end.turn.id not in stopping]
     free = [end for end in ends if end.turn.lease.conversation_id not in delivering]
-    waits = looked.purse.spend([looked.costs[end.turn.id] for end in free])
+    waits = purse.spend([costs[end.turn.id] for end in free])
     firsts = {
         end.turn.id: begin_new(end.turn, end.deliveries[0], tx.now)
         for end, wait in zip(free, waits, strict=True)

@@ -93,6 +93,20 @@ async def test_a_rate_limit_is_kept_and_nothing_is_spent_in_vain(store: Store, c
     assert isinstance(found, Delivery)
 
 
+async def test_what_another_write_of_the_batch_spends_is_seen(store: Store) -> None:
+    waiting, ending, handing = (
+        await running(store),
+        await running(store, "m2", "elsewhere"),
+        Handing(store, one_a_minute),
+    )
+    await end(store, waiting, TurnState.ANSWERED)
+    found, _ = await asyncio.gather(
+        store.write(deliveries.BEGIN, handing.due(waiting.lease)), handing.over(ended(store, ending))
+    )
+    assert isinstance(found, Delivery)
+    assert handing.take(ending.lease) is None
+
+
 async def test_whoever_looks_before_it_is_taken_leaves_it_alone(store: Store) -> None:
     turn, handing = await running(store), Handing(store, free)
     await asyncio.gather(
