@@ -68,11 +68,8 @@ async def take(store: Store, lease: Lease) -> Turn:
     return turn
 
 
-async def end(
-    store: Store, turn: Turn, state: TurnState, *, kind: DeliveryKind = "answer", parts: int = 1, error: str = ""
-) -> tuple[str, ...]:
-    """End a turn; answers the ids of what it then owes."""
-    out = tuple(
+def parts_of(store: Store, turn: Turn, *, kind: DeliveryKind = "answer", parts: int = 1) -> tuple[OutboundMessage, ...]:
+    return tuple(
         OutboundMessage(
             delivery_id=new_id("dlv"),
             kind=kind,
@@ -85,6 +82,13 @@ async def end(
         )
         for part in range(parts)
     )
+
+
+async def end(
+    store: Store, turn: Turn, state: TurnState, *, kind: DeliveryKind = "answer", parts: int = 1, error: str = ""
+) -> tuple[str, ...]:
+    """End a turn; answers the ids of what it then owes."""
+    out = parts_of(store, turn, kind=kind, parts=parts)
     await store.write(
         turns.END, turns.End(turn=turn, state=state, task_id="task-1", error=error or None, deliveries=out)
     )

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from bridge.handing import Handing
-from bridge.model import Act, DeliveryState, Lease, OutboundMessage, Turn, TurnState, new_id
+from bridge.model import Act, DeliveryState, Lease, OutboundMessage, Turn, TurnState
 from bridge.store import deliveries, ingest, reader, turns
 from bridge.store.arrivals import Arrival
 from bridge.store.budgets import Cost
@@ -14,7 +14,7 @@ from bridge.store.database import Store
 from bridge.store.deliveries import Delivery, Outcome
 from bridge.store.turns import NotYet, Stopping
 from tests.conftest import FakeClock
-from tests.store.journeys import due, end, say, take
+from tests.store.journeys import due, end, parts_of, say, take
 
 
 def free(_source: str, _message: OutboundMessage) -> tuple[Cost, ...]:
@@ -26,19 +26,7 @@ def one_a_minute(_source: str, _message: OutboundMessage) -> tuple[Cost, ...]:
 
 
 def ended(store: Store, turn: Turn, *, parts: int = 1) -> turns.End:
-    out = tuple(
-        OutboundMessage(
-            delivery_id=new_id("dlv"),
-            kind="answer",
-            return_address="here",
-            text=f"part {part}",
-            part=part,
-            parts=parts,
-            turn_id=turn.id,
-            created_at=store.now(),
-        )
-        for part in range(parts)
-    )
+    out = parts_of(store, turn, parts=parts)
     return turns.End(turn=turn, state=TurnState.ANSWERED, task_id="task-1", deliveries=out)
 
 
