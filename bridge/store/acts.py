@@ -25,10 +25,9 @@ def apply(batch: Batch, done: Iterable[tuple[Arrival, InboundMessage, str]]) -> 
     for arrival, message, envelope_id in done:
         if message.act in {Act.EDIT, Act.DELETE}:
             row = _target(batch, arrival, message)
-            conversation = batch.lookup.hold(row.conversation_id) if row and row.turn_id else None
+            conversation = batch.lookup.hold(row.conversation_id, arrival.source) if row and row.turn_id else None
         else:
-            match = batch.lookup.match(arrival.source, message)
-            row, conversation = None, batch.lookup.hold(match.conversation.id) if match else None
+            row, conversation = None, _conversation(batch, arrival, message)
         if conversation is None:
             continue  # of something that was never admitted: no reason to begin
         batch.touch(arrival, conversation)
@@ -39,6 +38,17 @@ def apply(batch: Batch, done: Iterable[tuple[Arrival, InboundMessage, str]]) -> 
             batch.owe(arrival, conversation)
         else:
             batch.place(_edit(batch, conversation, row, Said(arrival, message, envelope_id, act="edit")))
+
+
+def _conversation(batch: Batch, arrival: Arrival, message: InboundMessage) -> Conversation | None:
+    """The one an act is meant for.
+
+    A button can be pressed before what it stands below is known by its name at the platform: then it leads
+    to where the delivery belongs that it names, if that was sent to this source.
+    """
+    match = batch.lookup.match(arrival.source, message)
+    found = match.conversation.id if match else opinions.about(batch.tx, arrival.source, message)
+    return batch.lookup.hold(found, arrival.source) if found else None
 
 
 def _edit(batch: Batch, conversation: Conversation, row: AnyRow, said: Said) -> list[Said]:
@@ -147,7 +157,7 @@ def _target(batch: Batch, arrival: Arrival, message: InboundMessage) -> AnyRow |
     row = batch.tx.connection.execute(_TARGET, which).first()
     if row is None or row.conversation_id is None:
         return None
-    batch.lookup.hold(row.conversation_id)
+    batch.lookup.hold(row.conversation_id, arrival.source)
     return batch.tx.connection.execute(_TARGET, which).first()
 
 

@@ -92,16 +92,14 @@ class Lookup:
                 return Match(conversation, candidate.matched_by)
         return None
 
-    def hold(self, conversation_id: str) -> Conversation | None:
-        """A conversation by its id, locked; None if there is none. Matches it for later messages of the batch, too."""
-        for known in self._conversations():
-            if known.id == conversation_id:
-                self._found[known.source, "conversation_id", known.id] = known
-                return known
-        for found in self._select(_BY_ID, {"values": [conversation_id]}):
-            self._found[found.source, "conversation_id", found.id] = found
-            return found
-        return None
+    def hold(self, conversation_id: str, source: str) -> Conversation | None:
+        """A conversation by its id, locked; None if there is none. Matches it for what this source says later, too."""
+        found = next((known for known in self._conversations() if known.id == conversation_id), None)
+        if found is None:
+            found = next(iter(self._select(_BY_ID, {"values": [conversation_id]})), None)
+        if found is not None:
+            self._found[source, "conversation_id", found.id] = found
+        return found
 
     def missing(self, source: str, message: InboundMessage) -> Candidate | None:
         """A candidate that must exist and does not."""

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, select, union_all, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from bridge.model import InboundMessage
+from bridge.model import Candidate, InboundMessage
 from bridge.store import asked
 from bridge.store.batch import Batch
 from bridge.store.lookup import Conversation
@@ -48,7 +48,8 @@ def decide(batch: Batch, conversation: Conversation, said: Said) -> list[Said]:
     if row.kind == "approval":
         tx.connection.execute(_GO_ON, {"turn": row.turn_id})
         return []
-    answer = replace(asked.spoken(row, message, choice), message_key=f"decision:{row.id}")
+    here = (Candidate(value=conversation.id, kind="conversation_id", matched_by="decision"),)
+    answer = replace(asked.spoken(row, message, choice), message_key=f"decision:{row.id}", conversation=here)
     return [replace(said, message=answer, act="decide")]
 
 
@@ -60,6 +61,12 @@ def _refusal(row: AnyRow, message: InboundMessage, now: datetime) -> str | None:
     if row.choice is not None:
         return asked.DECIDED_BEFORE
     return None if row.open and row.expires_at > now else asked.OVER
+
+
+def about(tx: Tx, source: str, message: InboundMessage) -> str | None:
+    """The conversation of the question, or the answer, that is named here and was sent to this source."""
+    named = {name: str(message.metadata.get(name, "")) for name in ("decision_id", "delivery_id")}
+    return tx.connection.execute(_ABOUT, {"source": source, **named}).scalars().first()
 
 
 def rate(batch: Batch, conversation: Conversation, said: Said) -> None:
@@ -118,6 +125,15 @@ def _tell(tx: Tx, rows: Sequence[Told]) -> list[None]:
     return [None] * len(rows)
 
 
+_ABOUT = select(deliveries.c.conversation_id).where(
+    deliveries.c.source == bindparam("source"),
+    deliveries.c.id.in_(
+        union_all(
+            select(bindparam("delivery_id")),
+            select(decisions.c.delivery_id).where(decisions.c.id == bindparam("decision_id")),
+        )
+    ),
+)
 _DECIDE = (
     update(decisions)
     .where(decisions.c.id == bindparam("at"), decisions.c.choice.is_(None))

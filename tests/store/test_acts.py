@@ -268,6 +268,20 @@ async def test_the_newest_opinion_of_a_person_counts(store: Store) -> None:
     assert await store.read(opinions_of) == [(out.delivery_id, "anna", -1)]
 
 
+async def test_an_opinion_counts_although_the_place_it_is_given_at_is_not_known_yet(store: Store) -> None:
+    first = await arrive(store, said("m1"))
+    out = await answered(store, await begin(store, first.wake[0]))
+    nowhere = (Candidate(value="a name that comes late", matched_by="button"),)
+    for delivery_id in (out.delivery_id, "dlv_foreign"):
+        opinion = said("r", act=Act.RATE, delivery_id=delivery_id, value="1")
+        await arrive(store, replace(opinion, conversation=nowhere))
+
+    def opinions_of(connection: Connection) -> list[str]:
+        return list(connection.execute(select(feedback.c.delivery_id)).scalars())
+
+    assert await store.read(opinions_of) == [out.delivery_id]
+
+
 async def test_what_only_the_platform_could_tell_declines_a_turn_in_the_books(store: Store) -> None:
     first = await arrive(store, said("m1"))
     turn = await begin(store, first.wake[0])

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from adapters.slack.fake.faults import Fault
 from adapters.slack.fake.people import buttons
 from adapters.slack.fake.workspace import said_in
+from bridge.store import reader
 from tests.adapters.slack.approving import Approving
 from tests.adapters.slack.lab import served, until
 from tests.adapters.slack.whole import Whole
@@ -227,6 +229,44 @@ async def test_what_a_webhook_asks_in_a_channel_anybody_there_decides(
     assert answer in told[-1]
     assert len(told) == 2
     assert (books.accepted, books.answered) == (1, 1)
+
+
+async def test_a_press_counts_before_slack_has_told_the_bridge_what_it_posted(whole: Whole) -> None:
+    whole.config.write_text(whole.config.read_text() + ORDERS.format(secret=SECRET), encoding="utf-8")
+    whole.slack.channels["C0001"] = {"id": "C0001", "name": "orders", "is_member": True}
+    whole.slack.faults.add("chat.postMessage", Fault("late"))
+    async with whole.up():
+        assert (await post(whole.http, request("ask"))).status_code == 202
+        await until(lambda: any(buttons(message) for message in whole.slack.messages.values()))
+        question = next(message for message in whole.slack.messages.values() if buttons(message))
+        await whole.people.press(dict(question), "Red", channel="C0001", user="U2")
+        books = await whole.settled()
+        told = [said_in(message) for message in whole.slack.messages.values()]
+        conversations = await whole.nodes[0][0].store.read(reader.conversation_list)
+
+    assert told[1:] == ["You said: red"]
+    assert (books.accepted, books.answered) == (1, 1)
+    assert [conversation.source for conversation in conversations] == ["orders"]
+
+
+async def test_an_edit_in_a_channel_stays_in_the_conversation_a_webhook_began(whole: Whole) -> None:
+    whole.config.write_text(whole.config.read_text() + ORDERS.format(secret=SECRET), encoding="utf-8")
+    whole.slack.channels["C0001"] = {"id": "C0001", "name": "orders", "is_member": True}
+    async with whole.up():
+        assert (await post(whole.http, request("one"))).status_code == 202
+        await whole.settled()
+        (alert,) = whole.slack.messages
+        ts = whole.people.say("<@UBOT> two", channel="C0001", thread_ts=alert[1])
+        await whole.settled()
+        whole.people.edit(ts, "<@UBOT> three", channel="C0001")
+        await whole.deliveries.pump()
+        await until(
+            lambda: any("three" in said_in(message) for message in whole.slack.messages.values() if "bot_id" in message)
+        )
+        await whole.settled()
+        conversations = await whole.nodes[0][0].store.read(reader.conversation_list)
+
+    assert [(conversation.source, conversation.turns) for conversation in conversations] == [("orders", 3)]
 
 
 async def test_what_was_approved_elsewhere_needs_no_buttons_any_more(whole: Whole, agent: Approving) -> None:
