@@ -1,11 +1,13 @@
 """Deliveries: `sending` is committed before each call, the outcome after it."""
 
+import functools
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import Boolean, String, bindparam, case, func, null, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from bridge.model import DeliveryState, Lease, OutboundMessage, Turn
 from bridge.store.bodies import load_outbound
@@ -172,7 +174,7 @@ class Outcome:
 def _end(tx: Tx, rows: Sequence[Outcome]) -> list[bool]:
     """Note the outcomes; tells of each conversation whether another delivery waits."""
     _ENDED.run(tx.connection, [_ended(row, tx.now) for row in rows])
-    _TRIED.run(tx.connection, [_attempt(row, tx.now) for row in rows])
+    _tried(tx.connection.dialect.name).run(tx.connection, [_attempt(row, tx.now) for row in rows])
     named = {
         (row.delivery.source, row.remote_id): row for row in rows if row.remote_id and row.remote_id != row.delivery.id
     }
@@ -241,7 +243,6 @@ _sent = bindparam("to", type_=String) == DeliveryState.SENT.value
 _changed = bindparam("changed", type_=Boolean)
 # Its words changed, or were taken back, while they were on their way.
 _to_change = _sent & deliveries.c.marker.in_(constants("revise", "withdraw")) & ~_changed
-_TRIED = Prepared(attempts.insert())
 _ENDED = Prepared(
     update(deliveries)
     .where(deliveries.c.id == bindparam("at"))
@@ -254,6 +255,14 @@ _ENDED = Prepared(
         finished_at=case((_to_change, null()), else_=bindparam("ended", type_=deliveries.c.finished_at.type)),
     )
 )
+
+
+@functools.cache
+def _tried(dialect: str) -> Prepared:
+    """One that is there already was noted in a transaction whose answer was lost."""
+    insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    return Prepared(insert(attempts).on_conflict_do_nothing())
+
 
 _FINAL = frozenset({DeliveryState.SENT, DeliveryState.DEAD, DeliveryState.WITHDRAWN})
 _UNSHOWN = Prepared(

@@ -27,8 +27,11 @@ class Halt:
 
 def _halt(tx: Tx, rows: Sequence[Halt]) -> list[bool]:
     """Cancel the turns, or put them back to begin anew; tells whether another turn waits."""
-    again = set(tx.connection.execute(_RESTARTING, {"ids": [row.turn.id for row in rows]}).scalars())
-    anew = [{"at": row.turn.id, "key": new_id("idk")} for row in rows if row.turn.id in again]
+    keys = {row.turn.id: row.turn.idempotency_key for row in rows}
+    found = tx.connection.execute(_RESTARTING, {"ids": [*keys]}).all()
+    anew = [{"at": one.id, "key": new_id("idk")} for one in found if one.restart]
+    # One with another key was put back already, in a transaction whose answer was lost.
+    again = {one.id for one in found if one.restart or one.idempotency_key != keys[one.id]}
     if anew:
         tx.connection.execute(_AGAIN, anew)
     ends = [
@@ -40,7 +43,9 @@ def _halt(tx: Tx, rows: Sequence[Halt]) -> list[bool]:
     return [row.turn.id in again or next(more) for row in rows]
 
 
-_RESTARTING = select(turns.c.id).where(turns.c.id.in_(bindparam("ids", expanding=True)), turns.c.restart)
+_RESTARTING = select(turns.c.id, turns.c.restart, turns.c.idempotency_key).where(
+    turns.c.id.in_(bindparam("ids", expanding=True))
+)
 _AGAIN = (
     update(turns)
     .where(turns.c.id == bindparam("at"))

@@ -37,10 +37,11 @@ def _hand_over(tx: Tx, rows: Sequence[Handover], asked_live: Asked) -> list[Hand
     costs = {row.end.turn.id: row.due.cost(row.end.turn.answered_through, row.end.deliveries[0]) for row in rows}
     purse = Purse(tx, costs.values())
     live = asked_live.rows()
+    there = {one.id for one in live}  # another is over: see `finish`
     stopping = {one.id for one in live if one.stop_at is not None}
     delivering = {one.conversation_id for one in live if one.delivering}
     ends = [row.end for row in rows if row.end.turn.id not in stopping]
-    free = [end for end in ends if end.turn.lease.conversation_id not in delivering]
+    free = [end for end in ends if end.turn.id in there and end.turn.lease.conversation_id not in delivering]
     waits = purse.spend([costs[end.turn.id] for end in free])
     firsts = {
         end.turn.id: begin_new(end.turn, end.deliveries[0], tx.now)

@@ -197,22 +197,26 @@ def live_turns(tx: Tx, rows: Sequence[End]) -> Asked:
 def finish(tx: Tx, rows: Sequence[End], live: Iterable[Record], *, begun: Container[str]) -> list[bool]:
     """End these turns among the `live` ones; of their deliveries those named in `begun` are being made already.
 
-    Tells of each conversation whether another turn waits.
+    Tells of each conversation whether another turn waits. A turn that is over was ended by this very write, in a
+    transaction whose answer was lost.
     """
-    _ENDED.run(tx.connection, [_ended(row, tx.now) for row in rows])
+    live = [*live]
+    there = {one.id for one in live}
+    ending = [row for row in rows if row.turn.id in there]
+    _ENDED.run(tx.connection, [_ended(row, tx.now) for row in ending])
     threads = [
         {"at": row.turn.lease.conversation_id, "task": row.task_id}
-        for row in rows
+        for row in ending
         if row.task_id and row.task_id != row.turn.thread_id
     ]
     _THREAD.run(tx.connection, threads)
     out = [
         delivery_row(row.turn, message) | (_BEGUN if message.delivery_id in begun else {})
-        for row in rows
+        for row in ending
         for message in row.deliveries
     ]
     _OWE.run(tx.connection, out)
-    if paused := [row.turn.id for row in rows if row.turn.pause is not None]:
+    if paused := [row.turn.id for row in ending if row.turn.pause is not None]:
         asked.close(tx, paused, asked.OVER)
     over = {row.turn.id for row in rows}
     waiting = {one.conversation_id for one in live if one.id not in over}
@@ -307,7 +311,8 @@ def _postpone(tx: Tx, rows: Sequence[Postponement]) -> list[None]:
 
 _POSTPONED = Prepared(
     update(turns)
-    .where(turns.c.id == bindparam("at"))
+    # or it was put off already, and only the answer to that was lost
+    .where(turns.c.id == bindparam("at"), turns.c.state == TurnState.RUNNING.value)
     .values(
         state=TurnState.QUEUED.value,
         not_before=bindparam("until"),

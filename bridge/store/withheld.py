@@ -33,7 +33,8 @@ def _values(row: Withheld) -> dict[str, object]:
 
 _BACK = (
     update(deliveries)
-    .where(deliveries.c.id == bindparam("at"))
+    # or it was put back already, and only the answer to that was lost
+    .where(deliveries.c.id == bindparam("at"), deliveries.c.state == DeliveryState.SENDING.value)
     .values(
         state=bindparam("to"),
         attempt=deliveries.c.attempt - 1,

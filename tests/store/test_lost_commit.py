@@ -1,0 +1,138 @@
+"""A commit whose answer is lost: the writer tries again what has already happened, and it happens once all the same."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from bridge.model import Act, DeliveryState, InboundMessage, Turn, TurnState
+from bridge.store import deliveries, halts, tables, turns
+from bridge.store.arrivals import Arrival
+from bridge.store.database import Store
+from bridge.store.deliveries import Delivery, Outcome
+from bridge.store.engine import is_sqlite, open_engine
+from bridge.store.handover import HAND_OVER, Handover
+from bridge.store.ingest import INGEST
+from bridge.store.on_file import OnFile
+from bridge.store.on_server import OnServer
+from bridge.store.transactions import Statements, Transactions
+from bridge.store.withheld import WITHHOLD, Withheld
+from bridge.store.writer import Writer
+from tests.store.journeys import due, parts_of, rows_of, say, take
+
+
+class Cut:
+    """Real transactions over a line that is cut behind the next commit, before its answer comes."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+        self.most = transactions.most
+        self.cuts = 1
+
+    async def run(self, statements: Statements, *, long: bool) -> None:
+        await self._transactions.run(statements, long=long)
+        if self.cuts:
+            self.cuts -= 1
+            raise OperationalError("COMMIT", None, Exception("the connection is lost"), connection_invalidated=True)
+
+    async def disconnect(self) -> None:
+        await self._transactions.disconnect()
+
+    async def close(self) -> None:
+        await self._transactions.close()
+
+
+@pytest.fixture
+async def cut(store: Store, database_url: str) -> AsyncIterator[Writer]:
+    """A writer of the same node that loses one answer."""
+    engine = open_engine(database_url)
+    lines = Cut(OnFile(engine) if is_sqlite(engine) else OnServer(engine.url))
+    writer = Writer(lines, node=store.node, now=store.now)
+    yield writer
+    assert lines.cuts == 0
+    await writer.close()
+    engine.dispose()
+
+
+async def running(store: Store) -> Turn:
+    return await take(store, (await say(store, "m1")).wake[0])
+
+
+def answer(store: Store, turn: Turn) -> turns.End:
+    return turns.End(turn=turn, state=TurnState.ANSWERED, task_id="task-1", deliveries=parts_of(store, turn))
+
+
+def interrupting(store: Store, turn: Turn) -> Arrival:
+    said = turn.said[0].message
+    message = InboundMessage(
+        message_key=said.message_key,
+        conversation=said.conversation,
+        return_address=said.return_address,
+        author=said.author,
+        text="and now?",
+        act=Act.EDIT,
+    )
+    return Arrival(
+        source="team",
+        delivery_key="edit",
+        digest="d",
+        sealed=b"",
+        messages=(message,),
+        received_at=store.now(),
+        agent="local",
+        busy="interrupt",
+    )
+
+
+async def test_a_turn_that_is_to_begin_anew_is_not_cancelled(store: Store, cut: Writer) -> None:
+    turn = await running(store)
+    await store.accept(INGEST, interrupting(store, turn))
+    stopped = parts_of(store, turn, kind="notice")
+    assert await cut(halts.HALT, halts.Halt(turn=turn, confirmation=stopped)) is True
+    again = await take(store, turn.lease)
+    assert (again.id, again.said[0].message.text) == (turn.id, "and now?")
+    assert await rows_of(store, tables.deliveries) == []
+
+
+async def test_a_turn_ends_once(store: Store, cut: Writer) -> None:
+    turn = await running(store)
+    await say(store, "m2")
+    assert await cut(turns.END, answer(store, turn)) is True
+    assert [row.state for row in await rows_of(store, tables.deliveries)] == ["pending"]
+
+
+async def test_an_answer_that_is_handed_over_is_looked_up_before_it_is_sent(store: Store, cut: Writer) -> None:
+    turn = await running(store)
+    handed = await cut(HAND_OVER, Handover(answer(store, turn), due(turn.lease)))
+    assert (handed.first, handed.more) == (None, False)
+    found = await store.write(deliveries.BEGIN, due(turn.lease))
+    assert isinstance(found, Delivery)
+    assert found.uncertain
+
+
+async def test_a_turn_that_is_put_off_for_nothing_it_did_loses_no_attempt(store: Store, cut: Writer) -> None:
+    turn = await running(store)
+    await cut(turns.POSTPONE, turns.Postponement(turn=turn, until=store.now(), error="busy", spent=0))
+    assert (await take(store, turn.lease)).attempt == 1
+
+
+async def test_a_delivery_that_is_withheld_loses_no_attempt(store: Store, cut: Writer) -> None:
+    turn = await running(store)
+    await store.write(turns.END, answer(store, turn))
+    delivery = await store.write(deliveries.BEGIN, due(turn.lease))
+    assert isinstance(delivery, Delivery)
+    await cut(WITHHOLD, Withheld(delivery, store.now(), "its destination is left alone"))
+    again = await store.write(deliveries.BEGIN, due(turn.lease))
+    assert isinstance(again, Delivery)
+    assert (again.attempt, again.uncertain) == (1, False)
+
+
+async def test_a_delivery_that_arrived_is_sent_once(store: Store, cut: Writer) -> None:
+    turn = await running(store)
+    await store.write(turns.END, answer(store, turn))
+    await say(store, "m2")  # so that nobody lets go of the conversation
+    delivery = await store.write(deliveries.BEGIN, due(turn.lease))
+    assert isinstance(delivery, Delivery)
+    assert await cut(deliveries.END, Outcome(delivery=delivery, state=DeliveryState.SENT, remote_id="r")) is False
+    assert [row.state for row in await rows_of(store, tables.deliveries)] == ["sent"]
+    assert [row.outcome for row in await rows_of(store, tables.attempts)] == ["sent"]
