@@ -265,10 +265,11 @@ class Turns:
         waiting = halts.Waiting(turn=turn, task_id=task.id, pause=told, until=until)
         if told != turn.pause:
             waiting = with_notice(waiting, pause, now=now, expires_at=now + self._patience.pause)
-        notice = waiting.notice
-        await self._store.write(halts.WAIT, waiting)
-        if notice:
-            self._deliver(turn.lease)
+        try:
+            await self._store.write(halts.WAIT, waiting)
+        finally:
+            if waiting.notice:
+                self._deliver(turn.lease)
         return until
 
     async def _tell_decision(self, turn: Turn, agent: Agent) -> None:
@@ -287,8 +288,10 @@ class Turns:
         await view.close(None)
         turn = replace(turn, task_id=call.task_id)  # known since it was asked
         out = answers.apology(turn, answers.STOPPED, status="stopped", now=self._store.now(), kind="notice")
-        more = await self._store.write(halts.HALT, halts.Halt(turn=turn, confirmation=out))
-        self._deliver(turn.lease)
+        try:
+            more = await self._store.write(halts.HALT, halts.Halt(turn=turn, confirmation=out))
+        finally:
+            self._deliver(turn.lease)
         return AGAIN if more else None
 
     def _is_stuck(self, turn: Turn, call: Call, error: AgentError) -> bool:
@@ -335,12 +338,14 @@ class Turns:
             begun=final is not None,
         )
         at_once = bool(out) and final is None
-        more = await (self._handing.over(end) if at_once else self._store.write(rows.END, end))
         try:
+            more = await (self._handing.over(end) if at_once else self._store.write(rows.END, end))
             if view:
                 await self._close(turn, view, final)
         finally:
-            if out:  # whatever became of the view: what is in hand is looked for nowhere else
+            # Whatever became of the view, or is heard of the commit (it may have been made although the database is
+            # away): what is `sending` from the beginning is looked for nowhere else.
+            if out:
                 self._deliver(turn.lease)
         return AGAIN if more else None
 

@@ -55,6 +55,7 @@ class Room:
         self.answer: Answer = task
         self.shares = Shares(limits)
         self.asked: list[httpx2.Request] = []
+        self.delivering: list[Lease] = []
         self.hold = asyncio.Event()
         self.hold.set()
         http = httpx2.AsyncClient(transport=httpx2.MockTransport(self._answer))
@@ -76,7 +77,7 @@ class Room:
             adapters={"team": self.platform},
             patience=Patience(),
             link=lambda ref: ref.url,
-            deliver=lambda _: None,
+            deliver=self.delivering.append,
             handing=self.outbox.handing,
             watchers=Watchers(store, clock),
             routes={},

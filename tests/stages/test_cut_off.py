@@ -1,0 +1,101 @@
+"""The line to PostgreSQL is cut behind a commit, before its answer comes, and there is no other for a while."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx2
+import pytest
+from sqlalchemy.engine import make_url
+
+from bridge.errors import StoreUnavailable
+from bridge.lanes import Lanes
+from bridge.store.database import Store
+from bridge.store.nodes import BEAT, Beat
+from bridge.store.settling import NEAR
+from bridge.sweeper import OVERDUE, SEARCH_EVERY, TTL, Sweeper
+from tests.conftest import FakeClock, fresh_database
+from tests.stages.test_turns import Room, task
+from tests.store.journeys import say, take
+
+SECOND = timedelta(seconds=1)
+
+
+class Line:
+    """Passes a socket on to the server's, until it is to be cut behind the next commit."""
+
+    def __init__(self, server: str) -> None:
+        self._server = server
+        self._open: set[asyncio.StreamWriter] = set()
+        self.cut_next = False
+        self.is_cut = False
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server_reader, server_writer = await asyncio.open_unix_connection(self._server)
+        ends = {writer, server_writer}
+        self._open |= ends
+        if not self.is_cut:
+            await asyncio.gather(self._pass_on(reader, server_writer), self._pass_back(server_reader, writer))
+        self._open -= ends
+        for end in ends:
+            end.close()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65_536):
+            writer.write(data)
+        writer.close()
+
+    async def _pass_back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65_536):
+            if self.cut_next and b"COMMIT\0" in data:  # as the server says that it has done so
+                self.is_cut, self.cut_next = True, False
+                for end in self._open:
+                    end.close()
+                return
+            writer.write(data)
+        writer.close()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with TemporaryDirectory(prefix="line-") as name:  # the name of a socket must not be long
+        yield Path(name)
+
+
+@pytest.fixture
+async def line(database_url: str, folder: Path) -> AsyncIterator[Line]:
+    line = Line(f"{make_url(database_url).query['host']}/.s.PGSQL.5432")
+    async with await asyncio.start_unix_server(line.serve, folder / ".s.PGSQL.5432"):
+        yield line
+
+
+@pytest.fixture
+def database_url(postgres: str) -> str:
+    return fresh_database(postgres)
+
+
+@pytest.fixture
+async def far(line: Line, database_url: str, folder: Path, clock: FakeClock) -> AsyncIterator[Store]:  # noqa: ARG001 - it is served
+    """A store at the other end of the line."""
+    url = make_url(database_url).update_query_dict({"host": str(folder)})
+    opened = Store.open(url.render_as_string(hide_password=False), clock, node="nod_one")
+    yield opened
+    await opened.close()
+
+
+async def test_an_answer_that_was_handed_over_after_all_is_sent(far: Store, line: Line, clock: FakeClock) -> None:
+    room = Room(far, clock)
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        line.cut_next = True
+        return task(request)
+
+    room.answer = answer
+    lease = await room.hear("m1")
+    with pytest.raises(StoreUnavailable):
+        await room.turns.step(lease)
+    line.is_cut = False
+    assert room.delivering == [lease]
+    assert await room.deliver(lease) == ["done"]
