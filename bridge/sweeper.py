@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -13,7 +13,7 @@ from bridge.errors import StoreUnavailable
 from bridge.lanes import Lanes
 from bridge.model import Lease
 from bridge.store.database import Store
-from bridge.store.nodes import BEAT, LEAVE, NUDGED, RECLAIM, Beat, overlooked
+from bridge.store.nodes import BEAT, LEAVE, NUDGED, RECLAIM, Beat, begun, overlooked
 from bridge.store.notices import ANYBODY, Deaf, hints
 
 log = structlog.get_logger()
@@ -66,7 +66,7 @@ class Sweeper:
             leases = await self._resume()
         if self._beats % SEARCH_EVERY == SEARCH_EVERY - 1:
             due = self._store.now() - OVERDUE
-            leases = [*leases, *await self._store.read(overlooked, self._store.node, due)]
+            leases = [*leases, *await self._store.read(overlooked, self._store.node, due), *await self._left_alone(due)]
         self._beats += 1
         self._wake_all(leases)
         return len(leases)
@@ -83,6 +83,11 @@ class Sweeper:
             self._suspended = True
             for lanes in self._lanes:
                 lanes.suspend()
+
+    async def _left_alone(self, due: datetime) -> list[Lease]:
+        """What began before then, and no lane is at work on."""
+        found = await self._store.read(begun, self._store.node, due)
+        return [one for one in found if not any(lanes.holds(one.conversation_id) for lanes in self._lanes)]
 
     async def _resume(self) -> list[Lease]:
         leases = await self._store.write(RECLAIM, self._store.now())

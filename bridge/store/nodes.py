@@ -136,6 +136,31 @@ def overlooked(connection: Connection, node: str, before: datetime) -> list[Leas
     return [Lease(row.id, row.epoch) for row in connection.execute(query)]
 
 
+def begun(connection: Connection, node: str, before: datetime) -> list[Lease]:
+    """Conversations of this node in which something began before: a turn runs, a pause is over, a delivery is out.
+
+    The rows do not tell whether a lane is at work on it. None is where this node took over from another, and never
+    heard of the commit.
+    """
+    going = select(turns.c.conversation_id).where(
+        text(LIVE_TURN),
+        or_(
+            and_(turns.c.state == "running", func.coalesce(turns.c.started_at, turns.c.created_at) < before),
+            and_(turns.c.state == "paused", func.coalesce(turns.c.not_before, turns.c.created_at) < before),
+        ),
+    )
+    out = select(deliveries.c.conversation_id).where(
+        text(LIVE_DELIVERY),
+        deliveries.c.state == "sending",
+        deliveries.c.kind != "progress",  # that ends with its turn
+        deliveries.c.created_at < before,
+    )
+    query = select(conversations.c.id, conversations.c.epoch).where(
+        conversations.c.id.in_(going.union(out)), conversations.c.open, conversations.c.owner == node
+    )
+    return [Lease(row.id, row.epoch) for row in connection.execute(query)]
+
+
 def _leave(tx: Tx, rows: Sequence[datetime]) -> list[None]:
     """Let go of everything at once, so that others need not wait for this node's lease to run out."""
     tx.connection.execute(update(conversations).where(conversations.c.owner == tx.node).values(owner=None))

@@ -1,8 +1,8 @@
 """The line to PostgreSQL is cut behind a commit, before its answer comes, and there is no other for a while."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator
-from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,16 +11,12 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from bridge.errors import StoreUnavailable
-from bridge.lanes import Lanes
+from bridge.model import Lease
 from bridge.store.database import Store
-from bridge.store.nodes import BEAT, Beat
-from bridge.store.settling import NEAR
-from bridge.sweeper import OVERDUE, SEARCH_EVERY, TTL, Sweeper
+from bridge.sweeper import OVERDUE, SEARCH_EVERY, Sweeper
 from tests.conftest import FakeClock, fresh_database
 from tests.stages.test_turns import Room, task
 from tests.store.journeys import say, take
-
-SECOND = timedelta(seconds=1)
 
 
 class Line:
@@ -28,33 +24,44 @@ class Line:
 
     def __init__(self, server: str) -> None:
         self._server = server
-        self._open: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None] | None] = set()
+        self._ends: set[asyncio.StreamWriter] = set()
         self.cut_next = False
         self.is_cut = False
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._serving.add(asyncio.current_task())
         server_reader, server_writer = await asyncio.open_unix_connection(self._server)
-        ends = {writer, server_writer}
-        self._open |= ends
-        if not self.is_cut:
-            await asyncio.gather(self._pass_on(reader, server_writer), self._pass_back(server_reader, writer))
-        self._open -= ends
-        for end in ends:
+        self._ends |= {writer, server_writer}
+        if self.is_cut:
+            self.hang_up()
+        await asyncio.gather(self._pass_on(reader, server_writer), self._pass_back(server_reader, writer))
+        for end in (writer, server_writer):
+            with contextlib.suppress(ConnectionError):
+                await end.wait_closed()
+
+    def hang_up(self) -> None:
+        for end in self._ends:
             end.close()
 
+    async def close(self) -> None:
+        self.hang_up()
+        await asyncio.gather(*filter(None, self._serving))
+
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65_536):
-            writer.write(data)
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65_536):
+                writer.write(data)
         writer.close()
 
     async def _pass_back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65_536):
-            if self.cut_next and b"COMMIT\0" in data:  # as the server says that it has done so
-                self.is_cut, self.cut_next = True, False
-                for end in self._open:
-                    end.close()
-                return
-            writer.write(data)
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65_536):
+                if self.cut_next and b"COMMIT\0" in data:  # as the server says that it has done so
+                    self.is_cut, self.cut_next = True, False
+                    self.hang_up()
+                    break
+                writer.write(data)
         writer.close()
 
 
@@ -69,6 +76,7 @@ async def line(database_url: str, folder: Path) -> AsyncIterator[Line]:
     line = Line(f"{make_url(database_url).query['host']}/.s.PGSQL.5432")
     async with await asyncio.start_unix_server(line.serve, folder / ".s.PGSQL.5432"):
         yield line
+        await line.close()
 
 
 @pytest.fixture
@@ -99,3 +107,20 @@ async def test_an_answer_that_was_handed_over_after_all_is_sent(far: Store, line
     line.is_cut = False
     assert room.delivering == [lease]
     assert await room.deliver(lease) == ["done"]
+
+
+async def test_what_was_taken_over_unheard_is_worked_on(store: Store, far: Store, line: Line, clock: FakeClock) -> None:
+    woken: list[Lease] = []
+    sweeper = Sweeper(far, clock, woken.append, lanes=[])
+    await sweeper.beat()
+    gone = Store.open(store.engine.url.render_as_string(hide_password=False), clock, node="nod_gone")
+    turn = await take(gone, (await say(gone, "m1")).wake[0])
+    await gone.close()
+    await clock.advance(2 * OVERDUE)
+    line.cut_next = True
+    with pytest.raises(StoreUnavailable):
+        await sweeper.beat()
+    line.is_cut = False
+    for _ in range(SEARCH_EVERY):
+        await sweeper.beat()
+    assert woken == [Lease(turn.lease.conversation_id, turn.lease.epoch + 1)]

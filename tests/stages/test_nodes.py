@@ -31,11 +31,14 @@ class Node:
         self.clock = clock
         self.store = Store.open(database_url, clock, node=name, pulse=Pulse(lambda: clock.now().timestamp()))
         self.woken: asyncio.Queue[Lease] = asyncio.Queue()
+        self.may_end = asyncio.Event()
+        self.may_end.set()
         self.lanes = Lanes(self.step, clock, now=self.store.now, name="turns", near=NEAR)
         self.sweeper = Sweeper(self.store, clock, self.lanes.wake, lanes=[self.lanes])
 
     async def step(self, lease: Lease) -> timedelta | datetime | None:
         self.woken.put_nowait(lease)
+        await self.may_end.wait()
         return None
 
     async def next(self) -> Lease:
@@ -222,6 +225,9 @@ async def test_a_wake_up_that_never_came_is_made_up_for(nodes: tuple[Node, Node]
 async def test_what_is_at_work_is_not_taken_for_overlooked(nodes: tuple[Node, Node]) -> None:
     one, _ = nodes
     turn = await take(one.store, (await say(one.store, "m1")).wake[0])
+    one.may_end.clear()
+    one.lanes.wake(turn.lease)
+    await one.next()
     await say(one.store, "m2")
     found = 0
     for _ in range(3 * SEARCH_EVERY):
