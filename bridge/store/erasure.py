@@ -111,6 +111,8 @@ def _erase_one(tx: Tx, row: Erase) -> Erased:
         ERASE_TASKS.run(tx, _task_ids(tx, row.conversation_id))
         for statement in _FORGET:
             tx.connection.execute(statement, {"at": row.conversation_id})
+        if (held := tx.held.get(row.conversation_id)) is not None:
+            tx.moved(row.conversation_id, None, held.epoch + 1)
         forget_files(tx, row.file_ids, before=row.looked_at)
     return Erased(
         conversation_id=row.conversation_id,

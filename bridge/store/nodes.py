@@ -55,9 +55,15 @@ def _claim(tx: Tx, row: Beat) -> list[Lease]:
         .with_for_update(skip_locked=True)
     )
     taken = [Lease(found.id, found.epoch + 1) for found in tx.connection.execute(query)]
-    if taken:
-        tx.connection.execute(_TAKE, [{"at": lease.conversation_id, "me": tx.node} for lease in taken])
+    _take(tx, taken)
     return taken
+
+
+def _take(tx: Tx, leases: Sequence[Lease]) -> None:
+    if leases:
+        tx.connection.execute(_TAKE, [{"at": lease.conversation_id, "me": tx.node} for lease in leases])
+    for lease in leases:
+        tx.moved(lease.conversation_id, tx.node, lease.epoch)
 
 
 _TAKE = (
@@ -97,8 +103,7 @@ def _reclaim(tx: Tx, rows: Sequence[datetime]) -> list[list[Lease]]:
     )
     found = tx.connection.execute(held.order_by(conversations.c.id).with_for_update()).all()
     leases = [Lease(row.id, row.epoch + 1) for row in found]
-    if leases:
-        tx.connection.execute(_TAKE, [{"at": lease.conversation_id, "me": tx.node} for lease in leases])
+    _take(tx, leases)
     return [leases, *([] for _ in rows[1:])]
 
 
@@ -164,6 +169,9 @@ def begun(connection: Connection, node: str, before: datetime) -> list[Lease]:
 def _leave(tx: Tx, rows: Sequence[datetime]) -> list[None]:
     """Let go of everything at once, so that others need not wait for this node's lease to run out."""
     tx.connection.execute(update(conversations).where(conversations.c.owner == tx.node).values(owner=None))
+    for conversation_id, held in [*tx.held.items()]:
+        if held.owner == tx.node:
+            tx.moved(conversation_id, None, held.epoch)
     tx.connection.execute(delete(nodes).where(nodes.c.id == tx.node))
     notify(tx, {ANYBODY})
     return [None] * len(rows)

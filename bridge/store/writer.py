@@ -44,6 +44,11 @@ class Tx:
         row = self.held.get(lease.conversation_id)
         return row is not None and row.owner == self.node and row.epoch == lease.epoch
 
+    def moved(self, conversation_id: str, owner: str | None, epoch: int) -> None:
+        """This write gave a conversation to somebody else; whatever follows in its batch has to know."""
+        if conversation_id in self.held:
+            self.held[conversation_id] = Held(owner, epoch)
+
 
 @dataclass(frozen=True, slots=True)
 class Write(Generic[A, R]):

@@ -1,5 +1,6 @@
 """An erased conversation says nothing any more, and the books still balance."""
 
+import asyncio
 import json
 from collections.abc import Sequence
 from datetime import timedelta
@@ -19,7 +20,7 @@ from bridge.store.ledger import ledger
 from bridge.store.retention import Ages
 from bridge.store.writer import Tx, Write
 from tests.conftest import FakeClock
-from tests.store.journeys import deliver, end, rows_of, say, take
+from tests.store.journeys import deliver, end, parts_of, rows_of, say, take
 
 
 def operations(store: Store) -> Operations:
@@ -200,3 +201,24 @@ def _opine(tx: Tx, rows: Sequence[tuple[str, str, str]]) -> list[None]:
         asked = of | {"id": "dec_1", "turn_id": turn_id, "kind": "question", "choices": "[]", "people": '["ada"]'}
         tx.connection.execute(tables.decisions.insert(), asked | {"expires_at": tx.now})
     return [None] * len(rows)
+
+
+async def test_the_lease_is_lost_for_whoever_writes_in_the_same_batch(store: Store) -> None:
+    stored = await say(store, "m1")
+    turn = await take(store, stored.wake[0])
+    erased = str(stored.messages[0].conversation_id)
+    ending = turns.End(
+        turn=turn, state=TurnState.ANSWERED, task_id="task-1", result="secret", deliveries=parts_of(store, turn)
+    )
+    wish = Erase(conversation_id=erased, looked_at=store.now())
+    _, ended, noted = await asyncio.gather(
+        store.write(ERASE, wish),
+        store.write(turns.END, ending),
+        store.write(turns.NOTE_TASK, turns.Tasked(turn.lease, turn.id, "secret-task")),
+        return_exceptions=True,
+    )
+    assert [type(ended), type(noted)] == [Replaced, Replaced]
+    assert "secret" not in await everything(store)
+    assert await rows_of(store, tables.deliveries) == []
+    counts = await store.read(ledger)
+    assert (counts.cancelled, counts.in_flight, counts.balanced) == (1, 0, True)

@@ -1,5 +1,6 @@
 """No write that is made under a lease gets through once the lease is another node's, whatever it would have written."""
 
+import asyncio
 import importlib
 import pkgutil
 from collections.abc import AsyncIterator
@@ -10,11 +11,14 @@ import pytest
 
 from bridge import store as room
 from bridge.errors import Replaced
-from bridge.store import tables
+from bridge.model import Lease
+from bridge.store import tables, turns
 from bridge.store.database import Store
+from bridge.store.nodes import BEAT, LEAVE, RECLAIM, Beat
+from bridge.store.stopping import STOP_CONVERSATION, Stop
 from bridge.store.writer import Write
 from tests.conftest import FakeClock, fresh_database
-from tests.store.journeys import rows_of, say
+from tests.store.journeys import rows_of, say, take
 
 TTL = timedelta(seconds=5)
 
@@ -81,3 +85,27 @@ async def _take_over(other: Store, conversation_id: str, epoch: int) -> None:
         return [None] * len(rows)
 
     await other.write(Write(take), None)
+
+
+@pytest.mark.parametrize("moving", [RECLAIM, LEAVE])
+async def test_what_follows_in_the_same_batch_finds_the_conversation_gone(
+    store: Store, moving: Write[Any, Any]
+) -> None:
+    (lease,) = (await say(store, "m1")).wake
+    turn = await take(store, lease)
+    _, noted = await asyncio.gather(
+        store.write(moving, store.now()),
+        store.write(turns.NOTE_TASK, turns.Tasked(lease, turn.id, "task")),
+        return_exceptions=True,
+    )
+    assert isinstance(noted, Replaced)
+
+
+async def test_a_wish_in_the_batch_of_a_claim_does_not_undo_it(store: Store, other: Store) -> None:
+    (lease,) = (await say(other, "m1")).wake  # of a node that never gave a sign of life
+    claimed, stopped = await asyncio.gather(
+        store.write(BEAT, Beat(TTL, 10, exclusive=False)),
+        store.write(STOP_CONVERSATION, Stop(conversation_id=lease.conversation_id)),
+    )
+    assert claimed == [stopped.wake] == [Lease(lease.conversation_id, lease.epoch + 1)]
+    await take(store, claimed[0])
