@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import timedelta
 
 import pytest
@@ -210,13 +210,11 @@ async def test_the_lease_is_lost_for_whoever_writes_in_the_same_batch(store: Sto
     ending = turns.End(
         turn=turn, state=TurnState.ANSWERED, task_id="task-1", result="secret", deliveries=parts_of(store, turn)
     )
-    wish = Erase(conversation_id=erased, looked_at=store.now())
-    _, ended, noted = await asyncio.gather(
-        store.write(ERASE, wish),
-        store.write(turns.END, ending),
-        store.write(turns.NOTE_TASK, turns.Tasked(turn.lease, turn.id, "secret-task")),
-        return_exceptions=True,
-    )
+    erasing = store.write(ERASE, Erase(conversation_id=erased, looked_at=store.now()))
+    noting = store.write(turns.NOTE_TASK, turns.Tasked(turn.lease, turn.id, "secret-task"))
+    over = store.write(turns.END, ending)
+    writes: list[Awaitable[object]] = [erasing, over, noting]
+    _, ended, noted = await asyncio.gather(*writes, return_exceptions=True)
     assert [type(ended), type(noted)] == [Replaced, Replaced]
     assert "secret" not in await everything(store)
     assert await rows_of(store, tables.deliveries) == []
