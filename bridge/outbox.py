@@ -17,7 +17,7 @@ from bridge.handing import Handing
 from bridge.lanes import AGAIN, Lanes
 from bridge.model import DeliveryState, Lease, OutboundMessage
 from bridge.store import deliveries as rows
-from bridge.store.budgets import Cost
+from bridge.store.budgets import FREEZE, Cost, Freeze
 from bridge.store.database import Store
 from bridge.store.deliveries import Delivery, Outcome
 from bridge.store.settling import NEAR
@@ -68,6 +68,7 @@ class Outbox:
             until = self._store.now() + held.wait
             await self._store.write(WITHHOLD, Withheld(delivery, until, str(held)))
             return AGAIN
+        await self._freeze(outcome)
         more = await self._store.write(rows.END, outcome)
         return AGAIN if more else None
 
@@ -96,6 +97,13 @@ class Outbox:
     def _cost(self, source: str, message: OutboundMessage) -> Sequence[Cost]:
         adapter = self._budgets.get(source)
         return adapter.budget(message) if adapter else ()
+
+    async def _freeze(self, outcome: Outcome) -> None:
+        """Where the platform wants nothing more of this kind for a while, no node asks it before then."""
+        if outcome.until is None or not outcome.retry_after:
+            return
+        if keys := tuple(key for key, _, _ in self._cost(outcome.delivery.source, outcome.delivery.message)):
+            await self._store.write(FREEZE, Freeze(keys, outcome.until))
 
     async def _withdraw(self, delivery: Delivery, adapter: object) -> Outcome:
         """Take back what stands there, whatever its age; where the platform will not let it go, it stays sent."""
@@ -179,7 +187,6 @@ class Outbox:
             error=str(error),
             until=self._store.now() + wait,
             retry_after=error.after,
-            freeze=tuple(key for key, _, _ in self._cost(delivery.source, delivery.message)) if error.after else (),
         )
 
     def _dead(self, delivery: Delivery, error: str) -> Outcome:

@@ -78,14 +78,24 @@ class First:
     message_keys: tuple[str, ...]
 
 
-def firsts(tx: Tx, rows: Sequence[Arrival]) -> Mapping[tuple[str, str], First]:
-    """The first copies of these arrivals, by (source, delivery_key)."""
-    known: dict[tuple[str, str], First] = {}
-    for source in {row.source for row in rows}:
-        keys = {row.delivery_key for row in rows if row.source == source}
-        for row in _FIRSTS.rows(tx.connection, {"source": source, "keys": keys}):
-            known[source, row.delivery_key] = First(row.digest, tuple(json.loads(row.message_keys or "[]")))
-    return known
+class Firsts:
+    """The first copies of these arrivals, asked for at once and told later."""
+
+    def __init__(self, tx: Tx, rows: Sequence[Arrival]) -> None:
+        keys: dict[str, set[str]] = {}
+        for row in rows:
+            keys.setdefault(row.source, set()).add(row.delivery_key)
+        self._asked = {
+            source: _FIRSTS.ask(tx.connection, {"source": source, "keys": of}) for source, of in keys.items()
+        }
+
+    def told(self) -> Mapping[tuple[str, str], First]:
+        """By (source, delivery_key)."""
+        return {
+            (source, row.delivery_key): First(row.digest, tuple(json.loads(row.message_keys or "[]")))
+            for source, asked in self._asked.items()
+            for row in asked.rows()
+        }
 
 
 _FIRSTS = Prepared(

@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, case, null, select, update
 
 from bridge.model import Act, InboundMessage, OutboundMessage, new_id
 from bridge.store.bodies import dump_outbound, load_outbound
-from bridge.store.statements import AnyRow, insert_new
+from bridge.store.statements import AnyRow, insert_missing
 from bridge.store.tables import LIVE_DELIVERY_STATES, decisions, deliveries
 from bridge.store.writer import Tx
 
@@ -60,7 +60,7 @@ def whisper(tx: Tx, row: AnyRow, pressed: InboundMessage, why: str) -> None:
         metadata={},
         created_at=tx.now,
     )
-    insert_new(tx.connection, deliveries, [_beside(row, told)], "id")
+    insert_missing(tx.connection, deliveries, [_beside(row, told)])
 
 
 def spoken(row: AnyRow, pressed: InboundMessage, choice: str) -> InboundMessage:

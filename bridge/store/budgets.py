@@ -1,7 +1,7 @@
 """Rate limits shared by all nodes: each key is one timestamp, the moment its allowance will be whole again."""
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from bridge.store.prepared import Prepared, among
 from bridge.store.tables import budgets
-from bridge.store.writer import Tx
+from bridge.store.writer import Tx, Write
 
 Cost: TypeAlias = tuple[str, float, int]
 """A key, how many a minute it allows, and how many at once (the burst)."""
@@ -41,10 +41,19 @@ class Purse:
         return answers
 
 
-def freeze(tx: Tx, until: Mapping[str, datetime]) -> None:
+@dataclass(frozen=True, slots=True)
+class Freeze:
     """Nothing is spent from these keys before then, at any node."""
-    rows = [{"key": key, "full_at": tx.now, "frozen_until": at} for key, at in sorted(until.items())]
-    _keeping(tx.connection.dialect.name, "frozen_until").run(tx.connection, rows)
+
+    keys: tuple[str, ...]
+    until: datetime
+
+
+def _freeze(tx: Tx, rows: Sequence[Freeze]) -> list[None]:
+    until = {key: row.until for row in rows for key in row.keys}
+    frozen = [{"key": key, "full_at": tx.now, "frozen_until": at} for key, at in sorted(until.items())]
+    _keeping(tx.connection.dialect.name, "frozen_until").run(tx.connection, frozen)
+    return [None] * len(rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +94,6 @@ def _keeping(dialect: str, column: str) -> Prepared:
     insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
     new = insert(budgets)
     return Prepared(new.on_conflict_do_update(index_elements=["key"], set_={column: new.excluded[column]}))
+
+
+FREEZE: Write[Freeze, None] = Write(_freeze)

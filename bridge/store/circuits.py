@@ -7,7 +7,7 @@ from typing import Literal
 from sqlalchemy import Connection, bindparam, select, update
 
 from bridge.circuit import CLOSED, Circuit
-from bridge.store.statements import insert_new
+from bridge.store.statements import insert_missing
 from bridge.store.tables import Instant, circuits
 from bridge.store.writer import Tx, Write
 
@@ -34,7 +34,7 @@ class Changed:
 def _change(tx: Tx, rows: Sequence[Change]) -> list[Changed]:
     """One kind of write for all changes, rows locked in order, so that two nodes never wait in a circle."""
     agents = sorted({row.agent for row in rows})
-    insert_new(tx.connection, circuits, [{"agent": agent, "failures": 0} for agent in agents], "agent")
+    insert_missing(tx.connection, circuits, [{"agent": agent, "failures": 0} for agent in agents])
     query = select(circuits).where(circuits.c.agent.in_(agents)).order_by(circuits.c.agent).with_for_update()
     state = {row.agent: Circuit(row.failures, row.opens_at, row.probed_until) for row in tx.connection.execute(query)}
     answers = [_apply(tx, state, row) for row in rows]

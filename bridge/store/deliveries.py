@@ -1,21 +1,19 @@
 """Deliveries: `sending` is committed before each call, the outcome after it."""
 
-import functools
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from sqlalchemy import Boolean, String, bindparam, case, func, null, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from bridge.model import DeliveryState, Lease, OutboundMessage, Turn
 from bridge.store.bodies import load_outbound
-from bridge.store.budgets import Cost, Purse, freeze
+from bridge.store.budgets import Cost, Purse
 from bridge.store.prepared import Asked, Prepared, Record, among
-from bridge.store.settling import horizon, let_go, settle
-from bridge.store.statements import insert_new
-from bridge.store.tables import LIVE_DELIVERY_STATES, aliases, attempts, constants, deliveries
+from bridge.store.settling import TURN_AT, let_go, settle
+from bridge.store.statements import insert_missing
+from bridge.store.tables import LIVE_DELIVERY_STATES, aliases, attempts, constants, conversations, deliveries
 from bridge.store.turns import NotYet
 from bridge.store.writer import Tx, Write
 
@@ -153,7 +151,7 @@ _SENDING = Prepared(
     .values(state=DeliveryState.SENDING.value, attempt=deliveries.c.attempt + 1)
 )
 
-BEGIN: Write[Due, Delivery | NotYet | None] = Write(_begin, lease=lambda due: due.lease, look=_look)
+BEGIN: Write[Due, Delivery | NotYet | None] = Write(_begin, lease=lambda due: due.lease, look=_look, spends=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,43 +165,73 @@ class Outcome:
     error: str | None = None
     until: datetime | None = None
     retry_after: float | None = None
-    freeze: tuple[str, ...] = ()
-    """The budgets the platform closed for `retry_after` seconds, for every node."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether no other try follows."""
+        return self.state in _FINAL
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether the try was to change or take back what was sent."""
+        return self.delivery.revising or self.delivery.withdrawing
 
 
-def _end(tx: Tx, rows: Sequence[Outcome]) -> list[bool]:
+def _standing(tx: Tx, rows: Sequence[Outcome]) -> Asked:
+    return _STANDING.ask(tx.connection, {"ids": {row.delivery.lease.conversation_id for row in rows}})
+
+
+def _end(tx: Tx, rows: Sequence[Outcome], standing: Asked) -> list[bool]:
     """Note the outcomes; tells of each conversation whether another delivery waits."""
+    outcomes = {row.delivery.id: row for row in rows}
     _ENDED.run(tx.connection, [_ended(row, tx.now) for row in rows])
-    _tried(tx.connection.dialect.name).run(tx.connection, [_attempt(row, tx.now) for row in rows])
+    # one that is there already was noted in a transaction whose answer was lost
+    insert_missing(tx.connection, attempts, [_attempt(outcomes[key], tx.now) for key in sorted(outcomes)])
     named = {
         (row.delivery.source, row.remote_id): row for row in rows if row.remote_id and row.remote_id != row.delivery.id
     }
-    insert_new(
-        tx.connection,
-        aliases,
-        [
-            {"source": source, "key": key, "conversation_id": row.delivery.lease.conversation_id}
-            for (source, key), row in sorted(named.items())
-        ],
-        "source",
-        "key",
-    )
-    freeze(tx, {key: row.until for row in rows if row.until for key in row.freeze})
-    left = _left(tx, rows)
-    waiting = {one.id for one in left if one.owes}
-    let_go(tx, [one for one in left if not one.owes])
+    names = [
+        {"source": source, "key": key, "conversation_id": row.delivery.lease.conversation_id}
+        for (source, key), row in sorted(named.items())
+    ]
+    insert_missing(tx.connection, aliases, names)
+    waiting, due = _left(tx, outcomes, standing.rows())
+    let_go(tx, {key: times for key, times in due.items() if key not in waiting})
     return [row.delivery.lease.conversation_id in waiting for row in rows]
 
 
-def _left(tx: Tx, rows: Sequence[Outcome]) -> Sequence[Record]:
-    """What is left in the conversations. The view of a turn whose answer is out of the way is nothing any more."""
-    ids = {row.delivery.lease.conversation_id for row in rows}
-    left = horizon(tx, ids)
-    finished = [row.delivery.message.turn_id for row in rows if row.state in _FINAL]
-    if not finished or not any(one.shows for one in left):
-        return left
-    _UNSHOWN.ask(tx.connection, {"ids": finished, "now": tx.now})
-    return horizon(tx, ids)
+def _left(
+    tx: Tx, outcomes: Mapping[str, Outcome], standing: Sequence[Record]
+) -> tuple[Collection[str], Mapping[str, Sequence[datetime]]]:
+    """The conversations in which somebody waits for another delivery, and when what is left in each of all is due."""
+    unshown = _unshown(tx, outcomes.values(), standing)
+    due = {one.conversation_id: [one.turn_at] if one.turn_at else [] for one in standing}
+    waiting = set()
+    for one in standing:
+        outcome = outcomes.get(one.id)
+        if one.id is None or one.id in unshown or (outcome and _is_over(outcome, one.marker)):
+            continue
+        due[one.conversation_id].append((outcome.until if outcome else one.not_before) or tx.now)
+        if one.kind != "progress":
+            waiting.add(one.conversation_id)
+    return waiting, due
+
+
+def _unshown(tx: Tx, rows: Iterable[Outcome], standing: Iterable[Record]) -> Collection[str]:
+    """The view of a turn whose answer is out of the way is nothing any more."""
+    finished = {row.delivery.message.turn_id for row in rows if row.is_final}
+    views = {
+        one.id for one in standing if one.kind == "progress" and one.state == "sending" and one.turn_id in finished
+    }
+    if views:
+        _UNSHOWN.ask(tx.connection, {"ids": views, "now": tx.now})
+    return views
+
+
+def _is_over(outcome: Outcome, marker: str | None) -> bool:
+    """Not where its words changed, or were taken back, while they were on their way: see `_to_change`."""
+    changes = outcome.state is DeliveryState.SENT and marker in _CHANGING and not outcome.is_changed
+    return outcome.is_final and not changes
 
 
 _OUTCOMES: dict[DeliveryState, Literal["sent", "retry", "unknown", "permanent", "withdrawn"]] = {
@@ -219,11 +247,11 @@ def _ended(row: Outcome, now: datetime) -> dict[str, Any]:
     return {
         "at": row.delivery.id,
         "to": row.state.value,
-        "changed": row.delivery.revising or row.delivery.withdrawing,
+        "changed": row.is_changed,
         "remote": row.remote_id,
         "why": row.error,
         "until": row.until,
-        "ended": now if row.state in _FINAL else None,
+        "ended": now if row.is_final else None,
     }
 
 
@@ -239,10 +267,11 @@ def _attempt(row: Outcome, now: datetime) -> dict[str, Any]:
     }
 
 
+_CHANGING: Final = ("revise", "withdraw")
 _sent = bindparam("to", type_=String) == DeliveryState.SENT.value
 _changed = bindparam("changed", type_=Boolean)
 # Its words changed, or were taken back, while they were on their way.
-_to_change = _sent & deliveries.c.marker.in_(constants("revise", "withdraw")) & ~_changed
+_to_change = _sent & deliveries.c.marker.in_(constants(*_CHANGING)) & ~_changed
 _ENDED = Prepared(
     update(deliveries)
     .where(deliveries.c.id == bindparam("at"))
@@ -257,19 +286,26 @@ _ENDED = Prepared(
 )
 
 
-@functools.cache
-def _tried(dialect: str) -> Prepared:
-    """One that is there already was noted in a transaction whose answer was lost."""
-    insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
-    return Prepared(insert(attempts).on_conflict_do_nothing())
-
-
 _FINAL = frozenset({DeliveryState.SENT, DeliveryState.DEAD, DeliveryState.WITHDRAWN})
 _UNSHOWN = Prepared(
     update(deliveries)
-    .where(among(deliveries.c.turn_id, "ids"), deliveries.c.kind == "progress")
-    .where(deliveries.c.state == "sending")
+    .where(among(deliveries.c.id, "ids"))
     .values(state=DeliveryState.WITHDRAWN.value, finished_at=bindparam("now", type_=deliveries.c.finished_at.type))
 )
 
-END: Write[Outcome, bool] = Write(_end, lease=lambda row: row.delivery.lease)
+_STANDING = Prepared(
+    select(
+        conversations.c.id.label("conversation_id"),
+        TURN_AT.label("turn_at"),
+        *(deliveries.c[name] for name in ("id", "turn_id", "kind", "state", "marker", "not_before")),
+    )
+    .select_from(
+        conversations.outerjoin(
+            deliveries,
+            (deliveries.c.conversation_id == conversations.c.id) & deliveries.c.state.in_(LIVE_DELIVERY_STATES),
+        )
+    )
+    .where(among(conversations.c.id, "ids"))
+)
+
+END: Write[Outcome, bool] = Write(_end, lease=lambda row: row.delivery.lease, look=_standing)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, case, delete, select, update
 
 from bridge.circuit import CLOSED, PROBE, Circuit
 from bridge.errors import Missing
-from bridge.store.statements import insert_new
+from bridge.store.statements import insert_missing
 from bridge.store.tables import Instant, destinations
 from bridge.store.writer import Tx, Write
 
@@ -104,7 +104,7 @@ def _fail(tx: Tx, rows: Sequence[Failure]) -> list[Noted]:
         | {"failing_since": tx.now, "failed_at": tx.now}
         for one, row in sorted(noted.items())
     ]
-    insert_new(tx.connection, destinations, new, "id")
+    insert_missing(tx.connection, destinations, new)
     circuits = _circuits(tx, rows)
     tx.connection.execute(
         _FAILED,

@@ -10,7 +10,7 @@ from bridge.model import REF, FileRef
 from bridge.store.blanks import blank, in_slices
 from bridge.store.bodies import load_files, load_inbound, load_outbound
 from bridge.store.embedded import ERASE as ERASE_TASKS
-from bridge.store.statements import AnyRow, insert_new
+from bridge.store.statements import AnyRow, insert_missing
 from bridge.store.tables import (
     aliases,
     captures,
@@ -158,7 +158,7 @@ def forget_files(tx: Tx, file_ids: Iterable[str], *, before: datetime) -> None:
         gone = [row.digest for row in rows]
         kept = set(tx.connection.execute(select(files.c.digest).where(files.c.digest.in_(gone))).scalars())
         values = [{"digest": digest, "created_at": tx.now} for digest in sorted(set(gone) - kept)]
-        insert_new(tx.connection, discards, values, "digest")
+        insert_missing(tx.connection, discards, values)
 
 
 _COUNT = select(func.count()).select_from(deliveries).where(deliveries.c.conversation_id == bindparam("conversation"))

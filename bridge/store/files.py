@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, select, update
 
 from bridge.model import Lease, StoredFile
 from bridge.store.database import Store
-from bridge.store.statements import AnyRow, insert_new
+from bridge.store.statements import AnyRow, insert_missing
 from bridge.store.tables import file_uses, files
 from bridge.store.writer import Tx, Write
 
@@ -15,7 +15,7 @@ from bridge.store.writer import Tx, Write
 def _add(tx: Tx, rows: Sequence[StoredFile]) -> list[StoredFile]:
     """Store the rows, or find those that have the same digest and name already."""
     values = {(row.digest, row.name): _values(row) for row in rows}
-    insert_new(tx.connection, files, [values[key] for key in sorted(values)], "id")
+    insert_missing(tx.connection, files, [values[key] for key in sorted(values)])
     tx.connection.execute(_WANTED, [{"of": digest, "called": name, "now": tx.now} for digest, name in sorted(values)])
     known = {}
     for digest, name in values:
@@ -44,7 +44,7 @@ class Uses:
 def _note_uses(tx: Tx, rows: Sequence[Uses]) -> list[None]:
     pairs = sorted({(row.lease.conversation_id, file_id) for row in rows for file_id in row.file_ids})
     values = [{"conversation_id": conversation_id, "file_id": file_id} for conversation_id, file_id in pairs]
-    insert_new(tx.connection, file_uses, values, "conversation_id", "file_id")
+    insert_missing(tx.connection, file_uses, values)
     return [None] * len(rows)
 
 

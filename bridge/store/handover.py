@@ -1,9 +1,9 @@
 """The end of a turn and the beginning of its answer's delivery, in one transaction: a commit less for each answer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bridge.store.budgets import Purse
+from bridge.store.budgets import Cost, Purse
 from bridge.store.deliveries import Delivery, Due, begin_new
 from bridge.store.prepared import Asked
 from bridge.store.turns import End, Stopping, finish, live_turns
@@ -28,15 +28,21 @@ class HandedOver:
     """The first of its deliveries, now `sending`. None where it has to wait: for others, or for a rate limit."""
 
 
-def _look(tx: Tx, rows: Sequence[Handover]) -> Asked:
-    return live_turns(tx, [row.end for row in rows])
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    live: Asked
+    costs: Mapping[str, Sequence[Cost]]
+    """Of each turn's first delivery."""
+    purse: Purse
 
 
-def _hand_over(tx: Tx, rows: Sequence[Handover], asked_live: Asked) -> list[HandedOver | Stopping]:
-    # Not asked ahead with the rest: other writes of the batch spend from the same allowances, or freeze them.
+def _look(tx: Tx, rows: Sequence[Handover]) -> _Asked:
     costs = {row.end.turn.id: row.due.cost(row.end.turn.answered_through, row.end.deliveries[0]) for row in rows}
-    purse = Purse(tx, costs.values())
-    live = asked_live.rows()
+    return _Asked(live_turns(tx, [row.end for row in rows]), costs, Purse(tx, costs.values()))
+
+
+def _hand_over(tx: Tx, rows: Sequence[Handover], asked: _Asked) -> list[HandedOver | Stopping]:
+    live, costs, purse = asked.live.rows(), asked.costs, asked.purse
     there = {one.id for one in live}  # another is over: see `finish`
     stopping = {one.id for one in live if one.stop_at is not None}
     delivering = {one.conversation_id for one in live if one.delivering}
@@ -56,5 +62,5 @@ def _hand_over(tx: Tx, rows: Sequence[Handover], asked_live: Asked) -> list[Hand
     ]
 
 
-HAND_OVER: Write[Handover, HandedOver] = Write(_hand_over, lease=lambda row: row.due.lease, look=_look)  # type: ignore[arg-type]  # an error as a row's answer is raised to its caller
+HAND_OVER: Write[Handover, HandedOver] = Write(_hand_over, lease=lambda row: row.due.lease, look=_look, spends=True)  # type: ignore[arg-type]  # an error as a row's answer is raised to its caller
 """Raises Stopping, likewise, where a person wanted the turn stopped before it could end."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from bridge.errors import Unprocessable
 from bridge.model import Act, Lease
 from bridge.store import acts, arrivals
-from bridge.store.arrivals import Arrival, First
+from bridge.store.arrivals import Arrival, First, Firsts
 from bridge.store.batch import Batch, Known
 from bridge.store.lookup import Lookup
 from bridge.store.said import Said
@@ -40,8 +40,9 @@ def _ingest(tx: Tx, rows: Sequence[Arrival]) -> list[Ingested | Unprocessable]:
     usable = [row for row, refusal in zip(rows, refusals, strict=True) if refusal is None]
     batch = Batch(tx, lookup, usable)
     fresh = arrivals.claim(tx, usable)
+    asked = Firsts(tx, [row for at, row in enumerate(usable) if at not in fresh])
     take_in(batch, [(usable[at], envelope_id) for at, envelope_id in fresh.items()])
-    firsts = arrivals.firsts(tx, [row for at, row in enumerate(usable) if at not in fresh])
+    firsts = asked.told()
     batch.learn((source, key) for (source, _), first in firsts.items() for key in first.message_keys)
     stored = iter([_answer(batch, row, fresh.get(at), firsts) for at, row in enumerate(usable)])
     return [refusal or next(stored) for refusal in refusals]

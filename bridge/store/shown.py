@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, update
 
 from bridge.model import OutboundMessage, Turn
-from bridge.store.statements import insert_new
+from bridge.store.statements import insert_missing
 from bridge.store.tables import deliveries
 from bridge.store.turns import delivery_row
 from bridge.store.writer import Tx, Write
@@ -23,7 +23,7 @@ class Shown:
 
 def _shown(tx: Tx, rows: Sequence[Shown]) -> list[None]:
     values = [delivery_row(row.turn, row.message) | {"state": "sending"} for row in rows]
-    insert_new(tx.connection, deliveries, sorted(values, key=lambda value: str(value["id"])), "id")
+    insert_missing(tx.connection, deliveries, sorted(values, key=lambda value: str(value["id"])))
     tx.connection.execute(_REMOTE, [{"turn": row.turn.id, "remote": row.remote_id} for row in rows])
     return [None] * len(rows)
 

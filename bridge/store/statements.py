@@ -23,6 +23,17 @@ def insert_new(connection: Connection, table: Table, values: Sequence[dict[str, 
     return _insert_new(connection.dialect.name, table, key).insert_new(connection, values, *key)
 
 
+def insert_missing(connection: Connection, table: Table, values: Sequence[dict[str, Any]]) -> None:
+    """Insert the rows that are not there yet, likewise sorted; nobody waits for which those were."""
+    _insert_missing(connection.dialect.name, table).run(connection, values)
+
+
+@functools.cache
+def _insert_missing(dialect: str, table: Table) -> Prepared:
+    insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    return Prepared(insert(table).on_conflict_do_nothing())
+
+
 @functools.cache
 def _insert_new(dialect: str, table: Table, key: tuple[str, ...]) -> Prepared:
     insert = sqlite.insert if dialect == "sqlite" else postgresql.insert

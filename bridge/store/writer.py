@@ -64,6 +64,8 @@ class Write(Generic[A, R]):
     conversation: Callable[[A], str] | None = None
     look: Callable[[Tx, Sequence[A]], Any] | None = None
     """What it asks first, on the way of the locks; `run` gets the questions as its third argument."""
+    spends: bool = False
+    """From allowances that others spend from: where two such kinds share a batch, neither asks ahead of the other."""
     long: bool = False
     """It may touch very many rows, so the loop must not stand still for it."""
 
@@ -206,8 +208,8 @@ def _by_kind(batch: Iterable[_Waiting]) -> Sequence[_Group]:
 
 
 def _are_apart(groups: Sequence[_Group]) -> bool:
-    """Whether each conversation is the matter of one kind only: nothing that one writes is another's to read."""
-    if not all(write.lease for write, _ in groups):
+    """Whether nothing that one kind writes is another's to read: each conversation, say, is the matter of one only."""
+    if not all(write.lease for write, _ in groups) or sum(write.spends for write, _ in groups) > 1:
         return len(groups) == 1
     ids = [{write.locks(waiting.args) for waiting in group} for write, group in groups]
     return sum(map(len, ids)) == len(set().union(*ids))

@@ -49,6 +49,12 @@ class Late:
     def __getattr__(self, _: str) -> "Late":
         return self
 
+    def __getitem__(self, _: int) -> "Late":
+        return self
+
+    def __call__(self, *_: object) -> tuple[()]:
+        return ()
+
 
 @pytest.fixture
 def database_url(postgres: str) -> str:
