@@ -1,6 +1,7 @@
 """What the command line prints: tables for people, one JSON document for programs."""
 
 import dataclasses
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -9,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 _ANY: TypeAdapter[Any] = TypeAdapter(Any)
+_COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 WIDEST = 60
 
 
@@ -30,15 +32,7 @@ def print_table(rows: Iterable[Sequence[object]], *head: str) -> None:
 
 def print_fields(view: Any) -> None:
     """One thing, a line for each of its fields; what it contains comes indented below."""
-    width = max(len(field.name) for field in dataclasses.fields(view))
-    for field in dataclasses.fields(view):
-        value = getattr(view, field.name)
-        if isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
-            sys.stdout.write(f"{field.name}:\n")
-            for each in value:
-                sys.stdout.write("  - " + _line(each) + "\n")
-        elif value not in (None, (), {}):
-            sys.stdout.write(f"{field.name.ljust(width)}  {_text(value)}\n")
+    _print_fields(view, "", "")
 
 
 def print_line(text: str) -> None:
@@ -51,9 +45,25 @@ def print_error(text: str) -> None:
     sys.stderr.write(text.rstrip("\n") + "\n")
 
 
-def _line(view: Any) -> str:
-    pairs = ((field.name, getattr(view, field.name)) for field in dataclasses.fields(view))
-    return "  ".join(f"{name}={_text(value)}" for name, value in pairs if value not in {None, ()})
+def shown(text: str) -> str:
+    """What a stranger wrote, for a terminal: without what would command it (colours, titles, the order of writing)."""
+    return _COMMANDS.sub("\ufffd", text)
+
+
+def _print_fields(view: Any, first: str, indent: str) -> None:
+    width = max(len(field.name) for field in dataclasses.fields(view))
+    lead = first
+    for field in dataclasses.fields(view):
+        value = getattr(view, field.name)
+        if value in (None, (), {}):
+            continue
+        if isinstance(value, tuple) and dataclasses.is_dataclass(value[0]):
+            sys.stdout.write(f"{lead}{field.name}:\n")
+            for each in value:
+                _print_fields(each, f"{indent}  - ", f"{indent}    ")
+        else:
+            sys.stdout.write(f"{lead}{field.name.ljust(width)}  {_text(value)}\n")
+        lead = indent
 
 
 def _cell(value: object) -> str:
@@ -66,4 +76,6 @@ def _text(value: object) -> str:
         return "-"
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S")
-    return str(value)
+    if isinstance(value, tuple):
+        return ", ".join(map(_text, value))
+    return shown(str(value))

@@ -87,10 +87,10 @@ def messages_captured(source: str, config: Config = None, as_json: AsJson = Fals
         target = f"{request.path}?{request.query}" if request.query else request.path
         why = f" (signature: {request.failed_check})" if request.failed_check else ""
         at = f"{request.received_at:%Y-%m-%d %H:%M:%S}"
-        console.print_line(f"{at}  {request.method} {target} -> {request.status}{why}")
+        console.print_line(console.shown(f"{at}  {request.method} {target} -> {request.status}{why}"))
         for name, value in request.headers:
-            console.print_line(f"  {name}: {value}")
-        console.print_line(f"\n  {request.body or '(no body)'}\n\n  {request.answer}\n")
+            console.print_line(console.shown(f"  {name}: {value}"))
+        console.print_line(console.shown(f"\n  {request.body or '(no body)'}\n\n  {request.answer}\n"))
     if not found:
         console.print_error("Nothing was captured yet. The source needs `capture = true`.")
 
