@@ -60,7 +60,9 @@ def messages_list(
 
 
 def _seen(message: reader.MessageView) -> str:
-    """The state, and why it was kept from the agent where that does not stand in place of its words."""
+    """The state; why it was kept from the agent where that does not stand in place of its words; or what of it died."""
+    if message.state == "answered" != message.counted:
+        return f"{message.counted}:answer"
     is_kept = message.state in {"parked", "declined"} and message.text and message.reason
     return f"{message.state}:{message.reason}" if is_kept else message.state
 

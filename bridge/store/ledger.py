@@ -58,7 +58,7 @@ class Books:
         return self.counts.balanced and not self.stuck
 
 
-_owed = (
+_ANSWERS = (
     select(
         deliveries.c.turn_id,
         func.max(case((deliveries.c.state == "dead", 1), else_=0)).label("dead"),
@@ -66,8 +66,8 @@ _owed = (
     )
     .where(deliveries.c.kind == "answer", deliveries.c.copy == 0)
     .group_by(deliveries.c.turn_id)
-    .subquery()
 )
+_owed = _ANSWERS.subquery()
 
 # Every state is named; what fits none of them (a turn without a row, say) is counted nowhere.
 _state = case(
@@ -100,6 +100,14 @@ VERDICTS = tuple(field.name for field in fields(Ledger) if field.name != "accept
 def in_verdict(verdict: str) -> Any:
     """A condition on `messages.id`: what the ledger counts as `verdict`."""
     return messages.c.id.in_(select(_journeys.c.id).where(_journeys.c.state == verdict))
+
+
+def unsettled(connection: Connection, turn_ids: Sequence[str]) -> dict[str, str]:
+    """Of these answered turns those whose messages do not count as answered, and what they count as."""
+    if not turn_ids:
+        return {}
+    rows = connection.execute(_ANSWERS.where(deliveries.c.turn_id.in_(set(turn_ids))))
+    return {row.turn_id: "dead" if row.dead else "in_flight" for row in rows if row.dead or row.live}
 
 
 def ledger(connection: Connection) -> Ledger:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, Select, select
 
 from bridge.model import FileRef
 from bridge.store.bodies import load_files, load_inbound
-from bridge.store.ledger import VERDICTS, in_verdict
+from bridge.store.ledger import VERDICTS, in_verdict, unsettled
 from bridge.store.tables import conversations, deliveries, messages, turns
 
 PAGE = 100
@@ -45,6 +45,8 @@ class MessageView:
     conversation: str | None
     state: str
     """The turn's state, or `declined` or `parked`."""
+    counted: str
+    """What the ledger counts it as: an answered turn whose answer died on its way is `dead`."""
     reason: str | None
     author: str
     text: str
@@ -123,7 +125,9 @@ def message_list(
         query = query.where(messages.c.received_at >= since)
     if state is not None:
         query = query.where(in_verdict(state) if state in VERDICTS else turns.c.state == state)
-    return [_message(row) for row in connection.execute(query)]
+    rows = connection.execute(query).all()
+    owed = unsettled(connection, [row.turn_id for row in rows if row.state == "answered"])
+    return [_message(row, owed.get(row.turn_id)) for row in rows]
 
 
 def message(connection: Connection, message_id: str) -> MessageView | None:
@@ -131,8 +135,10 @@ def message(connection: Connection, message_id: str) -> MessageView | None:
     row = connection.execute(_MESSAGES.where(messages.c.id == message_id)).one_or_none()
     if row is None:
         return None
-    sent = delivery_list(connection, turn_id=row.turn_id) if row.turn_id else ()
-    return _message(row, tuple(sent))
+    if not row.turn_id:
+        return _message(row, None)
+    owed = unsettled(connection, [row.turn_id] if row.state == "answered" else [])
+    return _message(row, owed.get(row.turn_id), tuple(delivery_list(connection, turn_id=row.turn_id)))
 
 
 def delivery_list(
@@ -206,15 +212,17 @@ def _conversation(row: Row[Any]) -> ConversationView:
     )
 
 
-def _message(row: Row[Any], sent: tuple[DeliveryView, ...] = ()) -> MessageView:
+def _message(row: Row[Any], owed: str | None, sent: tuple[DeliveryView, ...] = ()) -> MessageView:
     said = load_inbound(row.body, row.text)
     verdict, _, reason = row.admission.partition(":")
+    state = row.state or verdict
     return MessageView(
         message_id=row.id,
         source=row.source,
         conversation_id=row.conversation_id,
         conversation=row.key,
-        state=row.state or verdict,
+        state=state,
+        counted=owed or (state if state in VERDICTS else "in_flight"),
         reason=reason or None,
         author=row.author_id,
         text=row.text,

@@ -48,6 +48,20 @@ async def fill(database_url: str) -> tuple[list[str], str]:
     return [first, stored.messages[0].message_id], dead
 
 
+def test_a_message_whose_answer_died_is_shown_as_what_the_ledger_counts(config: Path, database_url: str) -> None:
+    (first, second), _ = asyncio.run(fill(database_url))
+    found = output(config, "messages", "list", "--state", "dead")
+    assert [(one["message_id"], one["state"], one["counted"]) for one in found] == [
+        (second, "answered", "dead"),
+        (first, "dead", "dead"),
+    ]
+    told = command(config, "messages", "list").stdout.splitlines()[1:]
+    assert [line.split()[2] for line in told] == ["dead:answer", "dead"]
+    output(config, "deliveries", "retry", "--state", "dead")
+    assert "in_flight:answer" in command(config, "messages", "list").stdout
+    assert output(config, "messages", "show", second)["counted"] == "in_flight"
+
+
 def test_without_a_server_the_command_does_it_itself(config: Path, database_url: str) -> None:
     (first, second), dead = asyncio.run(fill(database_url))
     assert output(config, "ledger")["dead"] == 2
