@@ -4,9 +4,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal, TypeAlias, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -20,16 +20,42 @@ from bridge.web.access import Access, Endpoint
 from bridge.web.problem import problem, sentence_of
 
 _ANY: TypeAdapter[Any] = TypeAdapter(Any)
+MessageState: TypeAlias = Literal[
+    "answered", "declined", "parked", "cancelled", "dead", "in_flight", "queued", "running", "paused"
+]
+DeliveryState: TypeAlias = Literal["pending", "sending", "unknown", "sent", "dead", "withdrawn"]
+DestinationState: TypeAlias = Literal["failing", "disabled"]
 
 
 class _Page(BaseModel):
-    """How much of a list is wanted."""
+    """How much of a list is wanted. A misspelt state is a mistake: an empty list would look like all is well."""
+
+    model_config = ConfigDict(extra="forbid")
 
     limit: int = Field(default=100, ge=1, le=1000)
+    source: str | None = None
+
+
+class _Messages(_Page):
+    state: MessageState | None = None
+    conversation_id: str | None = None
     since: AwareDatetime | None = None
 
 
-Listing = Callable[[Request, _Page], Awaitable[Response]]
+class _Conversations(_Page):
+    key: str | None = None
+
+
+class _Deliveries(_Page):
+    state: DeliveryState | None = None
+    since: AwareDatetime | None = None
+
+
+class _Destinations(_Page):
+    state: DestinationState | None = None
+
+
+P = TypeVar("P", bound=_Page)
 
 
 class Reading:
@@ -46,11 +72,11 @@ class Reading:
         """What is served, each behind the admin token but for a message's own status."""
         return [
             Route("/v1/messages/{id}", self._access.own(self.message)),
-            Route("/v1/messages", self._access.admin(_paged(self.messages))),
-            Route("/v1/conversations", self._access.admin(_paged(self.conversations))),
+            Route("/v1/messages", self._access.admin(_paged(_Messages, self.messages))),
+            Route("/v1/conversations", self._access.admin(_paged(_Conversations, self.conversations))),
             Route("/v1/conversations/{id}", self._access.admin(self.conversation)),
-            Route("/v1/deliveries", self._access.admin(_paged(self.deliveries))),
-            Route("/v1/destinations", self._access.admin(_paged(self.destinations))),
+            Route("/v1/deliveries", self._access.admin(_paged(_Deliveries, self.deliveries))),
+            Route("/v1/destinations", self._access.admin(_paged(_Destinations, self.destinations))),
             Route("/v1/ledger", self._access.admin(self.ledger)),
         ]
 
@@ -61,50 +87,26 @@ class Reading:
             found = replace(found, files=tuple(replace(ref, url=self._link(ref)) for ref in found.files))
         return _found(found, "message")
 
-    async def messages(self, request: Request, page: _Page) -> Response:
+    async def messages(self, wanted: _Messages) -> Response:
         """The newest messages; `source`, `conversation_id`, `state` and `since` narrow them down."""
-        given = request.query_params
-        found = await self._store.read(
-            reader.message_list,
-            source=given.get("source"),
-            conversation_id=given.get("conversation_id"),
-            state=given.get("state"),
-            since=page.since,
-            limit=page.limit,
-        )
-        return json_response({"messages": found})
+        return json_response({"messages": await self._store.read(reader.message_list, **wanted.model_dump())})
 
-    async def conversations(self, request: Request, page: _Page) -> Response:
+    async def conversations(self, wanted: _Conversations) -> Response:
         """The map; `source` and `key` narrow it down."""
-        given = request.query_params
-        found = await self._store.read(
-            reader.conversation_list, source=given.get("source"), key=given.get("key"), limit=page.limit
-        )
+        found = await self._store.read(reader.conversation_list, **wanted.model_dump())
         return json_response({"conversations": found})
 
     async def conversation(self, request: Request) -> Response:
         """One conversation."""
         return _found(await self._store.read(reader.conversation, request.path_params["id"]), "conversation")
 
-    async def deliveries(self, request: Request, page: _Page) -> Response:
+    async def deliveries(self, wanted: _Deliveries) -> Response:
         """The newest deliveries; `source`, `state` and `since` narrow them down."""
-        given = request.query_params
-        found = await self._store.read(
-            reader.delivery_list,
-            source=given.get("source"),
-            state=given.get("state"),
-            since=page.since,
-            limit=page.limit,
-        )
-        return json_response({"deliveries": found})
+        return json_response({"deliveries": await self._store.read(reader.delivery_list, **wanted.model_dump())})
 
-    async def destinations(self, request: Request, page: _Page) -> Response:
+    async def destinations(self, wanted: _Destinations) -> Response:
         """Addresses that fail or are disabled; `source` and `state` narrow them down."""
-        given = request.query_params
-        found = await self._store.read(
-            destination_list, source=given.get("source"), state=given.get("state"), limit=page.limit
-        )
-        return json_response({"destinations": found})
+        return json_response({"destinations": await self._store.read(destination_list, **wanted.model_dump())})
 
     async def ledger(self, _: Request) -> Response:
         """The conservation check."""
@@ -112,14 +114,13 @@ class Reading:
         return json_response(report(found))
 
 
-def _paged(listing: Listing) -> Endpoint:
+def _paged(model: type[P], listing: Callable[[P], Awaitable[Response]]) -> Endpoint:
     async def endpoint(request: Request) -> Response:
-        given = {name: request.query_params[name] for name in ("limit", "since") if name in request.query_params}
         try:
-            page = _Page.model_validate(given)
+            wanted = model.model_validate(dict(request.query_params))
         except ValidationError as error:
             return problem(HTTPStatus.UNPROCESSABLE_ENTITY, " ".join(sentence_of(each) for each in error.errors()))
-        return await listing(request, page)
+        return await listing(wanted)
 
     return endpoint
 

@@ -14,15 +14,11 @@ from bridge.operations import Chosen, Operations, report
 from bridge.store.replay import How
 from bridge.web.access import Access
 from bridge.web.problem import problem, sentence_of
-from bridge.web.reading import json_response
+from bridge.web.reading import DeliveryState, MessageState, json_response
 
 MAX_BODY = 65_536
 
 T = TypeVar("T", bound="_Wish")
-MessageState = Literal[
-    "answered", "declined", "parked", "cancelled", "dead", "in_flight", "queued", "running", "paused"
-]
-DeliveryState = Literal["pending", "unknown", "sent", "dead", "withdrawn"]
 Act: TypeAlias = Callable[[str, T], Awaitable[object]]
 
 

@@ -138,7 +138,8 @@ async def test_a_wish_that_makes_no_sense_is_refused(opened: Opened, path: str, 
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=many", "since=yesterday", "since=2026-11-22T12:00:00", "state=%00"]
+    "query",
+    ["limit=0", "limit=many", "since=yesterday", "since=2026-11-22T12:00:00", "state=%00", "state=daed", "stat=dead"],
 )
 @pytest.mark.parametrize("path", ["messages", "deliveries"])
 async def test_a_filter_that_makes_no_sense_is_refused(opened: Opened, path: str, query: str) -> None:
