@@ -52,6 +52,8 @@ class Fields(BaseModel):
     text: str = ""
     prompt: str = ""
     conversation: str | None = None
+    conversation_id: str | None = None
+    """As it stands in every answer of ours; whoever hands it back means the same conversation."""
     task_id: str | None = None
     files: list[str | FileField] = Field(default_factory=list, max_length=MAX_FILES)
     user: UserFields = Field(default_factory=UserFields)
@@ -119,23 +121,22 @@ def message_from_fields(
 
 
 def candidates(fields: Fields, message_key: str, *, foreign_task_id: bool) -> tuple[Candidate, ...]:
-    """How the conversation is found: a task id, then the caller's key or our id; else the message stands alone."""
+    """How the conversation is found: a task id, then our id or the caller's key; else the message stands alone."""
     found: list[Candidate] = []
     if fields.task_id:
         found.append(
             Candidate(value=fields.task_id, matched_by="task_id", kind="task_id", must_exist=not foreign_task_id)
         )
-    if fields.conversation and fields.conversation.startswith("cnv_"):
-        found.append(
-            Candidate(value=fields.conversation, matched_by="conversation_id", kind="conversation_id", must_exist=True)
-        )
-    elif fields.conversation:
-        found.append(Candidate(value=fields.conversation, matched_by="conversation"))
+    names = [name for name in (fields.conversation, fields.conversation_id) if name]
+    if ours := [name for name in names if name.startswith("cnv_")]:
+        found.append(Candidate(value=ours[-1], matched_by="conversation_id", kind="conversation_id", must_exist=True))
+    elif names:
+        found.append(Candidate(value=names[0], matched_by="conversation"))
     return tuple(found) or (Candidate(value=message_key, matched_by="message"),)
 
 
 def _check_size(fields: Fields) -> None:
-    for name in ("conversation", "task_id"):
+    for name in ("conversation", "conversation_id", "task_id"):
         if len(getattr(fields, name) or "") > MAX_KEY_CHARS:
             raise Unmappable(f"{name}: longer than {MAX_KEY_CHARS} characters")
     for name in ("metadata", "output_schema"):

@@ -254,6 +254,22 @@ async def test_a_returned_conversation_id_and_a_task_id_must_be_known(kit: Kit) 
     assert not message.conversation[0].must_exist
 
 
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        ({"conversation_id": "cnv_1"}, ("conversation_id", "cnv_1", True)),
+        ({"conversation_id": "cnv_1", "conversation": "order-7"}, ("conversation_id", "cnv_1", True)),
+        ({"conversation_id": "order-7"}, ("key", "order-7", False)),
+        ({"conversation_id": "theirs", "conversation": "order-7"}, ("key", "order-7", False)),
+    ],
+)
+async def test_a_conversation_id_that_is_handed_back_under_its_name_leads_there(
+    kit: Kit, names: dict[str, str], found: tuple[str, str, bool]
+) -> None:
+    (candidate,) = (await said(kit, {"text": "x", **names})).conversation
+    assert (candidate.kind, candidate.value, candidate.must_exist) == found
+
+
 async def test_without_a_conversation_the_message_is_its_own(kit: Kit) -> None:
     message = await said(kit, {"prompt": "hello"})
     assert message.conversation == (Candidate(value=message.message_key, matched_by="message"),)
