@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, TypeAlias
+from urllib.parse import urlsplit
 
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
@@ -108,6 +109,18 @@ class Guard:
             return what
         # An open translation prefix opens what lies behind it no further than dialling it directly would.
         return self.refusal(embedded, host=host, scheme="https") if embedded else None
+
+    def foreseen(self, url: str) -> str | None:
+        """Why this URL will surely be refused; None where that depends on what its name leads to."""
+        parts = urlsplit(url)
+        host = (parts.hostname or "").rstrip(".")
+        try:
+            return self.refusal(
+                ip_address("127.0.0.1" if host == "localhost" else host), host=host, scheme=parts.scheme
+            )
+        except ValueError:  # a name
+            may_be_private = self.allow_private or self.allow_networks or host in self.allow_hosts
+            return "plain http" if parts.scheme == "http" and not (self.allow_http or may_be_private) else None
 
     def _exempt(self, address: Address, host: str) -> bool:
         return (

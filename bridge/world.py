@@ -101,20 +101,30 @@ def agents_of(settings: Settings) -> dict[str, str]:
 def warnings(settings: Settings) -> list[str]:
     """What is allowed and yet surely a surprise."""
     found = []
-    if urlsplit(public_url(settings)).hostname in {"127.0.0.1", "localhost", "::1", "0.0.0.0"}:  # noqa: S104 - compared
-        remote = [name for name, agent in settings.agents.items() if isinstance(agent, RemoteAgent)]
+    if _leads_here(public_url(settings)):
         found += [
             f"agents.{name} is elsewhere, but bridge.public_url leads to this machine: it cannot open file links."
-            for name in remote
+            for name, agent in settings.agents.items()
+            if isinstance(agent, RemoteAgent) and not _leads_here(agent.base_url)
         ]
     found += [
         f"sources.{name}: {warning}"
         for name, source in settings.sources.items()
         for warning in getattr(source.own, "warnings", ())  # an adapter's own, where its settings have some
     ]
+    found += [
+        f"sources.{name}: {address} will not be called ({refusal}): see allow_private_callbacks and egress_allow."
+        for name, source in settings.sources.items()
+        for address in getattr(source.own, "called", ())  # what the egress guard will judge, where its settings know
+        if (refusal := guard_from(settings.bridge, source.common).foreseen(address))
+    ]
     used = {source.common.agent for source in settings.sources.values()}
     found += [f"agents.{name} is used by no source." for name in settings.agents if name not in used]
     return found
+
+
+def _leads_here(url: str) -> bool:
+    return urlsplit(url).hostname in {"127.0.0.1", "localhost", "::1", "0.0.0.0"}  # noqa: S104 - compared
 
 
 async def rehearse(settings: Settings) -> None:

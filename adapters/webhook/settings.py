@@ -83,6 +83,11 @@ class Settings(BaseModel):
     callback_concurrency: int = Field(default=50, ge=1, le=1000, examples=[50])
     """Callbacks that one target gets at the same time, from each node."""
 
+    @property
+    def called(self) -> tuple[str, ...]:
+        """Addresses that answers go to: `check` tells where the egress guard will refuse one."""
+        return (self.callback,) if self.callback else ()
+
 
 def preset_name(settings: Settings) -> str:
     """The preset to start from: the one named, `standard`, or none where `verify` tells a kind of its own."""

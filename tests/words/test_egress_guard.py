@@ -186,3 +186,23 @@ def test_an_open_translation_prefix_opens_public_addresses_only() -> None:
     guard = Guard(allow_networks=(ip_network("64:ff9b::/96"),))
     assert guard.refusal(ip_address("64:ff9b::808:808"), host="x", scheme="https") is None
     assert guard.refusal(ip_address("64:ff9b::7f00:1"), host="x", scheme="https")
+
+
+@pytest.mark.parametrize(
+    ("url", "guard", "is_refused"),
+    [
+        ("http://127.0.0.1:9000/answers", Guard(), True),
+        ("https://localhost/answers", Guard(), True),
+        ("https://[::1]/answers", Guard(), True),
+        ("https://169.254.169.254/", Guard(allow_private=True), True),
+        ("http://orders.example.com/", Guard(), True),
+        ("http://127.0.0.1:9000/answers", Guard(allow_private=True), False),
+        ("http://orders.example.com/", Guard(allow_private=True), False),
+        ("http://orders.example.com/", Guard(allow_hosts=frozenset({"orders.example.com"})), False),
+        ("http://10.1.2.3/", Guard(allow_networks=(ip_network("10.1.0.0/16"),)), False),
+        ("https://orders.example.com/", Guard(), False),
+        ("https://8.8.8.8/", Guard(), False),
+    ],
+)
+def test_what_will_surely_be_refused_is_foreseen_without_a_lookup(url: str, guard: Guard, *, is_refused: bool) -> None:
+    assert (guard.foreseen(url) is not None) is is_refused
