@@ -24,7 +24,7 @@ def signed_request(
     sign = getattr(adapter_module(source.common.adapter), "sign", None)
     if sign is None:
         raise ConfigError(
-            [f"sources.{source_name}: requests of the adapter {source.common.adapter!r} cannot be made up here."]
+            [f"sources.{source_name}: the adapter {source.common.adapter!r} has no `sign` to make a request with."]
         )
     envelope = Envelope(
         source=source_name,
