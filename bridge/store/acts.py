@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 from sqlalchemy import bindparam, select, update
 
 from bridge.model import Act, Candidate, FileRef, InboundMessage
-from bridge.store import opinions
+from bridge.store import asked, opinions
 from bridge.store.arrivals import Arrival, digest
 from bridge.store.batch import Batch
 from bridge.store.bodies import dump_inbound, load_inbound
@@ -20,16 +21,25 @@ EDITED = "(Edited, it now reads:) "
 _RESTARTING = frozenset({"interrupt", "steer"})
 
 
-def apply(batch: Batch, done: Iterable[tuple[Arrival, InboundMessage, str]]) -> None:
-    """Apply each act in the order of arrival; what an edit leads to is placed like something said."""
-    for arrival, message, envelope_id in done:
+Done: TypeAlias = tuple[Arrival, InboundMessage, str]
+
+
+def apply(batch: Batch, done: Iterable[Done]) -> list[Done]:
+    """Apply each act in the order of arrival; what an edit leads to is placed like something said.
+
+    Returns what changes a message that is not there, or not admitted: it may have overtaken that.
+    """
+    early = []
+    for each in done:
+        arrival, message, envelope_id = each
         if message.act in {Act.EDIT, Act.DELETE}:
             row = _target(batch, arrival, message)
             conversation = batch.lookup.hold(row.conversation_id, arrival.source) if row and row.turn_id else None
         else:
             row, conversation = None, _conversation(batch, arrival, message)
-        if conversation is None:
-            continue  # of something that was never admitted: no reason to begin
+        if conversation is None:  # no reason to begin
+            early += [each] if message.act in {Act.EDIT, Act.DELETE} else []
+            continue
         batch.touch(arrival, conversation)
         if row is None:
             batch.place(_ACTS[message.act](batch, conversation, Said(arrival, message, envelope_id)) or ())
@@ -38,6 +48,7 @@ def apply(batch: Batch, done: Iterable[tuple[Arrival, InboundMessage, str]]) -> 
             batch.owe(arrival, conversation)
         else:
             batch.place(_edit(batch, conversation, row, Said(arrival, message, envelope_id, act="edit")))
+    return early
 
 
 def _conversation(batch: Batch, arrival: Arrival, message: InboundMessage) -> Conversation | None:
@@ -59,7 +70,7 @@ def _edit(batch: Batch, conversation: Conversation, row: AnyRow, said: Said) -> 
     text = message.text if newest.id == row.id else EDITED + message.text
     if (old.text, _names(old.files)) == (text, _names(message.files)):
         return []  # an unfurled link, a detected language, a second copy: nothing was said
-    if newest.state == "queued" and newest.attempt == 0:
+    if newest.state == "queued" and newest.attempt == 0 and newest.stop_at is None:
         _rewrite(batch, newest, replace(old, text=text, files=message.files))
         return []
     if newest.state == "running" and arrival.busy in _RESTARTING:
@@ -108,6 +119,7 @@ def _take_out(batch: Batch, conversation: Conversation, row: AnyRow) -> None:
         batch.tx.connection.execute(CANCEL, {"at": row.turn_id, "now": batch.tx.now})
     elif row.state in {"running", "paused"}:
         batch.tx.connection.execute(STOP, {"at": row.turn_id, "now": batch.tx.now})
+        asked.close(batch.tx, [row.turn_id], asked.OVER)
         batch.stops.add(conversation.id)
     else:
         withdraw_words(batch.tx, row.turn_id)
@@ -173,6 +185,7 @@ _SAID = select(
     messages.c.body,
     turns.c.state,
     turns.c.attempt,
+    turns.c.stop_at,
 ).outerjoin(turns, turns.c.id == messages.c.turn_id)
 _TARGET = _SAID.where(messages.c.source == bindparam("of_source"), messages.c.message_key == bindparam("key"))
 _EDITS = _SAID.where(

@@ -115,6 +115,7 @@ class Batch:
             "owner": conversation.owner,
             "epoch": conversation.epoch,
             "open": True,
+            "muted": conversation.muted,
             "created_at": self.tx.now,
             "last_at": self.tx.now,
         }
@@ -161,7 +162,7 @@ class Batch:
     def _joined(self, each: Said, tails: Tails) -> str | None:
         """The turn at the head that this message is the answer to, or that starts again with it."""
         head = tails.head(each.conversation_id)
-        if head is None:
+        if head is None or head.is_stopping:
             return None
         # At another source than the question came from, it is for the people there to answer it.
         is_asked = head.author_id == each.message.author.id or head.source != each.arrival.source
@@ -201,7 +202,7 @@ class Batch:
             assert each.match is not None, "whatever opens a turn was matched"
             conversation: Conversation = each.match.conversation
             conversation.seq += 1
-            conversation.changed = True
+            conversation.open = conversation.changed = True
             rows.append(each.turn_row(conversation.seq, self.tx.now))
         _OPEN.run(self.tx.connection, rows)
 

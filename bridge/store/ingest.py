@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from bridge.errors import Unprocessable
 from bridge.model import Act, Lease
@@ -52,10 +53,15 @@ INGEST: Write[Arrival, Ingested] = Write(_ingest)  # type: ignore[arg-type]  # a
 
 
 def take_in(batch: Batch, fresh: Iterable[tuple[Arrival, str]]) -> None:
-    """Place what was said, apply what was done, and claim the conversations with something to do."""
+    """Place what was said and apply what was done, in the order of arrival; claim what has something to do."""
     opened = [(row, message, envelope_id) for row, envelope_id in fresh for message in row.messages or ()]
-    batch.place([Said(*each) for each in opened if each[1].act is Act.SAY])
-    acts.apply(batch, [each for each in opened if each[1].act is not Act.SAY])
+    early = []
+    for is_said, some in groupby(opened, key=lambda each: each[1].act is Act.SAY):
+        if is_said:
+            batch.place([Said(*each) for each in some])
+        else:
+            early += acts.apply(batch, some)
+    acts.apply(batch, early)
     batch.claim()
 
 

@@ -23,6 +23,8 @@ class Head:
     """It waits for the person's answer to a question."""
     author_id: str
     source: str
+    is_stopping: bool
+    """A person wants no more of it: what is said now is something else."""
 
 
 class Tails:
@@ -37,8 +39,9 @@ class Tails:
         if open_ones:
             for head in _HEADS.rows(tx.connection, {"ids": open_ones}):
                 asks = head.state == "paused" and json.loads(head.pause)["kind"] == "question"
+                is_stopping = head.stop_at is not None and not head.restart
                 self._heads.setdefault(
-                    head.conversation_id, Head(head.id, head.state, asks, head.author_id, head.source)
+                    head.conversation_id, Head(head.id, head.state, asks, head.author_id, head.source, is_stopping)
                 )
 
     def head(self, conversation_id: str | None) -> Head | None:
@@ -76,10 +79,19 @@ _LAST = Prepared(
     select(turns.c.conversation_id, turns.c.id, messages.c.source, messages.c.body, messages.c.text)
     .join(_last, (turns.c.conversation_id == _last.c.conversation_id) & (turns.c.seq == _last.c.seq))
     .join(messages, messages.c.turn_id == turns.c.id)
-    .where(turns.c.state == "queued", turns.c.attempt == 0)
+    .where(turns.c.state == "queued", turns.c.attempt == 0, turns.c.stop_at.is_(None))
 )
 _HEADS = Prepared(
-    select(turns.c.conversation_id, turns.c.id, turns.c.state, turns.c.pause, messages.c.author_id, messages.c.source)
+    select(
+        turns.c.conversation_id,
+        turns.c.id,
+        turns.c.state,
+        turns.c.pause,
+        turns.c.stop_at,
+        turns.c.restart,
+        messages.c.author_id,
+        messages.c.source,
+    )
     .join(messages, messages.c.turn_id == turns.c.id)
     .where(among(turns.c.conversation_id, "ids"), turns.c.state.in_(constants("running", "paused")))
     .order_by(messages.c.received_at, messages.c.id)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import bindparam, select, update
 
+from bridge.store import asked
 from bridge.store.tables import LIVE_TURN_STATES, deliveries, turns
 from bridge.store.writer import Tx
 
@@ -38,6 +39,7 @@ def stop_all(tx: Tx, conversation_id: str) -> None:
         tx.connection.execute(CANCEL, silent)
     if told:
         tx.connection.execute(STOP, [{"at": turn.turn_id, "now": tx.now} for turn in told])
+        asked.close(tx, [turn.turn_id for turn in told if turn.state == "paused"], asked.OVER)
 
 
 def withdraw_words(tx: Tx, turn_id: str) -> None:

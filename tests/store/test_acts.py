@@ -1,5 +1,6 @@
 """What people do besides saying something, and what they decide."""
 
+import asyncio
 import json
 from collections.abc import Mapping
 from contextlib import suppress
@@ -355,3 +356,70 @@ async def test_what_runs_in_the_old_thread_does_not_become_the_new_one(store: St
     await store.write(halts.HALT, halts.Halt(turn=turn, confirmation=()))
     later = await begin(store, (await arrive(store, said("m2"))).wake[0])
     assert later.thread_id is None
+
+
+async def left(store: Store, lease: Lease) -> list[str]:
+    """What is still asked, once what is to be stopped has stopped."""
+    texts: list[str] = []
+    with suppress(Replaced):  # nothing is left, and the conversation was let go of
+        while isinstance(head := await store.write(turns.TAKE, lease), Turn):
+            if head.stopping:
+                await store.write(halts.HALT, halts.Halt(turn=head, confirmation=()))
+            else:
+                texts += [one.message.text for one in head.said]
+                await store.write(turns.END, turns.End(turn=head, state=TurnState.ANSWERED))
+    return texts
+
+
+@pytest.mark.parametrize("state", ["queued", "running", "paused"])
+@pytest.mark.parametrize("busy", ["queue", "collect", "interrupt"])
+async def test_what_is_said_after_a_stop_is_not_stopped(store: Store, busy: str, state: str) -> None:
+    (lease,) = (await arrive(store, said("m1", "one"), busy)).wake
+    if state != "queued":
+        turn = await begin(store, lease)
+    if state == "paused":
+        pause = json.dumps({"kind": "question", "text": "which?", "choices": ()})
+        await store.write(halts.WAIT, halts.Waiting(turn=turn, task_id="task", pause=pause, until=store.now()))
+    await arrive(store, said("", act=Act.STOP))
+    await arrive(store, said("m2", "two"), busy)
+    assert await left(store, lease) == ["two"]
+    assert await states(store) == ["cancelled", "answered"]
+
+
+@pytest.mark.parametrize("act", [Act.STOP, Act.RESET])
+async def test_what_comes_in_one_batch_is_done_in_its_order(store: Store, act: Act) -> None:
+    (lease,) = (await arrive(store, said("m1", "one"))).wake
+    await asyncio.gather(arrive(store, said("", act=act)), arrive(store, said("m2", "two")))
+    assert await left(store, lease) == ["two"]
+    await asyncio.gather(arrive(store, said("m3", "three")), arrive(store, said("", act=act)))
+    (again,) = (await arrive(store, said("m4", "four"))).wake
+    assert await left(store, again) == ["four"]
+
+
+async def test_a_conversation_can_be_muted_in_the_batch_that_begins_it(store: Store) -> None:
+    await asyncio.gather(arrive(store, said("m1")), arrive(store, said("", act=Act.MUTE)))
+    quiet = await arrive(store, replace(said("m2"), addressed="ambient"))
+    assert quiet.messages[0].admission == "declined:muted"
+
+
+@pytest.mark.parametrize("kind", ["question", "approval"])
+async def test_what_is_to_be_stopped_asks_nothing_any_more(store: Store, kind: str) -> None:
+    (lease,) = (await arrive(store, said("m1", "one"))).wake
+    decision_id = await paused(store, await begin(store, lease), kind)
+    await arrive(store, said("", act=Act.STOP))
+    await arrive(store, said("d", act=Act.DECIDE, decision_id=decision_id, choice="approve"))
+    assert await left(store, lease) == []
+    (decision,) = await store.read(lambda connection: connection.execute(select(decisions)).all())
+    assert decision.choice is None
+
+
+async def test_an_edit_in_one_batch_with_what_is_said_later_is_heard_first(store: Store) -> None:
+    (lease,) = (await arrive(store, said("m1", "one"))).wake
+    await answered(store, await begin(store, lease))
+    edited, _ = await asyncio.gather(arrive(store, said("m1", "two", act=Act.EDIT)), arrive(store, said("m2", "three")))
+    assert await left(store, edited.wake[0]) == ["(Edited, it now reads:) two", "three"]
+
+
+async def test_an_edit_that_overtakes_what_it_edits_within_a_batch_counts(store: Store) -> None:
+    _, first = await asyncio.gather(arrive(store, said("m1", "two", act=Act.EDIT)), arrive(store, said("m1", "one")))
+    assert await left(store, first.wake[0]) == ["two"]
