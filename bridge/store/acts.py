@@ -187,7 +187,9 @@ _SAID = select(
     turns.c.attempt,
     turns.c.stop_at,
 ).outerjoin(turns, turns.c.id == messages.c.turn_id)
-_TARGET = _SAID.where(messages.c.source == bindparam("of_source"), messages.c.message_key == bindparam("key"))
+_TARGET = _SAID.where(
+    messages.c.source == bindparam("of_source"), messages.c.message_key == bindparam("key"), ~messages.c.blanked
+)
 _EDITS = _SAID.where(
     messages.c.conversation_id == bindparam("conversation"),
     messages.c.source == bindparam("of_source"),

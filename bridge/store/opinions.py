@@ -11,6 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from bridge.model import Candidate, InboundMessage
 from bridge.store import asked
 from bridge.store.batch import Batch
+from bridge.store.blanks import BLANK_DELIVERY
 from bridge.store.lookup import Conversation
 from bridge.store.said import Said
 from bridge.store.statements import AnyRow
@@ -127,6 +128,7 @@ def _tell(tx: Tx, rows: Sequence[Told]) -> list[None]:
 
 _ABOUT = select(deliveries.c.conversation_id).where(
     deliveries.c.source == bindparam("source"),
+    deliveries.c.body != BLANK_DELIVERY,  # nothing leads to what was erased
     deliveries.c.id.in_(
         union_all(
             select(bindparam("delivery_id")),

@@ -9,13 +9,15 @@ import pytest
 from sqlalchemy import String, Text, select
 
 from bridge.errors import Conflict, Missing, Replaced
-from bridge.model import DeliveryState, Lease, StoredFile, TurnState, new_id
+from bridge.model import Act, Author, Candidate, DeliveryState, InboundMessage, Lease, StoredFile, TurnState, new_id
 from bridge.operations import Operations
 from bridge.retention import Retention
 from bridge.store import reader, tables, turns
+from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
 from bridge.store.erasure import ERASE, Erase, files_of
 from bridge.store.files import NOTE_USES, StoredFileRows, Uses
+from bridge.store.ingest import INGEST
 from bridge.store.ledger import ledger
 from bridge.store.retention import Ages
 from bridge.store.writer import Tx, Write
@@ -220,3 +222,34 @@ async def test_the_lease_is_lost_for_whoever_writes_in_the_same_batch(store: Sto
     assert await rows_of(store, tables.deliveries) == []
     counts = await store.read(ledger)
     assert (counts.cancelled, counts.in_flight, counts.balanced) == (1, 0, True)
+
+
+@pytest.mark.parametrize("act", [Act.EDIT, Act.DELETE, Act.RATE])
+async def test_what_is_done_to_what_was_erased_is_done_to_nothing(store: Store, act: Act) -> None:
+    erased, _ = await answered(store, "m1", "room", "the secret")
+    (delivery,) = await rows_of(store, tables.deliveries)
+    await operations(store).erase(erased)
+    message = InboundMessage(
+        message_key="m1" if act is not Act.RATE else "r1",
+        conversation=(Candidate(value="room", matched_by="thread"),),
+        return_address="here",
+        author=Author(id="ada"),
+        text="another secret",
+        act=act,
+        metadata={"delivery_id": delivery.id, "value": "1"},
+    )
+    arrival = Arrival(
+        source="team",
+        delivery_key="late",
+        digest="d",
+        sealed=b"",
+        messages=(message,),
+        received_at=store.now(),
+        agent="local",
+        busy="queue",
+    )
+    stored = await store.accept(INGEST, arrival)
+    assert (stored.wake, stored.deliver) == ((), ())
+    assert "another secret" not in await everything(store)
+    assert await rows_of(store, tables.feedback) == []
+    assert [row.state for row in await rows_of(store, tables.deliveries)] == ["sent"]
