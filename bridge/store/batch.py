@@ -13,7 +13,7 @@ from bridge.store.lookup import Conversation, Lookup
 from bridge.store.notices import notify
 from bridge.store.prepared import Asked, Prepared, among
 from bridge.store.said import ADMITTED, Said
-from bridge.store.strays import strays
+from bridge.store.strays import Strays
 from bridge.store.tables import conversations, messages, turns
 from bridge.store.tails import Tails
 from bridge.store.writer import Tx
@@ -45,7 +45,9 @@ class Batch:
         self.touched: dict[tuple[str, str], set[str]] = {}
         self.owing: dict[tuple[str, str], set[str]] = {}
         """Conversations in which something is to be delivered besides what their turns say."""
-        self._asked = self._ask((row.source, message.message_key) for row in rows for message in row.messages or ())
+        said = [(row.source, message) for row in rows for message in row.messages or ()]
+        self._asked = self._ask((source, message.message_key) for source, message in said)
+        self._strays = Strays(tx, said)
 
     def place(self, fresh: Iterable[Said]) -> None:
         """Give each message its conversation, its turn where it is admitted, and its row."""
@@ -63,7 +65,7 @@ class Batch:
         self._insert_messages([each for each in said if each.key not in self.known])
         self._upgrade(upgrades)
         self._insert_turns(opening)
-        if overtook := strays(self.tx, said):
+        if overtook := self._strays.behind(said):
             self.learn(each.key for each in overtook)
             self.place(overtook)
 

@@ -11,6 +11,7 @@ from bridge.store.arrivals import Arrival, First, Firsts
 from bridge.store.batch import Batch, Known
 from bridge.store.lookup import Lookup
 from bridge.store.said import Said
+from bridge.store.strays import hold_names
 from bridge.store.writer import Tx, Write
 
 __all__ = ["INGEST", "Ingested", "Known"]
@@ -36,7 +37,9 @@ class Ingested:
 
 def _ingest(tx: Tx, rows: Sequence[Arrival]) -> list[Ingested | Unprocessable]:
     """Store what is new, recognise what is not. Copies, in whatever batch and at whatever node, change nothing."""
-    lookup = Lookup(tx, [(row.source, message) for row in rows for message in row.messages or ()])
+    said = [(row.source, message) for row in rows for message in row.messages or ()]
+    hold_names(tx, said)
+    lookup = Lookup(tx, said)
     refusals = [_refusal(lookup, row) for row in rows]
     usable = [row for row, refusal in zip(rows, refusals, strict=True) if refusal is None]
     batch = Batch(tx, lookup, usable)

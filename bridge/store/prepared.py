@@ -18,12 +18,12 @@ from bridge.store.binding import Binding, Reading, Record, Values
 from bridge.store.bulk import POSTGRESQL, Bulk, OneByOne, bulk
 from bridge.store.line import Sent, line
 
-__all__ = ["Asked", "Prepared", "Record", "Values", "among"]
+__all__ = ["Asked", "Prepared", "Record", "Values", "Words", "among"]
 
 _encoded = json.JSONEncoder(ensure_ascii=False).encode
 
 
-class _Words(TypeDecorator[Collection[str]]):
+class Words(TypeDecorator[Collection[str]]):
     """Any number of words as one value, so that the statement is the same however many there are."""
 
     impl = Text
@@ -47,7 +47,7 @@ class among(ColumnElement[bool]):  # noqa: N801 - reads like the operator it sta
 
     def __init__(self, column: ColumnElement[str], name: str) -> None:
         self.column = column
-        self.words = bindparam(name, type_=_Words())
+        self.words = bindparam(name, type_=Words())
 
 
 @compiles(among, "sqlite")

@@ -12,6 +12,7 @@ from bridge.store.batch import Batch
 from bridge.store.ingest import Known, roused, take_in
 from bridge.store.lookup import Lookup
 from bridge.store.prepared import Prepared, among
+from bridge.store.strays import hold_names
 from bridge.store.tables import UNREAD, arrivals, envelopes, nodes
 from bridge.store.writer import Tx, Write
 
@@ -116,7 +117,9 @@ def _read(tx: Tx, rows: Sequence[Read]) -> list[Placed]:
     asked = {"ids": [row.unread.envelope_id for row in rows], "me": tx.node}
     mine = set(_MINE.words(tx.connection, asked))
     reading = {row.unread.envelope_id: _arrival(row) for row in rows if row.unread.envelope_id in mine}
-    lookup = Lookup(tx, [(one.source, message) for one in reading.values() for message in one.messages or ()])
+    said = [(one.source, message) for one in reading.values() for message in one.messages or ()]
+    hold_names(tx, said)
+    lookup = Lookup(tx, said)
     reading = {envelope_id: _findable(lookup, one) for envelope_id, one in reading.items()}
     batch = Batch(tx, lookup, list(reading.values()))
     take_in(batch, [(one, envelope_id) for envelope_id, one in reading.items()])

@@ -1,0 +1,99 @@
+"""What overtakes the beginning of its conversation belongs to it all the same, whoever stores which of the two."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Literal
+
+import pytest
+
+from bridge.model import Author, Candidate, InboundMessage
+from bridge.store import reader
+from bridge.store.arrivals import Arrival
+from bridge.store.database import Store
+from bridge.store.ingest import INGEST
+from tests.conftest import FakeClock, fresh_database
+
+Addressed = Literal["mention", "ambient"]
+
+
+def said(store: Store, key: str, *conversations: str, addressed: Addressed) -> Arrival:
+    """One arrival that says the same in each of these conversations."""
+    messages = tuple(
+        InboundMessage(
+            message_key=f"{key} {conversation}",
+            conversation=(Candidate(value=conversation, matched_by="thread"),),
+            return_address="here",
+            author=Author(id="ada"),
+            text=key,
+            addressed=addressed,
+            begins=addressed == "mention",
+        )
+        for conversation in conversations
+    )
+    return Arrival(
+        source="team",
+        delivery_key=f"{key} {conversations}",
+        digest="d",
+        sealed=b"sealed",
+        messages=messages,
+        received_at=store.now(),
+        agent="local",
+        busy="queue",
+    )
+
+
+def batched(arrivals: list[Arrival], size: int) -> list[list[Arrival]]:
+    return [arrivals[at : at + size] for at in range(0, len(arrivals), size)]
+
+
+async def heard(store: Store) -> dict[str, list[str]]:
+    """What was said in each conversation and is to be answered."""
+    found: dict[str, list[str]] = {}
+    for message in await store.read(reader.message_list, limit=10_000):
+        assert message.state == "queued", message
+        found.setdefault(str(message.conversation_id), []).append(message.text)
+    return found
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+async def test_a_reply_that_overtook_its_beginning_is_heard_behind_it(store: Store, at_once: int) -> None:
+    arrivals = [
+        said(store, "reply", "thread", addressed="ambient"),
+        said(store, "beginning", "thread", addressed="mention"),
+    ]
+    for batch in batched(arrivals, at_once):
+        await asyncio.gather(*(store.accept(INGEST, arrival) for arrival in batch))
+    assert list((await heard(store)).values()) == [["reply", "beginning"]]  # the newest first
+
+
+async def test_what_came_too_long_before_is_left_alone(store: Store, clock: FakeClock) -> None:
+    await store.accept(INGEST, said(store, "reply", "thread", addressed="ambient"))
+    await clock.advance(timedelta(hours=2))
+    await store.accept(INGEST, said(store, "beginning", "thread", addressed="mention"))
+    found = await store.read(reader.message_list)
+    assert {one.text: one.state for one in found} == {"reply": "declined", "beginning": "queued"}
+
+
+class TestTwoNodes:
+    @pytest.fixture
+    def database_url(self, postgres: str) -> str:
+        return fresh_database(postgres)
+
+    @pytest.fixture
+    async def other(self, store: Store, database_url: str, clock: FakeClock) -> AsyncIterator[Store]:  # noqa: ARG002 - it is the first
+        opened = Store.open(database_url, clock, node="nod_two")
+        yield opened
+        await opened.close()
+
+    async def test_a_reply_is_heard_that_is_stored_at_the_same_moment_elsewhere(
+        self, store: Store, other: Store
+    ) -> None:
+        threads = [f"thread-{number}" for number in range(30)]
+        for round_ in range(20):
+            names = [f"{thread}-{round_}" for thread in threads]
+            await asyncio.gather(
+                other.accept(INGEST, said(other, "reply", *names, addressed="ambient")),
+                store.accept(INGEST, said(store, "beginning", *names, addressed="mention")),
+            )
+        assert {tuple(sorted(texts)) for texts in (await heard(store)).values()} == {("beginning", "reply")}
