@@ -40,13 +40,16 @@ def _admit_one(tx: Tx, row: Replay) -> Replayed | Conflict:
     lookup = Lookup(tx, [(found.source, message)])
     if (missing := lookup.missing(found.source, message)) is not None:
         return Conflict(f"It belongs to a conversation that is not known: {missing.matched_by}.")
+    match = lookup.match(found.source, message)
     agent = message.agent or row.agents.get(found.source)
+    if match is not None and match.conversation.source != found.source:  # the task is that agent's
+        agent = row.agents.get(match.conversation.source) or match.conversation.agent
     if agent is None:
         return Conflict(f"No source named {found.source!r} is configured, so nobody can answer it.")
     does = f"Let the message in, although it was {found.admission}, and ask agent {agent!r} in a turn of its own."
     if row.dry_run:
         return _done(row, does, "")
-    match = lookup.match(found.source, message) or lookup.create(found.source, message.conversation, agent)
+    match = match or lookup.create(found.source, message.conversation, agent)
     turn_id = _line_up(tx, found, message, match, agent)
     batch = Batch(tx, lookup, ())
     batch.claim()

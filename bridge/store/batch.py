@@ -129,6 +129,7 @@ class Batch:
             "to_owner": conversation.owner,
             "to_epoch": conversation.epoch,
             "to_last": self.tx.now,
+            "to_agent": conversation.agent,
             "foreign": conversation.owner != self.tx.node,
         }
 
@@ -205,6 +206,7 @@ class Batch:
             conversation: Conversation = each.match.conversation
             conversation.seq += 1
             conversation.open = conversation.changed = True
+            conversation.agent = each.agent if each.is_at_home else conversation.agent
             rows.append(each.turn_row(conversation.seq, self.tx.now))
         _OPEN.run(self.tx.connection, rows)
 
@@ -225,6 +227,7 @@ _CLAIM = Prepared(
         owner=bindparam("to_owner"),
         epoch=bindparam("to_epoch"),
         last_at=bindparam("to_last"),
+        agent=bindparam("to_agent"),
         nudged=bindparam("foreign"),
         open=True,
         wake_at=None,

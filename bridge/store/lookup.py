@@ -26,7 +26,7 @@ class Conversation:
     muted: bool = False
     task_id: str | None = None
     agent: str | None = None
-    """Of a new one."""
+    """Whom its own source asked last: the task is that agent's."""
     is_new: bool = False
     changed: bool = False
 
@@ -40,7 +40,8 @@ class Match:
 
 
 _COLUMNS = [
-    conversations.c[name] for name in ("id", "source", "key", "seq", "owner", "epoch", "open", "muted", "task_id")
+    conversations.c[name]
+    for name in ("id", "source", "key", "seq", "owner", "epoch", "open", "muted", "task_id", "agent")
 ]
 _LOCKED = select(*_COLUMNS).order_by(conversations.c.id).with_for_update()
 _HERE = conversations.c.source == bindparam("source")

@@ -116,7 +116,8 @@ def _invoke(case: _Case) -> tuple[str, str]:
     """A new turn at the end of the line takes the messages over; the old one stays as it ended."""
     old, tx = case.turn, case.tx
     first = tx.connection.execute(_FIRST, {"turn": old.id}).one()
-    agent = load_inbound(first.body, first.text).agent or case.row.agents.get(first.source, old.agent)
+    routed = load_inbound(first.body, first.text).agent if first.source == first.of else None
+    agent = routed or case.row.agents.get(first.of, old.agent)
     does = (
         f"Ask agent {agent!r} again with {_count(case.said)}, as a new turn at the end of the line with a new "
         f"idempotency key; turn {old.id} stays {old.state}{case.cause}."
@@ -211,7 +212,8 @@ _TURN = (
 )
 _SAID = select(func.count()).select_from(messages).where(messages.c.turn_id == bindparam("turn"))
 _FIRST = (
-    select(messages.c.source, messages.c.body, messages.c.text)
+    select(messages.c.source, messages.c.body, messages.c.text, conversations.c.source.label("of"))
+    .join(conversations, conversations.c.id == messages.c.conversation_id)
     .where(messages.c.turn_id == bindparam("turn"))
     .order_by(messages.c.id)
     .limit(1)

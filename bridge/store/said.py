@@ -32,8 +32,15 @@ class Said:
 
     @property
     def agent(self) -> str:
-        """Who is to answer."""
+        """Who is to answer. Another agent than the one whose task it is would know nothing of that."""
+        if self.match is not None and not self.is_at_home and self.match.conversation.agent:
+            return self.match.conversation.agent
         return self.message.agent or self.arrival.agent
+
+    @property
+    def is_at_home(self) -> bool:
+        """Whether its conversation began at the source it was said at."""
+        return self.match is not None and self.match.conversation.source == self.arrival.source
 
     @property
     def verdict(self) -> str | None:

@@ -11,7 +11,7 @@ import pytest
 from bridge.errors import ConfigError
 from bridge.store import reader
 from tests.end_to_end.conftest import Opened, bridge_from
-from tests.end_to_end.parties import PATIENCE_SECONDS, Sink, post, request, write_config
+from tests.end_to_end.parties import ADMIN, PATIENCE_SECONDS, Sink, post, request, write_config
 
 MORE = """reply_via = {{ source = "room", address = "{address}" }}
 
@@ -89,6 +89,37 @@ async def test_both_sources_go_on_with_one_task(opened: Opened, tmp_path: Path) 
     assert len({one["task_id"] for one in answers}) == 1
     assert answers[2]["to"] == {"channel": "#alerts"}
     assert (await opened.settled()).answered == 3
+
+
+def _with_another_agent(config: Path) -> Path:
+    head, _, room = config.read_text().rpartition('agent = "local"')
+    config.write_text(f'{head}agent = "second"{room}\n[agents.second]\nkind = "embedded"\nbrain = "demo"\n')
+    return config
+
+
+async def test_the_agent_that_was_asked_first_goes_on_although_the_other_source_has_another(
+    config: Path, tmp_path: Path
+) -> None:
+    """A task is one agent's: another knows nothing of it."""
+    async with bridge_from(_with_another_agent(config)) as opened:
+        await post(opened.http, request("My name is Ada.", conversation="alert-7"))
+        (said,) = await said_in(tmp_path, 1)
+        await opened.settled()
+        await reply(opened, "m1", "What is my name?", said)
+        _, second = await said_in(tmp_path, 2)
+        assert (second["task_id"], second["kind"]) == (said["task_id"], "answer")
+        assert "Ada" in second["text"]
+        await opened.settled()
+        (view, _) = await opened.bridge.store.read(reader.message_list)
+        await opened.http.post(f"/v1/messages/{view.message_id}/replay", json={"how": "invoke"}, headers=ADMIN)
+        third = (await said_in(tmp_path, 3))[-1]
+        assert third["task_id"] == said["task_id"]
+        await reply(opened, "m2", "Who are you?", {"id": "room:elsewhere"})
+        fourth = (await said_in(tmp_path, 4))[-1]
+        assert fourth["task_id"] != said["task_id"]
+        await opened.settled()
+        agents = {one.agent for one in await opened.bridge.store.read(reader.conversation_list)}
+        assert agents == {"local", "second"}
 
 
 async def test_a_question_asked_there_is_answered_by_whoever_is_there(opened: Opened, tmp_path: Path) -> None:
