@@ -44,13 +44,16 @@ class Strays:
             source: _STRAYS.ask(tx.connection, {"source": source, "keys": keys, "since": since})
             for source, keys in names.items()
         }
+        self._declined: list[_Stray] = []
+        """Those of the same batch."""
 
     def behind(self, said: Sequence[Said]) -> list[Said]:
         """The messages that only lacked the conversations these begin, to be placed behind them in their order."""
+        self._declined += _declined(said)
         firsts = {(first.arrival.source, _name(first.message)): first for first in said if _begins(first)}
         if not firsts:
             return []
-        gone = [one for one in (*self._stored(), *_declined(said)) if (one.source, one.name) in firsts]
+        gone = [one for one in (*self._stored(), *self._declined) if (one.source, one.name) in firsts]
         gone.sort(key=lambda one: one.received_at)
         return [one.behind(firsts[one.source, one.name], number) for number, one in enumerate(gone, 1)]
 
@@ -76,7 +79,6 @@ class _Stray:
 
 
 def _declined(said: Iterable[Said]) -> Iterator[_Stray]:
-    """Those of the same batch."""
     for one in said:
         if one.admission == NOT_ENGAGED:
             yield _Stray(one.arrival.source, _name(one.message), one.message, one.envelope_id, one.arrival.received_at)

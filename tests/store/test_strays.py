@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Literal
 
 import pytest
 
-from bridge.model import Author, Candidate, InboundMessage
+from bridge.model import Act, Author, Candidate, InboundMessage
 from bridge.store import reader
 from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
@@ -65,6 +66,17 @@ async def test_a_reply_that_overtook_its_beginning_is_heard_behind_it(store: Sto
     for batch in batched(arrivals, at_once):
         await asyncio.gather(*(store.accept(INGEST, arrival) for arrival in batch))
     assert list((await heard(store)).values()) == [["reply", "beginning"]]  # the newest first
+
+
+async def test_it_is_heard_although_something_was_done_between_the_two(store: Store) -> None:
+    stopping = said(store, "stop", "elsewhere", addressed="mention")
+    assert stopping.messages
+    await asyncio.gather(
+        store.accept(INGEST, said(store, "reply", "thread", addressed="ambient")),
+        store.accept(INGEST, replace(stopping, messages=(replace(stopping.messages[0], act=Act.STOP),))),
+        store.accept(INGEST, said(store, "beginning", "thread", addressed="mention")),
+    )
+    assert list((await heard(store)).values()) == [["reply", "beginning"]]
 
 
 async def test_what_came_too_long_before_is_left_alone(store: Store, clock: FakeClock) -> None:
