@@ -1,12 +1,14 @@
 """What became of a message, in the words a caller gets who waits for it, reads its stream or asks later."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from bridge import answers
 from bridge.model import DeliveryKind, FileRef, OutboundMessage
 from bridge.pauses import Pause
 from bridge.store.outcomes import Outcome
+from bridge.store.reader import MessageView
 
 RESULTLESS: Final = frozenset({"declined", "parked"})
 """Nothing will ever come of these; there is nothing to wait for."""
@@ -38,7 +40,7 @@ def result_of(outcome: Outcome) -> OutboundMessage:
         task_id=outcome.task_id,
         status=status,
         files=outcome.files if kind == "answer" else (),
-        metadata=outcome.metadata,
+        metadata=_metadata(outcome),
         created_at=outcome.created_at,
     )
 
@@ -64,6 +66,26 @@ def content_of(outcome: Outcome, link: Callable[[FileRef], str]) -> dict[str, An
     if len(outcome.message_ids) > 1:  # several messages were answered at once
         content["message_ids"] = list(outcome.message_ids)
     return content
+
+
+def with_question(view: MessageView, now: Outcome | None) -> MessageView:
+    """A message as it is looked at: while it waits for a person, with what it waits for in place of a result."""
+    if now is None or now.state != "paused":
+        return view
+    told = result_of(now)
+    return replace(view, result=told.text, metadata=told.metadata)
+
+
+def _metadata(outcome: Outcome) -> Mapping[str, Any]:
+    """With the buttons of a callback: whoever asks instead of being called decides by them, too."""
+    if outcome.state != "paused" or outcome.pause is None:
+        return outcome.metadata
+    pause = Pause(**outcome.pause)
+    is_open = pause.url or outcome.decision_id
+    return {
+        **outcome.metadata,
+        "buttons": pause.buttons(outcome.decision_id or "", outcome.deciders) if is_open else [],
+    }
 
 
 def _said(outcome: Outcome) -> tuple[DeliveryKind, str, str]:

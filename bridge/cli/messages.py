@@ -10,10 +10,12 @@ from bridge.cli.operating import Wish, fulfil
 from bridge.cli.reading import AsJson, Config, Limit, Since, SourceName, read, settings_from, show
 from bridge.errors import ConfigError
 from bridge.operations import Operations
+from bridge.results import with_question
 from bridge.sealing import Sealer
 from bridge.store import reader
 from bridge.store.captures import captured
 from bridge.store.ledger import VERDICTS
+from bridge.store.outcomes import outcome
 from bridge.store.replay import WAYS, How
 
 cli = typer.Typer(no_args_is_help=True, help="What was received, and what became of it.")
@@ -70,7 +72,10 @@ def _seen(message: reader.MessageView) -> str:
 @cli.command("show")
 def messages_show(message_id: str, config: Config = None, as_json: AsJson = False) -> None:
     """One message with its journey: turn, task, deliveries."""
-    show(read(config, reader.message, message_id), f"There is no message {message_id}.", as_json=as_json)
+    found = read(config, reader.message, message_id)
+    if found is not None and found.state == "paused":
+        found = with_question(found, read(config, outcome, message_id))
+    show(found, f"There is no message {message_id}.", as_json=as_json)
 
 
 @cli.command("captured")

@@ -12,7 +12,7 @@ from bridge.model import FileRef
 from bridge.store.bodies import load_files, load_inbound
 from bridge.store.events import Event, after, last_seq
 from bridge.store.statements import AnyRow
-from bridge.store.tables import conversations, messages, turns
+from bridge.store.tables import conversations, decisions, messages, turns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,10 @@ class Outcome:
     result: str | None
     files: tuple[FileRef, ...]
     pause: Mapping[str, Any] | None
+    decision_id: str | None
+    """What is still to be decided, where the turn waits for that."""
+    deciders: tuple[str, ...]
+    """Who may decide it."""
     metadata: Mapping[str, Any]
     created_at: datetime
 
@@ -42,7 +46,7 @@ class Outcome:
 def outcome(connection: Connection, message_id: str) -> Outcome | None:
     """One message, or None."""
     row = connection.execute(_OUTCOME.where(messages.c.id == message_id)).one_or_none()
-    return None if row is None else _outcome(row, _ids(connection, row))
+    return None if row is None else _outcome(connection, row)
 
 
 def outcomes_of(connection: Connection, envelope_id: str, received_at: datetime) -> Sequence[Outcome]:
@@ -54,7 +58,7 @@ def outcomes_of(connection: Connection, envelope_id: str, received_at: datetime)
             messages.c.act == "say",
         )
     )
-    return [_outcome(row, _ids(connection, row)) for row in rows.all()]
+    return [_outcome(connection, row) for row in rows.all()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +113,23 @@ def _ids(connection: Connection, row: AnyRow) -> tuple[str, ...]:
     return tuple(connection.execute(query).scalars())
 
 
-def _outcome(row: AnyRow, message_ids: tuple[str, ...]) -> Outcome:
+_DECISION = (
+    select(decisions.c.id, decisions.c.people)
+    .where(decisions.c.open, decisions.c.choice.is_(None))
+    .order_by(decisions.c.id.desc())
+    .limit(1)
+)
+
+
+def _outcome(connection: Connection, row: AnyRow) -> Outcome:
+    is_paused = row.state == "paused"
+    asked = connection.execute(_DECISION.where(decisions.c.turn_id == row.turn_id)).first() if is_paused else None
     return Outcome(
         message_id=row.id,
         source=row.source,
         conversation_id=row.conversation_id,
         conversation=row.key,
-        message_ids=message_ids,
+        message_ids=_ids(connection, row),
         turn_id=row.turn_id,
         task_id=row.task_id,
         state=row.state or row.admission.partition(":")[0],
@@ -124,6 +138,8 @@ def _outcome(row: AnyRow, message_ids: tuple[str, ...]) -> Outcome:
         result=row.result,
         files=load_files(row.files),
         pause=json.loads(row.pause) if row.pause else None,
+        decision_id=asked.id if asked else None,
+        deciders=tuple(json.loads(asked.people)) if asked else (),
         metadata=load_inbound(row.body, "").metadata,
         created_at=row.received_at,
     )

@@ -12,10 +12,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from bridge.model import FileRef
+from bridge.results import with_question
 from bridge.store import reader
 from bridge.store.database import Store
 from bridge.store.destinations import destination_list
 from bridge.store.ledger import books, report
+from bridge.store.outcomes import outcome
 from bridge.web.access import Access, Endpoint
 from bridge.web.problem import problem, sentence_of
 
@@ -83,6 +85,8 @@ class Reading:
     async def message(self, request: Request) -> Response:
         """One message with its journey."""
         found = await self._store.read(reader.message, request.path_params["id"])
+        if found is not None and found.state == "paused":
+            found = with_question(found, await self._store.read(outcome, found.message_id))
         if found is not None and found.files:
             found = replace(found, files=tuple(replace(ref, url=self._link(ref)) for ref in found.files))
         return _found(found, "message")

@@ -128,6 +128,7 @@ class Results:
                     yield frame
 
     async def _follow(self, message_id: str, last: int, watch: Watch) -> AsyncIterator[str]:
+        asked = None
         while (found := await self._store.read(page, message_id, max(last, 0))) is not None:
             if _is_gap(found, last):
                 yield _frame("resync", {"status_url": self._status_url(message_id)})
@@ -141,6 +142,10 @@ class Results:
             if is_over(found.outcome):
                 yield _frame("finished", self.content(found.outcome), seq=found.last_seq + 1)
                 return
+            if (asks := _asked(found.outcome)) != asked:
+                asked = asks
+                if asks:  # without an id: it is how things stand, and told again to whoever comes back
+                    yield _frame("paused", self.content(found.outcome))
             while not self._watchers.closing and not await watch.changed(HEARTBEAT_SECONDS):
                 yield ": still here\n\n"
             if self._watchers.closing:
@@ -154,6 +159,11 @@ async def _until_away(frames: AsyncIterator[str]) -> AsyncIterator[str]:
             yield frame
     except StoreUnavailable as error:
         log.warning("stream_ended", error=str(error))
+
+
+def _asked(one: Outcome) -> tuple[object, ...] | None:
+    """What the agent waits for, to be told apart from what it waited for before."""
+    return (one.pause, one.decision_id) if one.state == "paused" else None
 
 
 def _is_gap(found: Page, last: int) -> bool:

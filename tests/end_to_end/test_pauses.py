@@ -9,7 +9,8 @@ import pytest
 from bridge.store.ledger import Ledger
 from tests.conftest import START, FakeClock
 from tests.end_to_end.conftest import Opened, bridge_from
-from tests.end_to_end.parties import Callback, Sink, post, request, signed, write_config
+from tests.end_to_end.parties import ADMIN, Callback, Sink, post, request, signed, write_config
+from tests.end_to_end.streams import streaming
 
 
 @pytest.fixture
@@ -35,6 +36,29 @@ async def decide(opened: Opened, decision_id: str, choice: str, who: str = "ada"
 
 def results(sink: Sink) -> list[Callback]:
     return [callback for callback in sink.received if callback.data["status"] == "completed"]
+
+
+async def test_who_is_not_called_learns_what_to_decide_by_waiting_by_reading_along_and_by_asking(
+    database_url: str, tmp_path: Path, sink: Sink
+) -> None:
+    config = write_config(tmp_path, database_url=database_url, callback=sink.url)
+    config.write_text(config.read_text().replace(f'callback = "{sink.url}"', ""))
+    async with bridge_from(config) as opened:
+        said = request("approve", conversation="order-7", user={"id": "ada"}, metadata={"mine": 1})
+        headers = {**said.headers, "prefer": "wait=20"}
+        waited = (await opened.http.post("/in/orders", content=said.body, headers=headers)).json()
+        assert waited["status"] == "paused"
+        assert [button["choice"] for button in waited["metadata"]["buttons"]] == ["approve", "deny"]
+        assert waited["metadata"]["mine"] == 1
+        asked = f"/v1/messages/{waited['message_id']}"
+        seen = (await opened.http.get(asked, headers=ADMIN)).json()
+        assert (seen["state"], seen["result"], seen["metadata"]) == ("paused", waited["result"], waited["metadata"])
+        async with streaming(opened.bridge.asgi, "GET", f"{asked}/events", headers=ADMIN) as stream:
+            paused = await stream.until("paused")
+            assert (paused.id, paused.data["data"]) == (None, waited)
+            await decide(opened, waited["metadata"]["buttons"][0]["decision_id"], "deny")
+            assert (await stream.until("finished")).data["data"]["status"] == "completed"
+        assert "buttons" not in (await opened.http.get(asked, headers=ADMIN)).json()["metadata"]
 
 
 async def still_paused(opened: Opened) -> bool:
