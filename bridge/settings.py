@@ -5,7 +5,7 @@ import secrets
 import tomllib
 from base64 import b64encode
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
@@ -20,6 +20,7 @@ from bridge.problems import Problem, problems_of, unknown_name
 from bridge.secrets_file import read_or_make
 
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
 AdapterSettings = Callable[[str], type[BaseModel]]
 """The settings model of an adapter by its name. Raises LookupError, with a sentence, where there is none."""
 
@@ -93,13 +94,25 @@ def load(config: Path | None, environ: Mapping[str, str], adapter_settings: Adap
     Secrets that are not configured are made once in the folder of the SQLite file (`secret_key`,
     `admin_token`), and read from there ever after. Raises ConfigError with every problem there is.
     """
-    path = config or (Path(environ["BRIDGE_CONFIG"]) if environ.get("BRIDGE_CONFIG") else None)
-    if path is None and Path(FILE).is_file():
-        path = Path(FILE)
+    path = _path_of(config, environ)
     if path is None:
         demo = read_or_make(Path("data/demo_secret"), "whsec_" + b64encode(secrets.token_bytes(32)).decode())
         environ = {"BRIDGE_DEMO_SECRET": demo, **environ}
     return _Loading(environ, adapter_settings).load(path, EMBEDDED if path is None else _text_of(path))
+
+
+def load_sound_part(config: Path | None, environ: Mapping[str, str], adapter_settings: AdapterSettings) -> Settings:
+    """What of a configuration with problems has none, so that building it tells what else is wrong. Makes no secrets.
+
+    Raises ConfigError where the file cannot be read at all.
+    """
+    path = _path_of(config, environ)
+    return _Loading(environ, adapter_settings).load_sound_part(path, EMBEDDED if path is None else _text_of(path))
+
+
+def _path_of(config: Path | None, environ: Mapping[str, str]) -> Path | None:
+    path = config or (Path(environ["BRIDGE_CONFIG"]) if environ.get("BRIDGE_CONFIG") else None)
+    return Path(FILE) if path is None and Path(FILE).is_file() else path
 
 
 def _text_of(path: Path) -> str:
@@ -121,19 +134,34 @@ class _Loading:
         self._unexpanded: list[Place] = []
 
     def load(self, path: Path | None, text: str) -> Settings:
+        bridge, agents, sources = self._read(path, text)
+        if self._problems or bridge is None:
+            raise ConfigError(list(dict.fromkeys(map(str, self._problems))))
+        return Settings(path=path, bridge=_completed(bridge), agents=_all(agents), sources=_all(sources))
+
+    def load_sound_part(self, path: Path | None, text: str) -> Settings:
+        bridge, agents, sources = self._read(path, text)
+        marred = {problem.path[:2] for problem in self._problems}
+        has_sound_bridge = bridge is not None and all(place[0] != "bridge" for place in marred)
+        options = bridge if bridge is not None and has_sound_bridge else BridgeOptions()
+        keys = options.secret_keys or (SecretStr(secrets.token_urlsafe(32)),)  # nothing is sealed with it
+        left = {name: source for name, source in sources.items() if ("sources", name) not in marred}
+        return Settings(
+            path=path,
+            bridge=options.model_copy(update={"secret_keys": keys}),
+            agents=_all({name: agent for name, agent in agents.items() if ("agents", name) not in marred}),
+            sources=_all({name: source and _without_lost_way(source, left) for name, source in left.items()}),
+        )
+
+    def _read(
+        self, path: Path | None, text: str
+    ) -> tuple[BridgeOptions | None, Mapping[str, RemoteAgent | EmbeddedAgent | None], Mapping[str, Source | None]]:
         raw = self._parsed(path, text)
         bridge = self._bridge(_table(raw.get("bridge", {})))
         agents = {name: self._agent(name, table) for name, table in self._tables(raw, "agents")}
         sources = {name: self._source(name, table, agents) for name, table in self._tables(raw, "sources")}
         self._check_top(raw, sources)
-        if self._problems or bridge is None:
-            raise ConfigError(list(dict.fromkeys(map(str, self._problems))))
-        return Settings(
-            path=path,
-            bridge=_completed(bridge),
-            agents=MappingProxyType({name: agent for name, agent in agents.items() if agent}),
-            sources=MappingProxyType({name: source for name, source in sources.items() if source}),
-        )
+        return bridge, agents, sources
 
     def _parsed(self, path: Path | None, text: str) -> dict[str, Any]:
         try:
@@ -183,9 +211,9 @@ class _Loading:
             return None
         if not common.agent and len(agents) == 1:
             common = common.model_copy(update={"agent": next(iter(agents))})
-        elif not common.agent:
+        elif not common.agent and agents:  # without any, that is what is told
             self._report((*place, "agent"), "is required where there are several agents" + unknown_name("", agents))
-        elif common.agent not in agents:
+        elif common.agent and common.agent not in agents:
             self._report((*place, "agent"), "is no agent" + unknown_name(common.agent, agents))
         return Source(name=name, common=common, own=own) if own else None
 
@@ -230,6 +258,18 @@ class _Loading:
 
     def _report(self, place: Place, text: str) -> None:
         self._problems.append(Problem(place, text))
+
+
+def _all(found: Mapping[str, T | None]) -> Mapping[str, T]:
+    return MappingProxyType({name: one for name, one in found.items() if one is not None})
+
+
+def _without_lost_way(source: Source, left: Collection[str]) -> Source:
+    """Without a way out through a source that is not left."""
+    via = source.common.reply_via
+    if via is None or via.source in left:
+        return source
+    return replace(source, common=source.common.model_copy(update={"reply_via": None}))
 
 
 def _table(raw: Any) -> dict[str, Any]:

@@ -79,6 +79,15 @@ def load_settings(config: Path | None, environ: Mapping[str, str]) -> Settings:
     return configuration.load(config, environ, _adapter_settings)
 
 
+async def problems_of(config: Path | None, environ: Mapping[str, str], told: ConfigError) -> ConfigError:
+    """What loading told, and what only building the rest of it finds."""
+    try:
+        await rehearse(configuration.load_sound_part(config, environ, _adapter_settings))
+    except ConfigError as error:
+        return ConfigError(list(dict.fromkeys([*told.problems, *error.problems])))
+    return told
+
+
 def public_url(settings: Settings, source: Source | None = None) -> str:
     """Where the world reaches this bridge, or one of its sources."""
     base = settings.bridge.public_url or f"http://{settings.bridge.listen}"

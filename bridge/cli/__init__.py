@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -78,7 +79,10 @@ def demo_command() -> None:
 @cli.command()
 def check(config: Config = None) -> None:
     """Tell every mistake of the configuration, or what it would serve."""
-    settings = settings_from(config)
+    try:
+        settings = settings_from(config)
+    except ConfigError as error:
+        raise asyncio.run(world.problems_of(config, os.environ, error)) from None
     asyncio.run(world.rehearse(settings))
     console.print_table(
         [(name, o.kind, o.brain if o.kind == "embedded" else o.base_url) for name, o in settings.agents.items()],

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge.world import load_settings, warnings
+from bridge.errors import ConfigError
+from bridge.world import load_settings, problems_of, warnings
 
 SOURCE = """
 [sources.orders]
@@ -45,3 +46,73 @@ def test_an_agent_on_this_machine_opens_links_that_lead_here(tmp_path: Path) -> 
     (warning,) = told(tmp_path, REMOTE.format(url="https://agents.example.com") + source)
     assert "agents.remote is elsewhere" in warning
     assert told(tmp_path, REMOTE.format(url="http://127.0.0.1:8090") + source) == []
+
+
+MANY = """
+[bridge]
+log_level = "loud"
+
+[agents.local]
+kind = "embedded"
+
+[agents.mine]
+kind     = "embedded"
+brain    = "python"
+function = "nobody_has:this"
+
+[sources.first]
+adapter = "webhook"
+agent   = "local"
+busy    = "drop"
+secrets = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]
+
+[sources.second]
+adapter   = "webhook"
+agent     = "local"
+secrets   = ["whsec_not base64"]
+reply_via = { source = "first", address = "C1" }
+
+[sources.third]
+adapter  = "webhook"
+agent    = "local"
+secrets  = ["${NOT_SET}"]
+
+[sources.fourth]
+adapter  = "webhook"
+agent    = "local"
+secrets  = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]
+callback = "ftp://orders.example.com"
+"""
+
+
+async def test_what_only_building_finds_is_told_with_the_rest(tmp_path: Path) -> None:
+    config = tmp_path / "bridge.toml"
+    config.write_text(MANY, "utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_settings(config, {})
+    told = await problems_of(config, {}, caught.value)
+    assert sorted(problem.partition(":")[0] for problem in told.problems) == [
+        "agents.mine.function",
+        "bridge.log_level",
+        "sources.first.busy",
+        "sources.fourth.callback",
+        "sources.second.secrets[0]",
+        "sources.third.secrets[0]",
+    ]
+    assert not (tmp_path / "data" / "secret_key").exists(), "what has a mistake makes no secrets"
+
+
+async def test_a_file_that_is_no_toml_is_told_once(tmp_path: Path) -> None:
+    config = tmp_path / "bridge.toml"
+    config.write_text("[agents", "utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_settings(config, {})
+    assert (await problems_of(config, {}, caught.value)).problems == caught.value.problems
+
+
+def test_a_source_is_not_told_to_choose_among_no_agents(tmp_path: Path) -> None:
+    config = tmp_path / "bridge.toml"
+    config.write_text(SOURCE.format(callback=PUBLIC), "utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_settings(config, {})
+    assert caught.value.problems == ("agents: needs at least one table, such as [agents.demo]",)
