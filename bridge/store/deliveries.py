@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 from sqlalchemy import Boolean, String, bindparam, case, func, null, select, update
 
 from bridge.model import DeliveryState, Lease, OutboundMessage, Turn
+from bridge.store.ahead import Ahead
 from bridge.store.bodies import load_outbound
 from bridge.store.budgets import Cost, Purse
 from bridge.store.prepared import Asked, Prepared, Record, among
@@ -177,32 +178,38 @@ class Outcome:
         return self.delivery.revising or self.delivery.withdrawing
 
 
-def _standing(tx: Tx, rows: Sequence[Outcome]) -> Asked:
-    return _STANDING.ask(tx.connection, {"ids": {row.delivery.lease.conversation_id for row in rows}})
+def _standing(tx: Tx, rows: Sequence[Outcome]) -> tuple[Asked, Ahead]:
+    named = {
+        (row.delivery.source, row.remote_id): row.delivery.lease.conversation_id
+        for row in rows
+        if row.remote_id and row.remote_id != row.delivery.id
+    }
+    ids = {row.delivery.lease.conversation_id for row in rows}
+    return _STANDING.ask(tx.connection, {"ids": ids}), Ahead(tx, named)
 
 
-def _end(tx: Tx, rows: Sequence[Outcome], standing: Asked) -> list[bool]:
+def _end(tx: Tx, rows: Sequence[Outcome], asked: tuple[Asked, Ahead]) -> list[bool]:
     """Note the outcomes; tells of each conversation whether another delivery waits."""
+    standing, ahead = asked
     outcomes = {row.delivery.id: row for row in rows}
     _ENDED.run(tx.connection, [_ended(row, tx.now) for row in rows])
     # one that is there already was noted in a transaction whose answer was lost
     insert_missing(tx.connection, attempts, [_attempt(outcomes[key], tx.now) for key in sorted(outcomes)])
-    named = {
-        (row.delivery.source, row.remote_id): row for row in rows if row.remote_id and row.remote_id != row.delivery.id
-    }
     names = [
-        {"source": source, "key": key, "conversation_id": row.delivery.lease.conversation_id}
-        for (source, key), row in sorted(named.items())
+        {"source": source, "key": key, "conversation_id": conversation_id}
+        for (source, key), conversation_id in sorted(ahead.named.items())
     ]
     insert_missing(tx.connection, aliases, names)
     waiting, due = _left(tx, outcomes, standing.rows())
+    for conversation_id in ahead.heed():
+        due[conversation_id].append(tx.now)
     let_go(tx, {key: times for key, times in due.items() if key not in waiting})
     return [row.delivery.lease.conversation_id in waiting for row in rows]
 
 
 def _left(
     tx: Tx, outcomes: Mapping[str, Outcome], standing: Sequence[Record]
-) -> tuple[Collection[str], Mapping[str, Sequence[datetime]]]:
+) -> tuple[Collection[str], Mapping[str, list[datetime]]]:
     """The conversations in which somebody waits for another delivery, and when what is left in each of all is due."""
     unshown = _unshown(tx, outcomes.values(), standing)
     due = {one.conversation_id: [one.turn_at] if one.turn_at else [] for one in standing}

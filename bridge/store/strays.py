@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql
 
 from bridge.model import Act, InboundMessage
 from bridge.store.bodies import load_inbound
-from bridge.store.prepared import Prepared, Words, among
+from bridge.store.prepared import Asked, Prepared, Words, among
 from bridge.store.said import ADMITTED, NOT_ENGAGED, Said
 from bridge.store.tables import messages
 from bridge.store.writer import Tx
@@ -25,25 +25,32 @@ def hold_names(tx: Tx, said: Iterable[tuple[str, InboundMessage]]) -> None:
     Else, of two nodes that store one each at the same moment, neither would see what the other stores. SQLite has
     one writer.
     """
-    if tx.connection.dialect.name == "postgresql":
-        names = {f"{source} {_name(message)}" for source, message in said if _may_begin(message) or _may_stray(message)}
-        if names:
-            _HOLD.ask(tx.connection, {"names": sorted(names)})
+    hold(tx, [(source, _name(message)) for source, message in said if _may_begin(message) or _may_stray(message)])
+
+
+def hold(tx: Tx, names: Iterable[tuple[str, str]]) -> None:
+    """Lock these names, each of one source."""
+    if tx.connection.dialect.name == "postgresql" and (words := {f"{source} {name}" for source, name in names}):
+        _HOLD.ask(tx.connection, {"names": sorted(words)})
+
+
+def ask(tx: Tx, names: Iterable[tuple[str, str]]) -> dict[str, Asked]:
+    """What was declined, and would be of the conversations with these names: the question for each source."""
+    wanted: dict[str, set[str]] = {}
+    for source, name in names:
+        wanted.setdefault(source, set()).add(name)
+    since = tx.now - OVERTAKES
+    return {
+        source: _STRAYS.ask(tx.connection, {"source": source, "keys": keys, "since": since})
+        for source, keys in wanted.items()
+    }
 
 
 class Strays:
     """Asked for with everything else of a batch, for all that may begin in it."""
 
     def __init__(self, tx: Tx, said: Iterable[tuple[str, InboundMessage]]) -> None:
-        names: dict[str, set[str]] = {}
-        for source, message in said:
-            if _may_begin(message):
-                names.setdefault(source, set()).add(_name(message))
-        since = tx.now - OVERTAKES
-        self._asked = {
-            source: _STRAYS.ask(tx.connection, {"source": source, "keys": keys, "since": since})
-            for source, keys in names.items()
-        }
+        self._asked = ask(tx, [(source, _name(message)) for source, message in said if _may_begin(message)])
         self._declined: list[_Stray] = []
         """Those of the same batch."""
 

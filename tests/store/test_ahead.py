@@ -1,0 +1,99 @@
+"""People may reply to what the bridge has said before it knows by which name that is known at the platform."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from bridge.model import Author, Candidate, DeliveryState, InboundMessage, TurnState
+from bridge.store import deliveries, reader, tables, turns
+from bridge.store.arrivals import Arrival
+from bridge.store.database import Store
+from bridge.store.deliveries import Delivery, Outcome
+from bridge.store.ingest import INGEST, Ingested
+from bridge.store.ledger import ledger
+from bridge.store.nodes import NUDGED
+from tests.conftest import FakeClock, fresh_database
+from tests.store.journeys import due, parts_of, rows_of, say, take
+
+
+async def sending(store: Store, key: str = "m1") -> Delivery:
+    """What was asked at one source, and is being answered at another."""
+    stored = await say(store, key, f"order {key}", source="orders")
+    turn = replace(await take(store, stored.wake[0]), via="team")
+    out = parts_of(store, turn)
+    await store.write(turns.END, turns.End(turn=turn, state=TurnState.ANSWERED, task_id="task-1", deliveries=out))
+    delivery = await store.write(deliveries.BEGIN, due(turn.lease))
+    assert isinstance(delivery, Delivery)
+    return delivery
+
+
+def reply(store: Store, key: str, to: str, *, busy: str = "collect") -> Arrival:
+    message = InboundMessage(
+        message_key=key,
+        conversation=(Candidate(value=to, matched_by="thread"),),
+        return_address="there",
+        author=Author(id="grace"),
+        addressed="ambient",
+        text=key,
+    )
+    return Arrival(
+        source="team",
+        delivery_key=key,
+        digest="d",
+        sealed=b"",
+        messages=(message,),
+        received_at=store.now(),
+        agent="another",
+        busy=busy,
+    )
+
+
+def arrived(delivery: Delivery, remote_id: str) -> Outcome:
+    return Outcome(delivery=delivery, state=DeliveryState.SENT, remote_id=remote_id)
+
+
+async def test_a_reply_to_what_has_no_name_yet_is_heard(store: Store) -> None:
+    delivery = await sending(store)
+    early: Ingested = await store.accept(INGEST, reply(store, "yes", "remote-1"))
+    assert early.messages[0].admission == "declined:not_engaged"
+    await store.accept(INGEST, reply(store, "elsewhere", "remote-2"))
+    await store.write(deliveries.END, arrived(delivery, "remote-1"))
+    assert await store.write(NUDGED, 10) == [delivery.lease]
+    turn = await take(store, delivery.lease)
+    assert [one.message.text for one in turn.said] == ["yes"]
+    assert (turn.agent, turn.thread_id, turn.source) == ("local", "task-1", "team")
+    found = {view.text: view.state for view in await store.read(reader.message_list)}
+    assert found == {"hello": "answered", "yes": "running", "elsewhere": "declined"}
+    assert (await store.read(ledger)).balanced
+
+
+async def test_once_is_enough(store: Store) -> None:
+    delivery = await sending(store)
+    await store.accept(INGEST, reply(store, "yes", "remote-1"))
+    for _ in range(2):  # the commit is made, and its answer lost
+        await store.write(deliveries.END, arrived(delivery, "remote-1"))
+    assert len(await rows_of(store, tables.turns)) == 2
+
+
+class TestTwoNodes:
+    @pytest.fixture
+    def database_url(self, postgres: str) -> str:
+        return fresh_database(postgres)
+
+    @pytest.fixture
+    async def other(self, store: Store, database_url: str, clock: FakeClock) -> AsyncIterator[Store]:  # noqa: ARG002 - it is the first
+        opened = Store.open(database_url, clock, node="nod_two")
+        yield opened
+        await opened.close()
+
+    async def test_a_reply_is_heard_that_comes_elsewhere_at_the_same_moment(self, store: Store, other: Store) -> None:
+        for round_ in range(30):
+            sent = [await sending(store, f"m{round_}-{number}") for number in range(3)]
+            await asyncio.gather(
+                *(store.write(deliveries.END, arrived(delivery, f"r {delivery.id}")) for delivery in sent),
+                *(other.accept(INGEST, reply(other, f"to {one.id}", f"r {one.id}")) for one in sent),
+            )
+        states = [view.state for view in await store.read(reader.message_list, limit=1000)]
+        assert states.count("queued") == states.count("answered") == 90
