@@ -151,6 +151,8 @@ class Turns:
         """Run the turn on a place that is taken, and give that back."""
         try:
             return await self._run(routed(head, self._routes))
+        except rows.Stopping:  # a person wanted that while it was about to end: the next look finds it so
+            return AGAIN
         finally:
             self._shares.give(claimant)
             self._watchers.poke(head.id)

@@ -12,7 +12,7 @@ from bridge.store import asked
 from bridge.store.settling import settle
 from bridge.store.statements import insert_new
 from bridge.store.tables import conversations, decisions, deliveries, messages, turns
-from bridge.store.turns import End, delivery_row, end_turns
+from bridge.store.turns import End, Stopping, delivery_row, end_turns
 from bridge.store.writer import Tx, Write
 
 
@@ -166,14 +166,21 @@ class Declined:
     reason: str
 
 
-def _decline(tx: Tx, rows: Sequence[Declined]) -> list[bool]:
+def _decline(tx: Tx, rows: Sequence[Declined]) -> list[bool | Stopping]:
     """The messages count as declined, and their turn as never wanted; tells whether another turn waits."""
-    tx.connection.execute(_DECLINED, [{"turn": row.turn.id, "why": f"declined:{row.reason}"} for row in rows])
-    return end_turns(tx, [End(turn=row.turn, state=TurnState.CANCELLED, error=row.reason) for row in rows])
+    found = tx.connection.execute(_RESTARTING, {"ids": [row.turn.id for row in rows]}).all()
+    joined = {one.id for one in found if one.restart}
+    declined = [row for row in rows if row.turn.id not in joined]
+    if declined:
+        tx.connection.execute(_DECLINED, [{"turn": row.turn.id, "why": f"declined:{row.reason}"} for row in declined])
+    ends = [End(turn=row.turn, state=TurnState.CANCELLED, error=row.reason) for row in declined]
+    more = iter(end_turns(tx, ends) if ends else ())
+    return [Stopping() if row.turn.id in joined else next(more) for row in rows]
 
 
 _DECLINED = (
     update(messages).where(messages.c.turn_id == bindparam("turn")).values(admission=bindparam("why"), turn_id=None)
 )
 
-DECLINE: Write[Declined, bool] = Write(_decline, lease=lambda row: row.turn.lease)
+DECLINE: Write[Declined, bool] = Write(_decline, lease=lambda row: row.turn.lease)  # type: ignore[arg-type]  # an error is raised to its caller
+"""Raises Stopping where somebody interrupted it meanwhile: what was said then is another matter."""

@@ -423,3 +423,13 @@ async def test_an_edit_in_one_batch_with_what_is_said_later_is_heard_first(store
 async def test_an_edit_that_overtakes_what_it_edits_within_a_batch_counts(store: Store) -> None:
     _, first = await asyncio.gather(arrive(store, said("m1", "two", act=Act.EDIT)), arrive(store, said("m1", "one")))
     assert await left(store, first.wake[0]) == ["two"]
+
+
+async def test_who_interrupts_what_turns_out_to_be_declined_is_heard(store: Store) -> None:
+    (lease,) = (await arrive(store, said("m1", "one"), "interrupt")).wake
+    turn = await begin(store, lease)
+    await arrive(store, said("m2", "two", author="grace"), "interrupt")
+    with pytest.raises(turns.Stopping):
+        await store.write(halts.DECLINE, halts.Declined(turn, "guest"))
+    assert await store.write(halts.HALT, halts.Halt(turn=turn, confirmation=()))
+    assert [one.message.text for one in (await begin(store, lease)).said] == ["one", "two"]
