@@ -29,14 +29,18 @@ class Enriching:
 
         Files that were fetched stand in no row of the turn, so that it uses them is noted. Raises Replaced.
         """
-        adapter = self._adapters.get(turn.source)
-        if adapter is None or turn.task_id is not None:
+        if turn.task_id is not None or not any(one.source in self._adapters for one in turn.said):
             return turn
-        said = tuple([Said(one.id, await _enrich(adapter, one.message), one.source) for one in turn.said])
+        said = tuple([await self._complete(one) for one in turn.said])
         complete = replace(turn, said=said)
         if file_ids := _files(complete) - _files(turn):
             await self._store.write(NOTE_USES, Uses(turn.lease, tuple(sorted(file_ids))))
         return complete
+
+    async def _complete(self, said: Said) -> Said:
+        """Asked where it was said: a turn may hold what came from several sources."""
+        adapter = self._adapters.get(said.source)
+        return said if adapter is None else replace(said, message=await _enrich(adapter, said.message))
 
 
 def _files(turn: Turn) -> set[str]:
