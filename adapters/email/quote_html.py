@@ -133,7 +133,7 @@ def _take_away(tree: LexborHTMLParser, lowered: str) -> list[str]:
             break
     for selector in _of_use(_DROP, lowered):
         for node in tree.css(selector):
-            if node.parent is not None and not _is_forward(node):
+            if node.parent is not None and not _is_forward(node) and not _is_written_in(node):
                 taken.append(node.html or "")
                 node.decompose()
     return taken
@@ -146,6 +146,17 @@ def _of_use(selectors: Mapping[str, str], lowered: str) -> list[str]:
 
 def _is_forward(node: LexborNode) -> bool:
     return bool(_FORWARDED.match(node.text()[:200].strip()))
+
+
+def _is_written_in(node: LexborNode) -> bool:
+    """Whether it holds quotes and, after one of them, words: Gmail puts answers between the lines of a quote there."""
+    if node.tag == "blockquote":
+        return False
+    children = list(node.iter(include_text=True))
+    quotes = [at for at, child in enumerate(children) if child.tag == "blockquote"]
+    return bool(quotes) and any(
+        child.tag != "blockquote" and child.text().strip() for child in children[quotes[0] + 1 :]
+    )
 
 
 def _outlook_headers(tree: LexborHTMLParser) -> Iterator[LexborNode]:

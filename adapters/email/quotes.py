@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from adapters.email import quote_html, quote_lines
 
 MARKER = "— reply above this line —"
-"""Stands on top of every mail we send; where it comes back, everything from it on is our own text."""
+"""Stands on top of every mail we send; what is written above it, where it comes back, is surely new."""
 
 MAX_TEXT = 256 * 1024
 
@@ -54,8 +54,14 @@ def _normalised(text: str) -> str:
 
 
 def _above_marker(text: str) -> tuple[str, str]:
+    """What stands above the marker, and the rest, where that is ours: who answers below it wrote nothing above."""
     match = _MARKER.search(text[:MAX_TEXT]) if "above" in text else None
     if match is None:
         return text, ""
-    start = max(text.rfind("\n", 0, match.start()) + 1, match.start() - MAX_BEFORE_MARKER)
+    line = text.rfind("\n", 0, match.start()) + 1
+    if text[line : line + MAX_BEFORE_MARKER].lstrip().startswith(">"):
+        return text, ""  # every line of ours is marked as a quote, and between them may stand what is new
+    start = max(line, match.start() - MAX_BEFORE_MARKER)
+    if not quote_lines.split(text[:start])[0]:
+        return text, ""
     return text[:start], text[start:]

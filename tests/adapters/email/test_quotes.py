@@ -87,6 +87,32 @@ def test_a_quoted_marker_takes_its_introduction_along() -> None:
     assert extract(text=f"Do it.\n\nOn 2 Sep 2025 at 09:14, A <a@b.c> wrote:\n> {MARKER}\n> ours").reply == "Do it."
 
 
+def test_who_answers_below_our_quoted_mail_is_heard_although_the_marker_stands_above() -> None:
+    quoted = f"On 2 Sep 2025 at 09:14, A <a@b.c> wrote:\n> {MARKER}\n>\n> Which colour?\n> \n> -- \n> An agent.\n"
+    assert extract(text=f"{quoted}\nBlue, please.\n").reply == "Blue, please."
+
+
+def test_answers_between_our_quoted_lines_are_heard_although_the_marker_stands_above() -> None:
+    quoted = f"On 2 Sep 2025 at 09:14, A <a@b.c> wrote:\n> {MARKER}\n>\n> Which colour?\n"
+    reply = extract(text=f"{quoted}\nBlue.\n\n> Which size?\n\nLarge.\n").reply
+    assert "Blue." in reply
+    assert "Large." in reply
+
+
+def test_where_nothing_stands_above_a_marker_that_no_program_quoted_nothing_below_is_cut() -> None:
+    text = f"From: A <a@b.c>\nSent: Friday\nSubject: Re: x\n\n{MARKER}\n\nWhich colour?\n\nBlue, please."
+    assert "Blue, please." in extract(text=text).reply
+
+
+@pytest.mark.parametrize("attribution", ['<div class="gmail_attr">On Fri, A wrote:<br></div>', "On Fri, A wrote:<br>"])
+def test_answers_that_gmail_puts_between_the_lines_of_its_quote_are_heard(attribution: str) -> None:
+    quotes = '<blockquote class="gmail_quote">first?</blockquote><div>yes</div><blockquote class="gmail_quote">'
+    html = f'<div class="gmail_quote">{attribution}{quotes}second?</blockquote><div>no</div></div>'
+    found = extract(html=html)
+    assert [line for line in found.reply.splitlines() if line][-2:] == ["yes", "no"]
+    assert "first?" in found.elided
+
+
 def test_answers_between_quotes_keep_what_they_answer() -> None:
     text = "On 2 Sep 2025 at 09:14, A <a@b.c> wrote:\n> first?\nyes\n> second?\nno\n> bye"
     assert extract(text=text).reply == "> first?\nyes\n> second?\nno"
