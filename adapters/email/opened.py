@@ -5,6 +5,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from html import escape
 
 from adapters.email import quotes
 from adapters.email.calendars import calendar_text
@@ -115,9 +116,18 @@ def _written(parts: list[Part]) -> quotes.Extraction:
     alternative = any("multipart/alternative" in part.parents for part in html)
     if html and (alternative or not plain):
         text = "\n".join(_unflowed(part) for part in plain)
-        return quotes.extract(html="\n".join(part.text() for part in html), text=text)
+        shown = [part for part in bodies if part in html or "multipart/alternative" not in part.parents]
+        return quotes.extract(html="\n".join(_as_html(part) for part in shown), text=text)
     texts = [to_text(part.text()) if part.media_type == "text/html" else _unflowed(part) for part in bodies]
     return quotes.extract(text="\n".join(texts))
+
+
+def _as_html(part: Part) -> str:
+    """Text that stands beside the alternatives is no version of them: it goes between them as it was written."""
+    if part.media_type == "text/html":
+        return part.text()
+    lines = escape(_unflowed(part)).replace("\n", "<br>")
+    return f"<div>{lines}</div>"
 
 
 def _two_faces(parts: list[Part]) -> list[str]:

@@ -145,6 +145,23 @@ def test_flowed_text_is_joined_before_it_is_read() -> None:
     assert open_mail(raw, None, RULES).reply == "This is one line."
 
 
+@pytest.mark.parametrize("at", [0, 1])
+def test_text_beside_two_versions_of_a_text_is_none_of_them_and_read(at: int) -> None:
+    versions = (
+        "Content-Type: multipart/alternative; boundary=a\r\n\r\n--a\r\nContent-Type: text/plain\r\n\r\nplain\r\n"
+        "--a\r\nContent-Type: text/html\r\n\r\n<p>formatted</p>\r\n--a--"
+    )
+    parts = [versions]
+    parts.insert(at, "Content-Type: text/plain\r\n\r\nif a < b:\r\nship it")
+    raw = mail(
+        "".join(f"--b\r\n{part}\r\n" for part in parts) + "--b--\r\n", Content_Type="multipart/mixed; boundary=b"
+    )
+    reply = open_mail(raw, None, RULES).reply
+    assert "formatted" in reply
+    assert "plain" not in reply
+    assert "if a < b:\nship it" in reply
+
+
 def test_siblings_around_an_image_are_all_read() -> None:
     parts = "--b\r\nContent-Type: text/plain\r\n\r\n{}\r\n"
     image = "--b\r\nContent-Type: image/png\r\nContent-ID: <i>\r\n\r\nx\r\n"
