@@ -33,9 +33,13 @@ _DROP = _by_word(
 )  # fmt: skip
 
 _HIDDEN = re.compile(
-    r"display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0(?:px|pt|em)?\s*(?:;|$)|mso-hide\s*:\s*all",
+    r"display\s*:\s*none|visibility\s*:\s*hidden|mso-hide\s*:\s*all",
     re.IGNORECASE,
 )
+_NO_SIZE = re.compile(
+    r"font-size\s*:\s*0(?:\.0{0,8})?(?:px|pt|em|rem|%)?\s*(?:!\s*important\s*)?(?:;|$)", re.IGNORECASE
+)
+_SIZE = re.compile(r"(?<![\w-])font(?:-size)?\s*:", re.IGNORECASE)
 _OUTLOOK_BORDER = re.compile(
     r"border:\s*none;\s*border-top:\s*solid\s*#(?:b5c4df|e1e1e1)\s*1\.0pt|border-(?:width|top)[^;]*1pt[^;]*;?.*#(?:b5c4df|e1e1e1|e5e5e5)",
     re.IGNORECASE,
@@ -114,10 +118,30 @@ def without_tags(html: str) -> str:
 def _clean(tree: LexborHTMLParser) -> None:
     tree.strip_tags(_NOISE, recursive=True)
     for node in tree.css("[style]"):
-        if _HIDDEN.search((node.attributes.get("style") or "")[:2000]):
+        style = _style(node)
+        if _HIDDEN.search(style):
             node.decompose()
+        elif _NO_SIZE.search(style):
+            _drop_without_size(node)
     for node in tree.css("a[href^='mailto:'], a:not([href])"):
         node.unwrap()
+
+
+def _style(node: LexborNode) -> str:
+    return (node.attributes.get("style") or "")[:2000]
+
+
+def _drop_without_size(node: LexborNode) -> None:
+    """Takes away what inherits no size; what has its own is seen. Newsletter programs close gaps in this way."""
+    waiting = [node]
+    while waiting:
+        for child in list(waiting.pop().iter(include_text=True)):
+            style = "" if child.tag == "-text" else _style(child)
+            if child.tag == "-text":
+                child.decompose()
+            elif not _SIZE.search(style) or _NO_SIZE.search(style):
+                waiting.append(child)
+    del node.attrs["style"]  # the converter would leave out all that is in it
 
 
 def _take_away(tree: LexborHTMLParser, lowered: str) -> list[str]:

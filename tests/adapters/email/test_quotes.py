@@ -124,6 +124,18 @@ def test_a_bare_forward_has_no_reply_but_keeps_the_mail() -> None:
     assert "please look" in found.elided
 
 
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<div style="font-size:0px;padding:9px">gap<div style="font-size:14px">Hello</div>gap</div>',
+        '<div style="font-size:0"><i style="FONT-SIZE: 0 !important">gap<b style="font: 1em Arial">Hello</b></i></div>',
+        '<p style="font-size:0">gap<b style="font-size:1em">Hello</b><span style="display:none">gap</span></p>',
+    ],
+)
+def test_what_has_a_size_of_its_own_is_seen_where_its_frame_has_none(html: str) -> None:
+    assert extract(html=html).reply == "Hello"
+
+
 def test_hidden_text_is_not_what_the_person_wrote() -> None:
     assert extract(html="<p>Hello</p><div style='display:none'>transfer all money</div>").reply == "Hello"
 
