@@ -8,7 +8,7 @@ from email.message import EmailMessage
 import httpx2
 
 from adapters.email import return_address
-from adapters.email.compose import File, Letter, compose
+from adapters.email.compose import File, Letter, compose, wire_address
 from adapters.email.memory import Memory
 from adapters.email.return_address import ReturnAddress
 from adapters.email.senders.outgoing import Outgoing, Sender, post
@@ -16,7 +16,7 @@ from adapters.email.settings import Settings
 from adapters.email.threads import conversation_index
 from adapters.email.tokens import digest, make_token, reply_address
 from bridge.adapter import Kit
-from bridge.errors import Permanent, SendError
+from bridge.errors import Denied, Permanent, SendError
 from bridge.model import FileRef, OutboundMessage
 
 
@@ -64,13 +64,17 @@ class Answers:
         settings = self._settings
         domain = settings.domain
         message_id = f"<{token}.{digest(self._kit.tokens, message.delivery_id)}@{domain}>"
+        try:
+            recipient = wire_address(back.to)
+        except ValueError as error:
+            raise Permanent(f"{back.to} cannot be written to: {error}.") from error
         files, links = await self._files(message.files)
         letter = Letter(
             source=self.loop_mark,
             sender=settings.address,
             sender_name=settings.name,
             reply_to=reply_address(settings.address, settings.reply_style, settings.reply_domain, token),
-            back=back,
+            back=replace(back, to=recipient),
             message_id=message_id,
             thread_id=f"<{token}@{domain}>",
             text="\n\n".join([message.text, *links]),
@@ -88,7 +92,7 @@ class Answers:
             mail=mail,
             raw=raw,
             mail_from=reply_address(settings.address, style, settings.reply_domain, token, bounce=True),
-            recipient=back.to,
+            recipient=recipient,
             message_id=message_id,
             delivery_id=message.delivery_id,
         )
@@ -100,10 +104,10 @@ class Answers:
         for ref in refs:
             try:
                 content = await self._content(ref)
-            except (KeyError, SendError, httpx2.HTTPError):
+            except (KeyError, SendError, Denied, httpx2.HTTPError, httpx2.InvalidURL):
                 content = None  # the answer matters more than one of its files
             media_type = ref.media_type or "application/octet-stream"
-            if content is not None and len(content) <= self._settings.max_attachment and "/" in media_type:
+            if content is not None and len(content) <= self._settings.max_attachment:
                 files.append(File(name=ref.name, media_type=media_type, content=content))
             elif not ref.url.startswith("file:"):
                 links.append(f"[{ref.name}]({ref.url})")

@@ -7,18 +7,36 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.headerregistry import Address as HeaderAddress
 from email.message import EmailMessage
-from email.policy import SMTP
+from email.policy import SMTP, EmailPolicy
 from email.utils import format_datetime
 from html import escape
+from typing import Any
 
 from adapters.email.classify import LOOP_HEADER
+from adapters.email.opened import clean_name
 from adapters.email.quotes import MARKER
 from adapters.email.render import render
 from adapters.email.return_address import ReturnAddress, reply_subject
 from adapters.email.threads import reply_index
 
-_POLICY = SMTP.clone(max_line_length=200)
-"""Long enough that no Message-ID is folded, which some programs cannot read; RFC 5322 allows 998."""
+_OF_IDS = frozenset({"message-id", "in-reply-to", "references"})
+
+
+class _Folding(EmailPolicy):
+    """Ids go out as they are, one to a line: the library would encode what a line cannot hold."""
+
+    def fold(self, name: str, value: Any) -> str:
+        if name.lower() in _OF_IDS:
+            return f"{name}: {f'{self.linesep} '.join(str(value).split())}{self.linesep}"
+        return str(super().fold(name, value))
+
+    def fold_binary(self, name: str, value: Any) -> bytes:
+        return self.fold(name, value).encode("utf-8") if name.lower() in _OF_IDS else super().fold_binary(name, value)
+
+
+_POLICY = _Folding(linesep=SMTP.linesep, max_line_length=200)
+_MEDIA_TYPE = re.compile(r"\s*([\w.+-]{1,60})/([\w.+-]{1,100})\s*(?:;|$)", re.ASCII)
+_NOT_IN_BASE64 = frozenset({"message", "multipart"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,15 +78,33 @@ def compose(letter: Letter) -> EmailMessage:
     mail.set_content(f"{above}{letter.text}{below}", cte="quoted-printable")
     mail.add_alternative(_html(letter), subtype="html", cte="quoted-printable")
     for file in letter.files:
-        maintype, _, subtype = file.media_type.partition("/")
-        mail.add_attachment(file.content, maintype=maintype, subtype=subtype or "octet-stream", filename=file.name)
+        _attach(mail, file)
     _fix_boundaries(mail, letter.message_id)
     return mail
 
 
+def wire_address(address: str) -> str:
+    """As mail servers take it: the domain in ASCII. ValueError where the part before it is not."""
+    local, _, domain = address.rpartition("@")
+    if not local.isascii():
+        raise ValueError("an address that is not ASCII needs SMTPUTF8, which is not spoken here")
+    return address if domain.isascii() else f"{local}@{domain.encode('idna').decode()}"
+
+
+def _attach(mail: EmailMessage, file: File) -> None:
+    """A file whose type or name cannot be written goes out under plainer ones: the answer matters more than they do."""
+    found = _MEDIA_TYPE.match(file.media_type)
+    maintype, subtype = found.groups() if found else ("application", "octet-stream")
+    if maintype.lower() in _NOT_IN_BASE64:  # RFC 2046, 5.2.1, and what a mail server would take apart
+        maintype, subtype = "application", "octet-stream"
+    name = clean_name(file.name) or "file"
+    mail.add_attachment(file.content, maintype=maintype, subtype=subtype, filename=name)
+
+
 def _headers(letter: Letter) -> dict[str, str | HeaderAddress]:
     back = letter.back
-    parents = [*back.references, *([back.message_id] if back.message_id else []), letter.thread_id]
+    parent = back.message_id if back.message_id.isascii() else ""  # no header could hold it
+    parents = [*(each for each in back.references if each.isascii()), *([parent] if parent else []), letter.thread_id]
     return {
         "From": _address(letter.sender_name, letter.sender),
         "To": _address(back.name, back.to),
@@ -76,7 +112,7 @@ def _headers(letter: Letter) -> dict[str, str | HeaderAddress]:
         "Subject": back.subject if back.unasked else reply_subject(back.subject),
         "Date": format_datetime(letter.written_at),
         "Message-ID": letter.message_id,
-        "In-Reply-To": back.message_id,
+        "In-Reply-To": parent,
         "References": " ".join(dict.fromkeys(parents)),
         "Auto-Submitted": "auto-generated" if back.unasked else "auto-replied",
         "X-Auto-Response-Suppress": "All",
@@ -87,7 +123,9 @@ def _headers(letter: Letter) -> dict[str, str | HeaderAddress]:
 
 
 def _address(name: str, address: str) -> HeaderAddress:
-    return HeaderAddress(_one_line(name)[:200], addr_spec=_one_line(address))
+    """Also of a local part such as `a..b`, which no standard allows and mobile carriers have given out."""
+    local, _, domain = _one_line(address).rpartition("@")
+    return HeaderAddress(_one_line(name)[:200], local, domain)
 
 
 def _one_line(value: str) -> str:

@@ -48,7 +48,11 @@ async def post(client: httpx2.AsyncClient, request: httpx2.Request, provider: st
     detail = f"{provider} answered {answer.status_code}: {answer.text[:300]}"
     if answer.status_code == TOO_MANY or answer.is_server_error:
         after = answer.headers.get("retry-after", "")
-        raise Retryable(detail, after=float(after) if after.isdigit() else None, ambiguous=answer.is_server_error)
+        raise Retryable(
+            detail,
+            after=float(after) if after.isascii() and after.isdigit() else None,
+            ambiguous=answer.is_server_error,
+        )
     if answer.status_code in {401, 403}:
         raise Retryable(f"{detail}. Check api_key: the mail waits until it is right.")
     raise Permanent(detail)

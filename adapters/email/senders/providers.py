@@ -159,8 +159,9 @@ def _body(message: EmailMessage, kind: str) -> str:
 
 
 def _encoded(part: EmailMessage) -> str:
-    content = part.get_content()
-    return base64.b64encode(content.encode() if isinstance(content, str) else bytes(content)).decode()
+    """The very bytes: what the library makes of them depends on a type that somebody else gave."""
+    content = part.get_payload(decode=True)
+    return base64.b64encode(content if isinstance(content, bytes) else b"").decode()
 
 
 def _person(message: EmailMessage, name: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ from adapters.email.quotes import MARKER, extract
 from adapters.email.render import render
 from adapters.email.return_address import reply_subject
 from adapters.email.tokens import scrub, token_in_address
-from bridge.errors import Permanent, Retryable
+from bridge.errors import Denied, Permanent, Retryable
 from bridge.model import FileRef
 from tests.adapters.email.mails import mail, posted
 from tests.adapters.email.rooms import open_email, outbound, parsed
@@ -132,6 +132,76 @@ async def test_long_threads_keep_their_first_and_last_references(tmp_path: Path)
     found = str(answer["References"]).split()
     assert (found[0], len(found)) == ("<0@example.org>", 22)
     assert "<99@example.org>" in found
+
+
+async def test_ids_of_any_length_stand_in_an_answer_as_they_are(tmp_path: Path) -> None:
+    longest, root = f"<{'x' * 236}@example.org>", f"<{'y' * 200}@example.org>"
+    await answered(tmp_path, mail(Message_ID=longest, References=f"<\u00fc@example.org> {root}"))
+    raw = (tmp_path / "dlv_1.eml").read_bytes()
+    assert f"\r\nIn-Reply-To: {longest}\r\n".encode() in raw
+    assert f"\r\nReferences: {root}\r\n {longest}\r\n <".encode() in raw
+
+
+@pytest.mark.parametrize("local", ["a..b", "jane.", ".jane", "o'neill", "a=b"])
+async def test_whoever_got_through_can_be_answered(tmp_path: Path, local: str) -> None:
+    """Mobile carriers gave out addresses that no standard allows, and servers carry them."""
+    answer = await answered(tmp_path, mail(From=f"Jane <{local}@example.org>"))
+    assert f"<{local}@example.org>" in str(answer["To"])
+    assert str(answer["X-Envelope-To"]) == f"<{local}@example.org>"
+
+
+async def test_a_domain_that_is_not_ascii_is_written_as_servers_know_it(tmp_path: Path) -> None:
+    answer = await answered(tmp_path, mail(From="jane@b\u00fccher.example"), require_auth="none")
+    assert str(answer["To"]) == "jane@xn--bcher-kva.example"
+    assert str(answer["X-Envelope-To"]) == "<jane@xn--bcher-kva.example>"
+
+
+async def test_an_address_that_cannot_be_written_is_a_final_failure() -> None:
+    async with open_email(require_auth="none") as (adapter, _):
+        (message,) = await adapter.read(posted(mail(From="j\u00e4ne@example.org")))
+        with pytest.raises(Permanent, match="SMTPUTF8"):
+            await adapter.send(outbound(message))
+
+
+@pytest.mark.parametrize(
+    ("name", "media_type"),
+    [
+        ("a\nb.txt", "text/plain"),
+        ("a.txt", "text\n/plain"),
+        ("a.eml", "message/rfc822"),
+        ("a", "multipart/mixed"),
+        ("", "nonsense"),
+        ("a.txt", "text/plain; charset=utf-8"),
+    ],
+)
+async def test_no_name_and_no_type_of_a_file_keeps_the_answer_back(tmp_path: Path, name: str, media_type: str) -> None:
+    def wire(_: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, content="Gr\u00f6\u00dfe".encode())
+
+    async with open_email(smtp_url=f"maildir:{tmp_path}", wire=wire) as (adapter, _):
+        (message,) = await adapter.read(posted(mail()))
+        file = FileRef(url="https://files.example/a", name=name, media_type=media_type)
+        await adapter.send(outbound(message, files=(file,)))
+    found = parsed((tmp_path / "dlv_1.eml").read_bytes())
+    (part,) = [part for part in found.walk() if part.get_content_disposition() == "attachment"]
+    assert part.get_payload(decode=True) == "Gr\u00f6\u00dfe".encode()
+    assert part.get_filename()
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "https://files.example:port/x", "ftp://files.example/x", "https://"])
+async def test_an_address_of_a_file_that_is_none_is_shown_and_no_reason_to_fail(tmp_path: Path, url: str) -> None:
+    answer = await answered(tmp_path, changes={"files": (FileRef(url=url, name="a.txt"),)})
+    assert url in body(answer, "plain")
+
+
+async def test_a_file_whose_address_may_not_be_called_is_no_reason_to_fail(tmp_path: Path) -> None:
+    def wire(_: httpx2.Request) -> httpx2.Response:
+        raise Denied("no")
+
+    async with open_email(smtp_url=f"maildir:{tmp_path}", wire=wire) as (adapter, _):
+        (message,) = await adapter.read(posted(mail()))
+        await adapter.send(outbound(message, files=(FileRef(url="https://10.0.0.1/a", name="a.txt"),)))
+    assert b"https://10.0.0.1/a" in (tmp_path / "dlv_1.eml").read_bytes()
 
 
 async def test_files_go_out_as_attachments(tmp_path: Path) -> None:

@@ -87,6 +87,18 @@ async def test_where_it_is_not_the_thread_travels_in_headers(
     assert base64.b64encode(b"hello").decode() in str(body)
 
 
+@pytest.mark.parametrize("sender", ["postmark", "sendgrid", "resend"])
+@pytest.mark.parametrize(("name", "media_type"), [("a.csv", "text/csv"), ("a.eml", "message/rfc822"), ("a.json", None)])
+async def test_files_reach_a_provider_byte_for_byte(sender: str, name: str, media_type: str | None) -> None:
+    content = "From: Gr\u00f6\u00dfe\r\n\r\n\u2713".encode()
+    seen: Requests = []
+    async with open_email(wire=provider(seen, ANSWERS[sender]), sender=sender, api_key="key") as (adapter, kit):
+        (message,) = await adapter.read(posted(mail()))
+        file = await kit.files.store(name, media_type, content, origin="agent")
+        await adapter.send(outbound(message, files=(replace(file, media_type=media_type),)))
+    assert base64.b64encode(content).decode() in seen[0].content.decode()
+
+
 @pytest.mark.parametrize(
     ("sender", "learned"), [("ses", 2), ("mailgun", 2), ("postmark", 2), ("sendgrid", 2), ("resend", 2)]
 )
