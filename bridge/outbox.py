@@ -183,7 +183,8 @@ class Outbox:
         log.warning("delivery_postponed", delivery=delivery.id, attempt=delivery.attempt, error=str(error))
         return Outcome(
             delivery=delivery,
-            state=DeliveryState.UNKNOWN if error.ambiguous else DeliveryState.PENDING,
+            # An earlier try that may have arrived is not disproved by a later one that surely did not.
+            state=DeliveryState.UNKNOWN if error.ambiguous or delivery.uncertain else DeliveryState.PENDING,
             error=str(error),
             until=self._store.now() + wait,
             retry_after=error.after,

@@ -33,11 +33,15 @@ class Chat(Plain):
     """Can be asked, changed and taken back as well, within its limits."""
 
     found: str | None = None
+    unasked: deque[Exception] = field(default_factory=deque)
+    """Raised by the first questions what became of a message."""
     revised: list[tuple[str, str]] = field(default_factory=list)
     withdrawn: list[str] = field(default_factory=list)
     costs: Sequence[tuple[str, float, int]] = ()
 
     async def find(self, message: OutboundMessage) -> str | None:  # noqa: ARG002 - one answer for all
+        if self.unasked:
+            raise self.unasked.popleft()
         return self.found
 
     async def revise(self, remote_id: str, message: OutboundMessage) -> None:

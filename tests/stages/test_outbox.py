@@ -101,6 +101,32 @@ async def test_what_is_found_on_the_platform_is_not_sent_again(store: Store, clo
     assert (delivery.state, delivery.remote_id) == ("sent", "remote-7")
 
 
+async def test_one_whose_fate_cannot_be_asked_now_is_asked_again_and_not_sent_blindly(
+    store: Store, clock: FakeClock
+) -> None:
+    platform = Chat(found="remote-7")
+    platform.outcomes.append(Retryable("cut", after=5, ambiguous=True))
+    platform.unasked.append(Retryable("limited", after=5))
+    lease = await answered(store)
+    box = outbox(store, clock, platform)
+    for _ in range(3):
+        await box.step(lease)
+        await clock.advance(timedelta(seconds=5))
+    assert len(platform.sent) == 1
+    assert await states(store) == [("answer", "sent")]
+
+
+async def test_a_copy_stays_marked_after_a_try_that_surely_did_not_arrive(store: Store, clock: FakeClock) -> None:
+    platform = Plain()
+    platform.outcomes += Retryable("cut", after=5, ambiguous=True), Retryable("busy", after=5)
+    lease = await answered(store)
+    box = outbox(store, clock, platform)
+    for _ in range(3):
+        await box.step(lease)
+        await clock.advance(timedelta(seconds=5))
+    assert [one.repeated for one in platform.sent] == [False, True, True]
+
+
 async def test_one_caught_in_flight_is_looked_up_by_the_next_life(store: Store, clock: FakeClock) -> None:
     platform = Chat(found="remote-7")
     lease = await answered(store)
