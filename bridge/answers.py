@@ -28,7 +28,7 @@ def answer(
     now: datetime,
 ) -> tuple[OutboundMessage, ...]:
     """The agent's result in as many parts as the platform needs, the last with its files; none where none is owed."""
-    parts = split(text, limit) if text else ("",)
+    parts = split(text, limit) or ("",)
     out = _compose(turn, "answer", parts, task_id=task_id, status=status, now=now)
     return (*out[:-1], replace(out[-1], files=files)) if out and files else out
 

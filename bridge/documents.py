@@ -4,6 +4,7 @@ Where those two are stricter than the standard library (half a surrogate pair, a
 """
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,26 @@ def read(text: bytes | str) -> Any:
         return from_json(text, cache_strings="keys")
     except ValueError:
         return json.loads(text)
+
+
+_UNSTORABLE = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")
+"""A NUL, or a surrogate: a pair of those is an emoji and one alone is nothing, which only a closer look tells."""
+
+
+def read_storable(text: bytes) -> Any:
+    """The same, without what no database takes: NUL, and halves of surrogate pairs, which a cut emoji leaves."""
+    value = read(text)
+    return value if _UNSTORABLE.search(text) is None else _storable(value)
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\0", "").encode("utf-8", "replace").decode()
+    if isinstance(value, list):
+        return [_storable(item) for item in value]
+    if isinstance(value, dict):
+        return {_storable(name): _storable(item) for name, item in value.items()}
+    return value
 
 
 def written(document: Any, default: Callable[[Any], Any] | None = None) -> bytes:

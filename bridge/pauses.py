@@ -36,7 +36,7 @@ class Pause:
         if self.url:
             return [{"label": "Open", "url": self.url}]
         bound = {"decision_id": decision_id, "users": list(people)[:MOST_PEOPLE]}
-        return [{"label": choice.capitalize(), "choice": choice, **bound} for choice in self.choices]
+        return [{"label": choice[:1].upper() + choice[1:], "choice": choice, **bound} for choice in self.choices]
 
     def sentence(self) -> str:
         """As it is put on a platform that has nothing better."""
@@ -103,13 +103,17 @@ def _please_log_in(name: object, url: object) -> Pause:
 
 
 def _question(data: Mapping[str, Any]) -> Pause | None:
-    questions = [one for one in data.get("questions") or () if isinstance(one, Mapping)]
+    questions = _mappings(data.get("questions"))
     if not questions:
         return None
     text = "\n".join(str(one.get("question") or one.get("text") or "") for one in questions)
-    options = questions[0].get("options") or () if len(questions) == 1 else ()
-    choices = (one.get("label") or one.get("title") or one.get("id") for one in options if isinstance(one, Mapping))
+    options = _mappings(questions[0].get("options")) if len(questions) == 1 else []
+    choices = (one.get("label") or one.get("title") or one.get("id") for one in options)
     return Pause(kind="question", text=text, choices=tuple(str(choice) for choice in choices if choice))
+
+
+def _mappings(given: object) -> list[Mapping[str, Any]]:
+    return [one for one in given if isinstance(one, Mapping)] if isinstance(given, list) else []
 
 
 _READ = {"auth_event": _login, "ask_user_questions": _question}

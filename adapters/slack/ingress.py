@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -18,9 +17,6 @@ from bridge.model import Envelope, Received, Reply
 from bridge.signing import Scheme, Timestamp, secret_from_text, verify
 
 log = structlog.get_logger()
-
-_UNSTORABLE = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")
-"""A NUL, or a surrogate: a pair of those is an emoji and one alone is nothing, which only a closer look tells."""
 
 SIGNATURE = Scheme(
     kind="hmac",
@@ -96,20 +92,9 @@ class Ingress:
 
 
 def _json(body: bytes) -> dict[str, Any]:
-    value = documents.read(body)
+    value = documents.read_storable(body)
     if not isinstance(value, dict):
         raise TypeError("not an object")
-    return value if _UNSTORABLE.search(body) is None else {name: _storable(item) for name, item in value.items()}
-
-
-def _storable(value: Any) -> Any:
-    """Without what no database takes: NUL, and halves of surrogate pairs."""
-    if isinstance(value, str):
-        return value.replace("\0", "").encode("utf-8", "replace").decode()
-    if isinstance(value, list):
-        return [_storable(item) for item in value]
-    if isinstance(value, dict):
-        return {_storable(name): _storable(item) for name, item in value.items()}
     return value
 
 

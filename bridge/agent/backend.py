@@ -17,7 +17,7 @@ from bridge.agent.request import InvokeRequest, OutputFormat, User
 from bridge.agent.sse import Sent
 from bridge.agent.task import Task
 from bridge.clock import Clock, SystemClock
-from bridge.documents import read
+from bridge.documents import read_storable
 from bridge.errors import AgentError, Interrupted, Refused
 from bridge.model import Json
 
@@ -248,7 +248,7 @@ def _first_record(raw: Sent) -> Json | None:
 
 def _plain_task(data: bytes) -> Json | None:
     try:
-        record = read(data)
+        record = read_storable(data)
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) and isinstance(record.get("id"), str) else None

@@ -151,8 +151,8 @@ class Client:
                     raise await self._failure(answer)
                 body = await _read(answer)
         try:
-            return documents.read(body)
-        except ValueError as error:
+            return documents.read_storable(body)
+        except (ValueError, RecursionError) as error:
             media_type = _media_type(answer) or "nothing readable"
             raise Interrupted(f"the agent service answered with {media_type}, not JSON: check base_url") from error
 

@@ -11,7 +11,7 @@ from bridge.agent.client import Client
 from bridge.agent.request import InvokeRequest
 from bridge.agent.sse import Sent
 from bridge.agent.task import TERMINAL, Task, TaskEvent
-from bridge.documents import read
+from bridge.documents import read_storable
 from bridge.errors import AgentError, Interrupted, Unreachable
 from bridge.model import Json
 
@@ -111,7 +111,8 @@ class Pursuit:
         While it runs it does not matter. At the end the idempotency key decides, else the input's
         text, else (the service's short form has neither) the last words said in the thread.
         """
-        if record.get("status") not in TERMINAL and record.get("status") != "paused":
+        status = str(record.get("status"))
+        if status not in TERMINAL and status != "paused":
             return True
         extension, given = record.get("payload_extension"), record.get("input")
         if self.request.idempotency_key and isinstance(extension, dict) and "idempotency_key" in extension:
@@ -126,7 +127,7 @@ class Pursuit:
 def event_from(raw: Sent) -> TaskEvent | None:
     """One event of the wire, or None where it is none. No validation: this runs for every chunk."""
     try:
-        event = read(raw.data)
+        event = read_storable(raw.data)
         kind = event["type"]
         return TaskEvent(
             _OLD_NAMES.get(kind, kind), event.get("task_id") or "", event.get("data"), event.get("time") or "", raw.id

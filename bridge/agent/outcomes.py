@@ -79,7 +79,7 @@ def _seconds(value: str, now: datetime) -> float | None:
     except ValueError:
         try:
             number = parsedate_to_datetime(value).timestamp() - now.timestamp()
-        except ValueError:
+        except (ValueError, OverflowError):  # a zone or a year that no clock shows
             return None
     if number > 1e9:  # noqa: PLR2004 - more than thirty years of delay: a Unix time
         number -= now.timestamp()
