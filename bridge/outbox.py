@@ -161,7 +161,7 @@ class Outbox:
     async def _revised(self, delivery: Delivery, shown: str, adapter: Adapter) -> bool:
         """Turn the view an earlier life left behind into the answer; where that cannot be done, take it away."""
         self._store.check_pulse()
-        if isinstance(adapter, Revises) and delivery.message.parts == 1:
+        if isinstance(adapter, Revises) and delivery.message.parts == 1 and not delivery.message.files:
             try:
                 await adapter.revise(shown, delivery.message)
             except Permanent as error:

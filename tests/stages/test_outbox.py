@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bridge.errors import Permanent, Replaced, Retryable
-from bridge.model import Act, DeliveryState, Lease, OutboundMessage, Turn, TurnState, new_id
+from bridge.model import Act, DeliveryState, FileRef, Lease, OutboundMessage, Turn, TurnState, new_id
 from bridge.outbox import Outbox
 from bridge.store import deliveries, halts, reader, shown, turns
 from bridge.store.database import Store
@@ -18,7 +18,14 @@ from tests.conftest import FakeClock
 from tests.stages.platform import Chat, Plain, arrival
 
 
-async def answered(store: Store, key: str = "m1", *, thread: str = "thread", stands: str | None = None) -> Lease:
+async def answered(
+    store: Store,
+    key: str = "m1",
+    *,
+    thread: str = "thread",
+    stands: str | None = None,
+    files: tuple[FileRef, ...] = (),
+) -> Lease:
     """A turn whose answer is owed; `stands` is what a view of it has left on the platform."""
     (lease,) = (await store.accept(INGEST, arrival(store, key, thread=thread))).wake
     turn = await store.write(turns.TAKE, lease)
@@ -26,9 +33,8 @@ async def answered(store: Store, key: str = "m1", *, thread: str = "thread", sta
     if stands:
         view = message(store, turn, "progress", "")
         await store.write(shown.SHOWN, shown.Shown(turn, view, stands))
-    end = turns.End(
-        turn=turn, state=TurnState.ANSWERED, deliveries=(message(store, turn, "answer", f"answer to {key}"),)
-    )
+    answer = replace(message(store, turn, "answer", f"answer to {key}"), files=files)
+    end = turns.End(turn=turn, state=TurnState.ANSWERED, deliveries=(answer,))
     await store.write(turns.END, end)
     return lease
 
@@ -202,6 +208,14 @@ async def test_a_view_that_an_earlier_life_left_behind_becomes_the_answer(store:
     assert platform.revised == [("stream-1", "answer to m1")]
     assert platform.sent == []
     assert await states(store) == [("progress", "withdrawn"), ("answer", "sent")]
+
+
+async def test_a_view_cannot_become_an_answer_with_files_and_goes_before_it(store: Store, clock: FakeClock) -> None:
+    platform = Chat()
+    lease = await answered(store, stands="stream-1", files=(FileRef(url="file:fil_1", name="report.csv"),))
+    await outbox(store, clock, platform).step(lease)
+    assert (platform.revised, platform.withdrawn) == ([], ["stream-1"])
+    assert [one.files[0].name for one in platform.sent] == ["report.csv"]
 
 
 async def test_a_withdrawn_answer_is_taken_back_once(store: Store, clock: FakeClock) -> None:
