@@ -1,23 +1,24 @@
 """Puts deliveries on Slack, looks them up, changes them and takes them back."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from adapters.slack.address import Address, load, place
 from adapters.slack.calls import Calls, Refusal
-from adapters.slack.rendering import arguments, client_msg_id, has_marker
+from adapters.slack.rendering import arguments, beginning_marker, client_msg_id, has_marker, is_beginning, words
 from adapters.slack.settings import Settings
 from adapters.slack.uploads import Content, Uploads
 from bridge.clock import Clock
-from bridge.errors import Permanent
+from bridge.errors import Permanent, Retryable
 from bridge.markdown import split
 from bridge.model import OutboundMessage
 
 _TOO_LONG = frozenset({"msg_too_long", "msg_blocks_too_long", "markdown_text_too_long"})
 _NOTHING_THERE = frozenset({"thread_not_found", "message_not_found", "channel_not_found"})
-_SKEW = timedelta(minutes=2)
+_SKEW = timedelta(minutes=6)
+"""Our clock may be five minutes before Slack's: until then its signatures are still taken."""
 _PAGES = 10
 _BEGINNING = 1500
 _WHOLE_TEXT = "answer.md"
@@ -36,15 +37,16 @@ class Posts:
     async def send(self, message: OutboundMessage) -> str:
         """Post it and return its remote id. Raises Retryable or Permanent."""
         address = load(message.return_address)
+        is_whole = True
         try:
             given = arguments(message, address, self._settings)
             ts = await self._post(message, address, given)
         except (ValueError, Refusal) as error:
             if isinstance(error, Refusal) and error.error not in _TOO_LONG:
                 raise
-            ts = await self._post_as_file(message, address)
-        if message.files:
-            await self._uploads.share(await self._uploads.load(message.files), address, ts)
+            is_whole = False
+            ts = await self._post_beginning(message, address)
+        await self._share(message, address, ts, is_whole=is_whole)
         return address.key(ts)
 
     async def find(self, message: OutboundMessage) -> str | None:
@@ -56,10 +58,10 @@ class Posts:
             if attempt:
                 await self._clock.sleep(_SETTLE_SECONDS)
             found = [item async for item in self._since(message, address)]
-            ts = next((str(item["ts"]) for item in found if has_marker(item, message)), None)
-            if ts is not None:
-                if message.files:
-                    await self._uploads.share(await self._uploads.load(message.files), address, ts, found)
+            ours = next((item for item in found if has_marker(item, message)), None)
+            if ours is not None:
+                ts = str(ours["ts"])
+                await self._share(message, address, ts, found, is_whole=not is_beginning(ours))
                 return address.key(ts)
         return None
 
@@ -118,13 +120,29 @@ class Posts:
         )
         return str(answer["ts"])
 
-    async def _post_as_file(self, message: OutboundMessage, address: Address) -> str:
+    async def _post_beginning(self, message: OutboundMessage, address: Address) -> str:
         """Longer than a message: its beginning as one, and all of it as a file below."""
-        beginning = split(message.text, _BEGINNING)[0]
-        short = replace(message, text=f"{beginning}\n\n… all of it is in {_WHOLE_TEXT} below.")
-        ts = await self._post(message, address, arguments(short, address, self._settings))
-        await self._uploads.share([Content(_WHOLE_TEXT, message.text.encode())], address, ts)
-        return ts
+        beginning = split(words(message), _BEGINNING)[0]
+        short = replace(message, text=f"{beginning}\n\n… all of it is in {_WHOLE_TEXT} below.", files=())
+        given = arguments(short, address, self._settings)
+        return await self._post(message, address, {**given, "metadata": beginning_marker(message)})
+
+    async def _share(
+        self,
+        message: OutboundMessage,
+        address: Address,
+        ts: str,
+        found: Sequence[Mapping[str, Any]] = (),
+        *,
+        is_whole: bool,
+    ) -> None:
+        """What belongs below the message. Raises Permanent, or a Retryable that says that something was posted."""
+        contents = [] if is_whole else [Content(_WHOLE_TEXT, words(message).encode())]
+        contents += await self._uploads.load(message.files)
+        try:
+            await self._uploads.share(contents, address, ts, found)
+        except Retryable as error:  # by itself it may say that nothing was sent: then the words were posted again
+            raise Retryable(str(error), after=error.after, ambiguous=True) from error
 
     async def _since(self, message: OutboundMessage, address: Address) -> AsyncIterator[Mapping[str, Any]]:
         """What stands where the message belongs, from shortly before it was made."""

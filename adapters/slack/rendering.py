@@ -20,8 +20,11 @@ Block: TypeAlias = Mapping[str, Any]
 MARKER = "bridge_delivery"
 MAX_MARKDOWN = 11_900
 """Slack takes 12,000 in all markdown blocks of a message together."""
+WORDLESS = "_The agent has finished, without a word._"
 _BUTTONS = 25
 _LABEL = 75
+_MAX_URL = 3000
+_MAX_VALUE = 2000
 
 
 class Button(BaseModel):
@@ -45,21 +48,27 @@ class Button(BaseModel):
 
 def arguments(message: OutboundMessage, address: Address, settings: Settings) -> dict[str, Any]:
     """Everything but the channel. Raises ValueError where it is longer than a message can be."""
-    linked = [f"[{ref.name}]({ref.url})" for ref in message.files if not ref.url.startswith("file:")]
-    text = safe("\n\n".join(filter(None, (message.text, *linked))), settings.allow_mentions | {address.user})
+    said = words(message)
+    text = safe(said, settings.allow_mentions | {address.user})
     if len(text) > MAX_MARKDOWN:
         raise ValueError("longer than a message can be once it is escaped")
-    blocks: list[Block] = [{"type": "markdown", "text": text}] if text.strip() else []
-    blocks += _buttons(message, address)
+    blocks: list[Block] = [{"type": "markdown", "text": text}, *_buttons(message, address)]
     if settings.feedback and message.kind == "answer" and message.part == message.parts - 1:
         blocks.append(_feedback(message, address))
     return {
-        "text": preview(message.text),
+        "text": preview(said),
         "blocks": blocks,
         "metadata": marker(message),
         "unfurl_links": False,
         "unfurl_media": False,
     }
+
+
+def words(message: OutboundMessage) -> str:
+    """What the message says, with the addresses of files that are elsewhere; never blank, which Slack refuses."""
+    linked = [f"[{ref.name}]({ref.url})" for ref in message.files if not ref.url.startswith("file:")]
+    said = "\n\n".join(filter(None, (message.text, *linked)))
+    return said if said.strip() else ", ".join(ref.name for ref in message.files) or WORDLESS
 
 
 def marker(message: OutboundMessage) -> Block:
@@ -70,6 +79,16 @@ def marker(message: OutboundMessage) -> Block:
 def view_marker(message: OutboundMessage) -> Block:
     """Of a view of a running turn: whoever goes on with the turn can tell it from an answer."""
     return {"event_type": MARKER, "event_payload": {"id": message.delivery_id, "view": message.turn_id}}
+
+
+def beginning_marker(message: OutboundMessage) -> Block:
+    """Of the beginning of an answer that follows as a file: whoever finds it knows that the file is owed, too."""
+    return {"event_type": MARKER, "event_payload": {"id": message.delivery_id, "beginning": True}}
+
+
+def is_beginning(found: Mapping[str, Any]) -> bool:
+    """Whether a message read from Slack, which is ours, is such a beginning."""
+    return bool(((found.get("metadata") or {}).get("event_payload") or {}).get("beginning"))
 
 
 def client_msg_id(message: OutboundMessage) -> str:
@@ -102,7 +121,8 @@ def _buttons(message: OutboundMessage, address: Address) -> list[Block]:
     elements = []
     for number, button in enumerate(buttons):
         if button.url is not None:
-            elements.append({**_button(button.label, f"bridge_link_{number}"), "url": button.url})
+            if button.url.startswith(("https://", "http://")) and len(button.url) <= _MAX_URL:
+                elements.append({**_button(button.label, f"bridge_link_{number}"), "url": button.url})
             continue
         pressed = Pressed(
             do="decide",
@@ -112,8 +132,11 @@ def _buttons(message: OutboundMessage, address: Address) -> list[Block]:
             users=button.users,
             address=address.dump(),
         )
-        elements.append(_button(button.label, f"bridge_decide_{number}", pressed.model_dump_json(), button.style))
-    return [{"type": "actions", "elements": elements}]
+        value = pressed.model_dump_json()
+        if len(value) <= _MAX_VALUE:
+            elements.append(_button(button.label, f"bridge_decide_{number}", value, button.style))
+    # Slack refuses all of a message for one button it does not take; the text says the same without it.
+    return [{"type": "actions", "elements": elements}] if elements else []
 
 
 def _button(label: str, action_id: str, value: str | None = None, style: str | None = None) -> dict[str, Any]:

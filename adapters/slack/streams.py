@@ -150,7 +150,7 @@ class StreamView:
             await self._delete(self._former)
             self._former = None
         given = arguments(final, self._address, self._world.settings)
-        whole = safe(final.text, self._allowed)
+        whole = str(given["blocks"][0]["text"])
         # A stream that broke may hold more than we know: then all of its text is replaced.
         rest = whole[len(self._sent) :] if whole.startswith(self._sent) and not self._broken else None
         chunks = [card.chunk() for card in self._cards.finished()]

@@ -26,6 +26,8 @@ _MARKUP = re.compile(r"^\s{0,3}(?:#{1,6} |```\w*$|~~~\w*$)|\*\*|__|^\|[-:| ]+\|$
 _JOINER = "\u2060"
 """WORD JOINER: unseen, and nothing that Slack takes for a token has it."""
 _PREVIEW = 3000
+"""Characters, entities included: chat.update refuses a text above 4,000."""
+_TORN = re.compile(r"&\w{0,3}\Z")
 
 
 def safe(text: str, allowed: Collection[str] = ()) -> str:
@@ -89,8 +91,8 @@ def _honest(match: re.Match[str]) -> str:
 def preview(text: str) -> str:
     """The `text` of a message with blocks: what notifications, search and screen readers get. Nothing in it is live."""
     text = _MARKUP.sub("", text[: _PREVIEW * 2]).strip()
-    text = text if len(text) <= _PREVIEW else text[: _PREVIEW - 1] + "…"
-    return escaped(_CALL.sub(f"@{_JOINER}\\1", text))
+    shown = escaped(_CALL.sub(f"@{_JOINER}\\1", text))
+    return shown if len(shown) <= _PREVIEW else _TORN.sub("", shown[: _PREVIEW - 1]) + "…"
 
 
 def escaped(text: str) -> str:

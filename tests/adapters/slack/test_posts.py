@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -341,3 +342,94 @@ async def test_what_is_said_in_a_named_channel_is_found_by_the_replies_to_it(lab
     lab.people.say("<@UBOT> since when?", channel="C1A", thread_ts=remote_id.rpartition(":")[2])
     (reply,) = await lab.arrivals()
     assert remote_id in {candidate.value for candidate in reply.conversation}
+
+
+@pytest.mark.parametrize("method", ["files.getUploadURLExternal", "files.completeUploadExternal"])
+async def test_a_limit_met_after_the_words_are_posted_does_not_repeat_them(lab: Lab, method: str) -> None:
+    await asked(lab)
+    lab.slack.faults.add(method, Fault("limit", after=7))
+
+    with pytest.raises(Retryable) as failed:
+        await lab.adapter.send(await with_file(lab))
+
+    assert (failed.value.after, failed.value.ambiguous) == (7, True)
+
+
+async def test_the_whole_of_a_long_answer_is_not_lost_with_the_call_that_shares_it(lab: Lab) -> None:
+    ts = await asked(lab)
+    answer = lab.answer("<a " * 3300)
+    lab.slack.faults.add("files.completeUploadExternal", Fault("cut_before"))
+    with pytest.raises(Retryable):
+        await lab.adapter.send(answer)
+
+    assert await lab.adapter.find(answer) is not None
+    assert await lab.adapter.find(answer) is not None
+
+    shared = [file for message in lab.slack.thread("C1", ts) for file in message.get("files", ())]
+    assert [lab.slack.files[file["id"]].body for file in shared] == [answer.text.encode()]
+
+
+async def test_what_slack_alone_called_too_long_is_not_lost_either(lab: Lab) -> None:
+    ts = await asked(lab)
+    answer = lab.answer("hello")
+    lab.slack.faults.add("chat.postMessage", Fault("error", error="msg_too_long"))
+    lab.slack.faults.add("files.completeUploadExternal", Fault("cut_before"))
+    with pytest.raises(Retryable):
+        await lab.adapter.send(answer)
+
+    assert await lab.adapter.find(answer) is not None
+
+    shared = [file["name"] for message in lab.slack.thread("C1", ts) for file in message.get("files", ())]
+    assert shared == ["answer.md"]
+
+
+async def test_many_links_beside_a_long_text_are_in_its_file(lab: Lab) -> None:
+    ts = await asked(lab)
+    files = tuple(FileRef(url=f"https://a.b/{'c' * 1000}/{number}", name=f"{number}.pdf") for number in range(20))
+
+    await lab.adapter.send(lab.answer("here", files=files))
+
+    (file,) = lab.slack.thread("C1", ts)[-1]["files"]
+    assert lab.slack.files[file["id"]].body.count(b"https://a.b/") == 20
+
+
+@pytest.mark.parametrize("text", ["", " \n "])
+async def test_an_answer_without_words_is_seen_all_the_same(lab: Lab, text: str) -> None:
+    ts = await asked(lab)
+
+    await lab.adapter.send(lab.answer(text))
+
+    assert len(lab.slack.answers("C1", ts)) == 1
+
+
+async def test_a_revised_text_of_characters_that_are_escaped_is_not_too_long(lab: Lab) -> None:
+    ts = await asked(lab)
+    answer = lab.answer("hello")
+    remote_id = await lab.adapter.send(answer)
+
+    await lab.adapter.revise(remote_id, replace(answer, text="`&&&&`" * 500))
+
+    assert lab.slack.answers("C1", ts) == ["`&&&&`" * 500]
+
+
+async def test_a_button_that_slack_would_not_take_does_not_take_the_notice_with_it(lab: Lab) -> None:
+    ts = await asked(lab)
+    buttons = [
+        {"label": "Open", "url": "javascript:alert(1)"},
+        {"label": "Open", "url": "https://a.b/" + "c" * 3000},
+        {"label": "Long", "decision_id": "dec_1", "choice": "c" * 2000},
+        {"label": "Fine", "decision_id": "dec_1", "choice": "fine"},
+    ]
+
+    await lab.adapter.send(lab.answer("Which?", kind="notice", metadata={"buttons": buttons}))
+
+    (elements,) = [b["elements"] for b in lab.slack.thread("C1", ts)[-1]["blocks"] if b["type"] == "actions"]
+    assert [element["text"]["text"] for element in elements] == ["Fine"]
+
+
+async def test_an_answer_is_found_where_our_clock_is_some_minutes_early(lab: Lab) -> None:
+    await asked(lab)
+    answer = lab.answer("hello", created_at=lab.clock.now() + timedelta(minutes=4))
+    remote_id = await lab.adapter.send(answer)
+
+    assert await lab.adapter.find(answer) == remote_id

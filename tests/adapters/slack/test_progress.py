@@ -257,6 +257,7 @@ async def test_the_first_words_of_a_thread_are_its_title_once(lab: Lab, *, is_ag
         await asyncio.sleep(0)
         lab.clock.advance(3)
         await until(lambda: lab.slack.statuses.get(("C1", root)) in {"processing", "is working on it…"})
+        await until(lambda: bool(lab.slack.titles))
         await view.close(None)
 
     (title,) = lab.slack.titles.values()
