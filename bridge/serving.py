@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,14 +19,22 @@ GRACE_SECONDS = 5
 ARRIVAL_SECONDS = 60.0
 """How long a request may take to arrive."""
 
-_DETAIL: Final = (
-    b'{"type":"about:blank","title":"Request Timeout","status":408,'
-    b'"detail":"The request did not arrive in time. Nothing of it is kept; send it again."}'
+MOST_HEAD_BYTES: Final = 65_536
+"""As other servers have it; the parser would take, and keep, a head of any size from anybody."""
+
+
+def _last_words(status: int, title: str, detail: str) -> bytes:
+    told = json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail})
+    return (
+        f"HTTP/1.1 {status} {title}\r\ncontent-type: application/problem+json\r\nconnection: close\r\n"
+        f"content-length: {len(told)}\r\n\r\n{told}"
+    ).encode()
+
+
+_TOO_SLOW: Final = _last_words(
+    408, "Request Timeout", "The request did not arrive in time. Nothing of it is kept; send it again."
 )
-_TOO_SLOW: Final = (
-    b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/problem+json\r\nconnection: close\r\n"
-    b"content-length: %d\r\n\r\n%s" % (len(_DETAIL), _DETAIL)
-)
+_TOO_LONG: Final = _last_words(431, "Request Header Fields Too Large", f"Headers take {MOST_HEAD_BYTES} bytes at most.")
 
 
 def _nothing() -> None:
@@ -102,13 +111,32 @@ class QuietServer(uvicorn.Server):
 
 
 class PromptProtocol(HttpToolsProtocol):
-    """A connection on which each request has to arrive in time: uvicorn itself waits for ever for the next byte."""
+    """A connection on which each request has to arrive in time, with a head of bounded size.
+
+    uvicorn itself waits for ever for the next byte, and keeps as many as come.
+    """
 
     config: _Config
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._deadline: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
+        """What came since a head was complete or a piece of a body was there: a head, or what may follow a body."""
+
+    def data_received(self, data: bytes) -> None:
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self._head_bytes > MOST_HEAD_BYTES:
+            self._cut_off(_TOO_LONG)
+
+    def on_headers_complete(self) -> None:
+        self._head_bytes = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._head_bytes = 0
+        super().on_body(body)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
@@ -124,6 +152,7 @@ class PromptProtocol(HttpToolsProtocol):
             self._expect()
 
     def on_message_complete(self) -> None:
+        self._head_bytes = 0
         self._arrived()
         super().on_message_complete()
 
@@ -138,11 +167,17 @@ class PromptProtocol(HttpToolsProtocol):
     def _give_up(self) -> None:
         """Nothing of what came so far is kept; the app, where it was asked already, hears of a disconnect."""
         self._deadline = None
-        # None before the first request, whatever its annotation says.
-        answering = self.cycle is not None and not self.cycle.response_complete  # type: ignore[redundant-expr]
-        if self.flow.read_paused or (answering and not self.cycle.more_body):
+        if self.flow.read_paused or (self._is_answering and not self.cycle.more_body):
             self._expect()  # it is we who are slow: a large body, or a request behind one that is still answered
             return
-        if not answering or not self.cycle.response_started:
-            self.transport.write(_TOO_SLOW)
+        self._cut_off(_TOO_SLOW)
+
+    @property
+    def _is_answering(self) -> bool:
+        # None before the first request, whatever its annotation says.
+        return self.cycle is not None and not self.cycle.response_complete  # type: ignore[redundant-expr]
+
+    def _cut_off(self, last_words: bytes) -> None:
+        if not self._is_answering or (self.cycle.more_body and not self.cycle.response_started):
+            self.transport.write(last_words)
         self.transport.close()

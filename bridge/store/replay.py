@@ -73,9 +73,7 @@ def place_of(connection: Connection, message_id: str) -> str:
     if row is None:
         raise Missing(f"There is no message {message_id}.")
     if row.conversation_id is None or row.turn_id is None:
-        raise Conflict(
-            f"{message_id} never had a turn: it was {row.admission}. Only what was admitted can be replayed."
-        )
+        raise Conflict(f"{message_id} never had a turn: it was {row.admission}. how=invoke lets in what was parked.")
     return str(row.conversation_id)
 
 

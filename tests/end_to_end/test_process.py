@@ -1,6 +1,7 @@
 """The real command in a process of its own: over the wire, with a full disk, told to stop."""
 
 import asyncio
+import json
 import resource
 import signal
 import time
@@ -108,6 +109,28 @@ async def test_who_sends_byte_by_byte_is_cut_off_and_others_are_not(config: Path
         assert answer.count(b"HTTP/1.1 408 ") == 1
         assert b" 400 " not in answer
         assert (await served.settled())["accepted"] == 1
+
+
+@pytest.mark.parametrize("part", ["one header", "many headers", "what follows a body"])
+async def test_a_head_without_end_is_cut_off_and_nothing_of_it_is_kept(config: Path, port: int, part: str) -> None:
+    chunked = "POST /in/orders HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n"
+    begin, more = {
+        "one header": ("GET /healthz HTTP/1.1\r\nhost: x\r\nx: ", "a" * 1024),
+        "many headers": ("GET /healthz HTTP/1.1\r\nhost: x\r\n", f"x: {'a' * 1000}\r\n"),
+        "what follows a body": (chunked, f"x: {'a' * 1000}\r\n"),
+    }[part]
+    async with serving(config, port) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(begin.encode())
+        for _ in range(70):
+            writer.write(more.encode())
+            await asyncio.sleep(0)
+        answer = await asyncio.wait_for(reader.read(), PATIENCE_SECONDS)  # to its end: the server closes
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 431 ")
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["status"] == 431
+        long = "a" * 40_000
+        assert (await served.http.get("/healthz", headers={"x-long": long})).status_code == 200
 
 
 async def test_a_caller_who_waits_longer_than_requests_may_take_is_not_cut_off(config: Path, port: int) -> None:
