@@ -1,5 +1,6 @@
 """Runs turns: the head of each conversation goes to the agent, its result and what follows commit together."""
 
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -207,10 +208,16 @@ class Turns:
             decidable = pause.kind != "approval" or self._agents[turn.agent].decisions is not None
             return await self._pause(turn, task, pause if decidable else replace(pause, choices=()))
         if status == "completed":
-            limit = self._adapters[turn.answered_through].max_chars
+            adapter = self._adapters.get(turn.answered_through)  # none: it is not configured any more
             files = await self._own(turn.agent, task.files) if task.files else ()
             out = answers.answer(
-                turn, task.result or "", files=files, task_id=task.id, status=status, limit=limit, now=now
+                turn,
+                task.result or "",
+                files=files,
+                task_id=task.id,
+                status=status,
+                limit=adapter.max_chars if adapter else sys.maxsize,
+                now=now,
             )
             return await self._end(turn, TurnState.ANSWERED, out, task=task, files=files, view=view)
         if status == "stopped":

@@ -386,3 +386,14 @@ async def test_stopping_what_only_waits_is_confirmed_once_though_the_agent_is_aw
     await room.turns.step(lease)
     assert [view.state for view in await room.store.read(reader.message_list)][:3] == ["cancelled"] * 3
     assert (await room.deliver(lease))[1:] == ["Stopped."]
+
+
+async def test_what_came_from_a_source_that_is_gone_ends_all_the_same(room: Room) -> None:
+    said = replace(arrival(room.store, "m1"), source="gone")
+    (lease,) = (await room.store.accept(INGEST, said)).wake
+    await room.turns.step(lease)
+    assert await room.deliver(lease) == []
+    (view,) = await room.store.read(reader.delivery_list)
+    assert (view.state, view.error) == ("dead", "No source named 'gone' is configured.")
+    books = await room.store.read(ledger)
+    assert (books.dead, books.in_flight) == (1, 0)
