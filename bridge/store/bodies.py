@@ -39,3 +39,10 @@ def dump_files(files: tuple[FileRef, ...]) -> str:
 def load_files(files: str | None) -> tuple[FileRef, ...]:
     """The same again; none where nothing is stored."""
     return _FILES.validate_json(files) if files else ()
+
+
+def storable(text: str) -> str:
+    """Words with a mark in place of what no database takes: NUL, and halves of surrogate pairs."""
+    if not text.isascii():
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text.replace("\0", "\ufffd")

@@ -9,7 +9,7 @@ from sqlalchemy import Boolean, String, bindparam, case, func, null, select, upd
 
 from bridge.model import DeliveryState, Lease, OutboundMessage, Turn
 from bridge.store.ahead import Ahead
-from bridge.store.bodies import load_outbound
+from bridge.store.bodies import load_outbound, storable
 from bridge.store.budgets import Cost, Purse
 from bridge.store.prepared import Asked, Prepared, Record, among
 from bridge.store.settling import TURN_AT, let_go, settle
@@ -256,7 +256,7 @@ def _ended(row: Outcome, now: datetime) -> dict[str, Any]:
         "to": row.state.value,
         "changed": row.is_changed,
         "remote": row.remote_id,
-        "why": row.error,
+        "why": storable(row.error or "") or None,
         "until": row.until,
         "ended": now if row.is_final else None,
     }
@@ -269,7 +269,7 @@ def _attempt(row: Outcome, now: datetime) -> dict[str, Any]:
         "started_at": row.delivery.begun_at,
         "ended_at": now,
         "outcome": _OUTCOMES[row.state],
-        "error": row.error,
+        "error": storable(row.error or "") or None,
         "retry_after": None if row.retry_after is None else round(row.retry_after),
     }
 

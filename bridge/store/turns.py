@@ -10,7 +10,7 @@ from sqlalchemy import Boolean, bindparam, case, exists, func, or_, select, upda
 from bridge.errors import BridgeError
 from bridge.model import FileRef, Lease, OutboundMessage, Said, Turn, TurnState
 from bridge.store import asked
-from bridge.store.bodies import dump_files, dump_outbound, load_inbound
+from bridge.store.bodies import dump_files, dump_outbound, load_inbound, storable
 from bridge.store.prepared import Asked, Prepared, Record, among
 from bridge.store.settling import settle
 from bridge.store.tables import LIVE_DELIVERY_STATES, LIVE_TURN_STATES, conversations, deliveries, messages, turns
@@ -236,7 +236,7 @@ def _ended(row: End, now: datetime) -> dict[str, Any]:
         "agent_status": row.status,
         "text": row.result,
         "files": dump_files(row.files) if row.files else None,
-        "why": row.error,
+        "why": storable(row.error or "") or None,
         "now": now,
     }
 
@@ -302,7 +302,8 @@ class Postponement:
 
 def _postpone(tx: Tx, rows: Sequence[Postponement]) -> list[None]:
     values = [
-        {"at": r.turn.id, "until": r.until, "why": r.error, "unspent": 1 - r.spent, "is_away": r.away} for r in rows
+        {"at": r.turn.id, "until": r.until, "why": storable(r.error), "unspent": 1 - r.spent, "is_away": r.away}
+        for r in rows
     ]
     _POSTPONED.run(tx.connection, values)
     settle(tx, [row.turn.lease.conversation_id for row in rows])
