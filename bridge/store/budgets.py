@@ -50,7 +50,8 @@ class Freeze:
 
 
 def _freeze(tx: Tx, rows: Sequence[Freeze]) -> list[None]:
-    until = {key: row.until for row in rows for key in row.keys}
+    # of several for one key the last to end counts
+    until = {key: row.until for row in sorted(rows, key=lambda row: row.until) for key in row.keys}
     frozen = [{"key": key, "full_at": tx.now, "frozen_until": at} for key, at in sorted(until.items())]
     _keeping(tx.connection.dialect.name, "frozen_until").run(tx.connection, frozen)
     return [None] * len(rows)

@@ -9,7 +9,7 @@ from bridge.handing import Handing
 from bridge.model import Act, DeliveryState, Lease, OutboundMessage, Turn, TurnState
 from bridge.store import deliveries, ingest, reader, turns
 from bridge.store.arrivals import Arrival
-from bridge.store.budgets import Cost
+from bridge.store.budgets import FREEZE, Cost, Freeze
 from bridge.store.database import Store
 from bridge.store.deliveries import Delivery, Outcome
 from bridge.store.turns import NotYet, Stopping
@@ -155,3 +155,14 @@ def stop(store: Store, turn: Turn) -> Arrival:
         agent="local",
         busy="queue",
     )
+
+
+async def test_of_two_rests_in_one_batch_the_longer_counts(store: Store, clock: FakeClock) -> None:
+    turn, handing = await running(store), Handing(store, one_a_minute)
+    now = clock.now()
+    await asyncio.gather(
+        *(store.write(FREEZE, Freeze(("team:here",), now + timedelta(seconds=seconds))) for seconds in (50, 5))
+    )
+    await handing.over(ended(store, turn))
+    assert handing.take(turn.lease) is None
+    assert await store.write(deliveries.BEGIN, handing.due(turn.lease)) == NotYet(now + timedelta(seconds=50))
