@@ -164,10 +164,10 @@ def _tokens(value: str) -> Iterator[tuple[str, str]]:
     while at < len(value):
         char = value[at]
         if char == '"':
-            text, at = _quoted(value, at)
+            text, at = quoted(value, at)
             yield "text", text
         elif char == "(":
-            at = _after_comment(value, at)
+            at = after_comment(value, at)
         elif char == "<":
             end = value.find(">", at)
             end = len(value) if end < 0 else end
@@ -178,7 +178,8 @@ def _tokens(value: str) -> Iterator[tuple[str, str]]:
             yield {",": "end", ";": "end", ":": "group"}.get(char, "text"), char
 
 
-def _quoted(value: str, at: int) -> tuple[str, int]:
+def quoted(value: str, at: int) -> tuple[str, int]:
+    """What stands in the quotes that begin at `at`, and the place behind them."""
     out: list[str] = []
     at += 1
     while at < len(value) and value[at] != '"':
@@ -188,7 +189,8 @@ def _quoted(value: str, at: int) -> tuple[str, int]:
     return "".join(out), at + 1
 
 
-def _after_comment(value: str, at: int) -> int:
+def after_comment(value: str, at: int) -> int:
+    """The place behind the comment that begins at `at`, others inside it included."""
     depth = 0
     while at < len(value):
         depth += (value[at] == "(") - (value[at] == ")")

@@ -5,21 +5,25 @@ authserv-id above the mail's first foreign hop, or our own check. No pin means n
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
 from authheaders.dmarc_lookup import get_org_domain
 
-from adapters.email.headers import Address, Headers
+from adapters.email.headers import Address, Headers, after_comment, quoted
 
 Requirement = Literal["dmarc", "dkim_aligned", "none"]
 
-_RESULT = re.compile(r"\b(dmarc|dkim|spf)\s{0,5}=\s{0,5}([a-z]{1,12})([^;]{0,1000})", re.IGNORECASE)
-_PROPERTY = re.compile(
-    r"\b(?:header\.d|header\.i|header\.from|smtp\.mailfrom)\s{0,5}=\s{0,5}\"?@?([^\s;\"]{1,255})", re.IGNORECASE
+_SPACED = re.compile(
+    r"\b(dmarc|dkim|spf|header\.d|header\.i|header\.from|smtp\.mailfrom)\s{0,5}=\s{0,5}", re.IGNORECASE
 )
-_COMMENT = re.compile(r"\([^()]{0,500}\)")
+_RESULT = re.compile(r"(dmarc|dkim|spf)(?:/\d{1,3})?=([a-z]{1,12})\0?", re.IGNORECASE)
+_PROPERTY = re.compile(r"(?:header\.d|header\.i|header\.from|smtp\.mailfrom)=(.*)", re.IGNORECASE | re.DOTALL)
+_DOMAIN = re.compile(r"[\w.-]{1,255}")
+_GLUED = "\0"
+"""Where a comment stood without a space before it: `header.d=example.org(.evil.example` is no domain (and signs)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,28 +115,60 @@ def verdict_of_header(headers: Headers, authserv_id: str) -> Verdict | None:
             hops += 1
         if hops > 1 or name != "authentication-results":
             continue
-        said_by, _, results = _COMMENT.sub(" ", value[:8192]).partition(";")
-        if (said_by.split() or [""])[0].lower() == authserv_id.lower():
+        said_by, *results = _statements(value[:8192])
+        if (said_by or [""])[0].lower() == authserv_id.lower():
             return _verdict(results, headers, "authserv")
     return None
 
 
 def results_of(value: str, headers: Headers, *, by: str) -> Verdict:
     """The verdict in a header whose author is known by other means, such as a seal."""
-    return _verdict(_COMMENT.sub(" ", value[:8192]), headers, by)
+    return _verdict(_statements(value[:8192]), headers, by)
 
 
-def _verdict(results: str, headers: Headers, by: str) -> Verdict:
+def _statements(value: str) -> list[list[str]]:
+    """What stands between the semicolons, as words (RFC 8601, 2.2): strangers choose what stands in quotes."""
+    found: list[list[str]] = [[]]
+    word, at = "", 0
+    value = _SPACED.sub(r"\1=", value)
+    while at < len(value):
+        char = value[at]
+        if char == '"':
+            text, at = quoted(value, at)
+            word += text if word else _GLUED
+        elif char == "(":
+            at = after_comment(value, at)
+            word += _GLUED if word else ""
+        else:
+            at += 1
+            if not char.isspace() and char != ";":
+                word += char
+                continue
+            found[-1] += [word] if word else []
+            word = ""
+            if char == ";":
+                found.append([])
+    found[-1] += [word] if word else []
+    return found
+
+
+def _verdict(statements: Sequence[Sequence[str]], headers: Headers, by: str) -> Verdict:
     dmarc, spf = "", ""
     signed: list[str] = []
     author = sole_author(headers)
-    for method, result, rest in _RESULT.findall(results):
-        domains = [found.rpartition("@")[2].lower() for found in _PROPERTY.findall(rest)]
-        if method.lower() == "dmarc":
+    for result, *properties in filter(None, statements):
+        match = _RESULT.fullmatch(result)
+        if match is None:
+            continue
+        method, said = match[1].lower(), match[2].lower()
+        domains = [found[1].rpartition("@")[2].lower() for found in map(_PROPERTY.fullmatch, properties) if found]
+        if not all(map(_DOMAIN.fullmatch, domains)):
+            said, domains = "permerror", []
+        if method == "dmarc":
             about = domains[0] if domains else ""
-            dmarc = result.lower() if not about or (author is not None and about == author.domain) else "mismatch"
-        elif result.lower() == "pass" and domains and method.lower() == "dkim":
+            dmarc = said if not about or (author is not None and about == author.domain) else "mismatch"
+        elif said == "pass" and domains and method == "dkim":
             signed.append(domains[0])
-        elif result.lower() == "pass" and domains:
+        elif said == "pass" and domains:
             spf = domains[0]
     return Verdict(by=by, dmarc=dmarc, dkim_domains=tuple(signed), spf_domain=spf)
