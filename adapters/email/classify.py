@@ -31,19 +31,24 @@ _BOUNCED = (
 _AWAY = (
     "out of office", "out of the office", "automatic reply",
     "auto reply", "auto-reply", "autoreply", "automatic response",
-    "auto response", "auto-response", "autoresponder", "vacation", "on leave", "away from the office",
+    "auto response", "auto-response", "autoresponder", "vacation reply", "vacation respon",
+    "away from the office",
     "away from my mail",
-    "abwesenheit", "abwesend", "automatische antwort", "réponse automatique", "absence du bureau",
+    "abwesenheitsnotiz", "abwesenheitsmeldung", "abwesenheitsassistent", "automatische antwort",
+    "réponse automatique", "absence du bureau",
     "respuesta automática", "fuera de la oficina", "resposta automática", "fora do escritório",
-    "risposta automatica", "fuori sede", "fuori ufficio", "automatisch antwoord", "afwezig", "autosvar",
-    "fraværende",
+    "risposta automatica", "fuori sede", "fuori ufficio", "automatisch antwoord", "autosvar",
     "automatisk svar",
-    "frånvar", "automaattinen vastaus", "poissa", "automatyczna odpowiedź", "odpowiedź automatyczna",
+    "frånvarande:", "automaattinen vastaus", "automatyczna odpowiedź", "odpowiedź automatyczna",
     "automatická odpověď", "автоматический ответ", "автоответ", "автовідповідь", "automatikus válasz", "otomatik yanıt",
-    "αυτόματη απάντηση", "răspuns automat", "自动回复", "自動回覆", "自動応答", "不在", "자동 회신", "부재중",
+    "αυτόματη απάντηση", "răspuns automat", "自动回复", "自動回覆", "自動応答", "자동 회신",
     "trả lời tự động", "balasan otomatis", "תשובה אוטומטית", "رد تلقائي",
 )  # fmt: skip
 """How subjects of automatic answers begin: a weak sign, for programs that give no other."""
+_MAYBE_AWAY = (
+    "vacation", "on leave", "abwesen", "afwezig", "fraværende", "frånvar", "poissa", "不在", "부재중",
+)  # fmt: skip
+"""Of a mail that answers one, likewise; people who write of their own accord may ask about their leave."""
 
 
 def _begins_with(subject: str, words: tuple[str, ...]) -> bool:
@@ -109,8 +114,9 @@ def _bounce(headers: Headers, media_type: str, mail_from: str | None, _own: Own)
             if _begins_with(headers.text("subject"), _BOUNCED)
             else Judgement("auto", "null sender")
         )
-    if _begins_with(headers.text("subject"), _BOUNCED) and not headers.first("in-reply-to"):
-        return Judgement("bounce", "subject")
+    # Whoever names an envelope sender is no bounce (RFC 5321, 4.5.5), but somebody who asks about a delivery.
+    if mail_from is None and not headers.first("return-path") and not headers.first("in-reply-to"):
+        return Judgement("bounce", "subject") if _begins_with(headers.text("subject"), _BOUNCED) else None
     return None
 
 
@@ -125,7 +131,9 @@ def _automatic(headers: Headers, _media_type: str, _mail_from: str | None, _own:
         return Judgement("auto", "precedence")
     if any(_MACHINES.fullmatch(address.address.partition("@")[0]) for address in headers.addresses("from")):
         return Judgement("auto", "from")
-    return Judgement("auto", "subject") if _begins_with(headers.text("subject"), _AWAY) else None
+    answers_one = headers.first("in-reply-to") or headers.first("references")
+    words = (*_AWAY, *_MAYBE_AWAY) if answers_one else _AWAY
+    return Judgement("auto", "subject") if _begins_with(headers.text("subject"), words) else None
 
 
 def _listed(headers: Headers, _media_type: str, _mail_from: str | None, _own: Own) -> Judgement | None:

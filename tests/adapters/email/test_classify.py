@@ -31,6 +31,14 @@ def sort_of(raw: bytes, mail_from: str | None = "jane@example.org") -> str:
         {"X_Auto_Response_Suppress": "DR, OOF, AutoReply"},
         {"Subject": "Re: Undelivered parcel", "In_Reply_To": "<a@b>"},
         {"Subject": "Question about our vacation policy"},
+        {"Subject": "Vacation days left?"},
+        {"Subject": "Vacation request for July"},
+        {"Subject": "On leave from Monday: who takes over?"},
+        {"Subject": "Abwesenheit am Freitag"},
+        {"Subject": "Undelivered parcel 4711"},
+        {"Subject": "Delivery status of my order"},
+        {"Subject": "Mail delivery to my new address"},
+        {"Subject": "Delivery report for May", "Return_Path": "<jane@example.org>"},
         {"Precedence": "normal"},
         {"From": "Norah Reply <norah@example.org>"},
         {"From": "bouncer.jo@example.org"},
@@ -93,6 +101,11 @@ def test_programs_are_known_by_their_headers(headers: dict[str, str]) -> None:
 )
 def test_automatic_answers_of_many_languages_are_known_by_their_subject(subject: str) -> None:
     assert sort_of(mail(Subject=subject)) == "auto"
+
+
+@pytest.mark.parametrize("subject", ["Vacation", "On leave: back on Monday", "Abwesend bis Montag", "不在", "Poissa"])
+def test_words_that_people_also_write_tell_an_automatic_answer_where_it_answers_something(subject: str) -> None:
+    assert sort_of(mail(Subject=subject, In_Reply_To="<ours@example.com>")) == "auto"
 
 
 @pytest.mark.parametrize(
