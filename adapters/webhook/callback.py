@@ -166,7 +166,7 @@ def _seconds(retry_after: str | None, now: datetime) -> float | None:
         return float(min(int(text[:10]), MAX_RETRY_AFTER_SECONDS))
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # a year, or an offset, of twenty digits
         return None
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return min(max((aware - now).total_seconds(), 0.0), float(MAX_RETRY_AFTER_SECONDS))

@@ -218,6 +218,8 @@ async def test_what_may_pass_is_tried_again(status: int) -> None:
         ("Sun, 22 Nov 2026 12:00:30 GMT", 30.0),
         ("Sun, 22 Nov 2026 11:00:00 GMT", 0.0),
         ("Mon, 22 Nov 2027 12:00:00 GMT", 86_400.0),
+        ("Sun, 22 Nov 99999999999999999999 12:00:30 GMT", None),
+        ("Sun, 22 Nov 2026 12:00:30 +99999999999999999999", None),
         ("soon", None),
         ("-7", None),
         ("\xb2", None),
