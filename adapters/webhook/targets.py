@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
+_PORTS = {"https": 443, "http": 80}
 _ODD = re.compile(r"[\x00-\x20\x7f-\uffff\\]")
 
 
@@ -28,7 +29,8 @@ class Target:
             return False
         host = parts.hostname or ""
         same_host = host.endswith(self.host[1:]) if self.host.startswith("*.") else host == self.host
-        return parts.scheme == self.scheme and same_host and port == self.port and self._has_path(parts.path)
+        same_port = (port or _PORTS[parts.scheme]) == (self.port or _PORTS[parts.scheme])
+        return parts.scheme == self.scheme and same_host and same_port and self._has_path(parts.path or "/")
 
     def _has_path(self, path: str) -> bool:
         if re.search(r"(^|/)\.\.?(/|$)|%2e", path, re.IGNORECASE):
