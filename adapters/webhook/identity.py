@@ -52,12 +52,12 @@ class IdentityRule:
             value = _value(envelope, content, location)
             if value:
                 key = bounded(value)
-                return Identity(key if trusted else _fallback(envelope, verified), key)
+                return Identity(key if trusted else self._fallback(envelope, verified), key)
         idempotency_key = idempotency_key_of(envelope)
         if self._never_repeats and idempotency_key is None:
             key = _digest(envelope, envelope.received_at.isoformat())
             return Identity(key, key)
-        fallback = _fallback(envelope, verified if self._has_signature else None)
+        fallback = self._fallback(envelope, verified if self._has_signature else None)
         if idempotency_key is None:
             return Identity(fallback, fallback)
         return Identity(fallback if self._has_signature else idempotency_key, idempotency_key)
@@ -67,6 +67,18 @@ class IdentityRule:
         if document.event and (document.is_signed_event or not self._has_signature):
             return bounded(event_key(document.event))
         return identity.message_key if at is None else f"{identity.message_key}:{at}"
+
+    def _fallback(self, envelope: Envelope, verified: Verified | None) -> str:
+        """A digest of what was signed; without a signature, of what was said (the query belongs to it).
+
+        A form with files is read again later, without its proof: its body stands for what was signed then, and a
+        query that no signature covers makes no other message of it.
+        """
+        if verified is not None and verified.content:
+            return f"sha256:{hashlib.sha256(verified.content).hexdigest()}"
+        if self._scheme.covers_body and not self._scheme.signs_url:
+            return f"sha256:{hashlib.sha256(envelope.body).hexdigest()}"
+        return _digest(envelope)
 
     def _is_signed(self, location: Location) -> bool:
         if location.place == "json" and self._scheme.covers_body:
@@ -94,13 +106,6 @@ def _value(envelope: Envelope, content: Any, location: Location) -> str | None:
         return value_at_path(content, location.name)
     values = values_at(envelope, location)
     return values[0] if len(values) == 1 else None
-
-
-def _fallback(envelope: Envelope, verified: Verified | None) -> str:
-    """A digest of what was signed; without a signature, of what was said (the query belongs to it)."""
-    if verified is not None and verified.content:
-        return f"sha256:{hashlib.sha256(verified.content).hexdigest()}"
-    return _digest(envelope)
 
 
 def _digest(envelope: Envelope, *more: str) -> str:

@@ -18,7 +18,7 @@ from bridge.errors import Malformed, ReceiveError, TooLarge, Unsupported, Unveri
 from bridge.model import Candidate, Envelope, InboundMessage, Received
 from tests.adapters.contract import is_whole, with_header
 from tests.adapters.kits import DictFiles, open_kit
-from tests.signed_requests import NOW, ROWS, SIGNING, VERIFYING, envelope, signed
+from tests.signed_requests import DEFAULT_SECRET, NOW, ROWS, SIGNING, VERIFYING, envelope, signed
 
 FORM = "application/x-www-form-urlencoded"
 CALLBACK = "https://orders.example.com/agent-replies"
@@ -291,12 +291,18 @@ async def test_an_answer_is_owed_only_where_it_can_go(kit: Kit) -> None:
 
 ALLOWED = {
     "callback": CALLBACK,
-    "callback_allow": ["https://*.example.com/hooks/", "https://one.test:8443"],
+    "callback_allow": ["https://*.example.com/hooks/", "https://one.test:8443", "https://two.test:443"],
     "callback_secrets": [SIGNING["standard"]],
 }
 
 
-@pytest.mark.parametrize("url", ["https://a.example.com/hooks/1?x=2", "https://one.test:8443/any"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://a.example.com/hooks/1?x=2", "https://a.example.com:443/hooks/1", "https://one.test:8443/any",
+        "https://one.test:8443", "https://one.test:8443?x=2", "https://two.test/any", "https://two.test",
+    ],
+)  # fmt: skip
 async def test_a_payload_may_name_a_callback_inside_the_allow_list(kit: Kit, url: str) -> None:
     assert json.loads((await said(kit, {"text": "x", "callback": url}, **ALLOWED)).return_address) == {"url": url}
 
@@ -308,7 +314,8 @@ async def test_a_payload_may_name_a_callback_inside_the_allow_list(kit: Kit, url
         "https://a.example.com/other", "https://a.example.com/hooks/../other", "https://a.example.com/hooks/%2E%2e/x",
         "http://a.example.com/hooks/1", "https://a.example.com:444/hooks/1", "https://u:p@a.example.com/hooks/1",
         "https://evil.test\\@a.example.com/hooks/1", "https://evil.test/ .example.com/hooks/1", "file:///etc/passwd",
-        "https://one.test/any", "https://one.test:99999999/", "http://[", "", "\u20ac", "https://a.example.com\n/hooks/1",
+        "https://one.test/any", "https://one.test:443/any", "https://two.test:80/",
+        "https://one.test:99999999/", "http://[", "", "\u20ac", "https://a.example.com\n/hooks/1",
     ],
 )  # fmt: skip
 async def test_any_other_callback_is_as_if_it_had_not_been_given(kit: Kit, url: str) -> None:
@@ -334,6 +341,17 @@ async def test_without_any_id_the_same_body_is_the_same_message(kit: Kit) -> Non
     assert first == await received(kit, bearer(b'{"text":"x"}'))
     assert first.delivery_key != (await received(kit, bearer(b'{"text":"y"}'))).delivery_key
     assert first.delivery_key != (await received(kit, bearer(b'{"text":"x"}', query="a=1"))).delivery_key
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "multipart/form-data; boundary=cut"])
+async def test_what_no_signature_covers_makes_no_other_message_of_a_request(kit: Kit, content_type: str) -> None:
+    """Whoever replays a captured request can change its query and what its body is declared as."""
+    for body in (b'{"text":"the filename"}', MULTIPART):
+        secrets = {"scheme": "github", "secrets": [DEFAULT_SECRET], "map": {"text": "x"}, "malformed": "park"}
+        request = signed("github", envelope(body))
+        replayed = replace(with_header(request, "content-type", content_type), query="again=1")
+        keys = {(await received(kit, each, **secrets)).delivery_key for each in (request, replayed)}
+        assert len(keys) == 1
 
 
 async def test_a_sender_that_never_repeats_itself_may_say_the_same_twice(kit: Kit) -> None:
