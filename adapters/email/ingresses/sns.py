@@ -28,7 +28,9 @@ from bridge.clock import Clock
 from bridge.errors import Malformed, Permanent, Retryable, Unverified
 from bridge.model import Envelope, Received, Reply
 
-_HOST = re.compile(r"sns\.[a-z0-9-]{3,30}\.amazonaws\.com(?:\.cn)?")
+_HOST = re.compile(r"sns\.[a-z]{2}(?:-[a-z]{2,12}){1,3}-\d{1,2}\.amazonaws\.com(?:\.cn)?")
+"""With a region and nothing else between: `sns.s3-eu-west-1.amazonaws.com` is a bucket of somebody's."""
+_CERTIFICATE = re.compile(r"/SimpleNotificationService-[\w-]{1,64}\.pem")
 _SIGNED = {
     "Notification": ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"),
     "SubscriptionConfirmation": ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type"),
@@ -89,10 +91,16 @@ class SesIngress:
     async def _certificate(self, url: str) -> bytes:
         """The signing certificate, fetched once and kept: it is published under a name of its own for ever."""
         url = _amazon_url(url)
+        if not _CERTIFICATE.fullmatch(urlsplit(url).path):
+            raise Unverified("The address in the notice is none of a certificate.")
         name = f"certificate/{hashlib.sha256(url.encode()).hexdigest()[:32]}"
         if (stored := await self._vault.get(name)) is not None:
             return stored[0]
         content = await self._get(url)
+        try:
+            load_pem_x509_certificate(content)
+        except ValueError as error:
+            raise Retryable("What came is no certificate.") from error  # and must not be kept for ever
         await self._vault.put(name, content, version=None)
         return content
 

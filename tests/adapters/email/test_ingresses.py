@@ -310,6 +310,9 @@ async def test_a_topic_that_is_not_listed_delivers_nothing() -> None:
         "https://sns.eu-west-1.amazonaws.com.evil.example/x.pem",
         "https://sns.eu-west-1.amazonaws.com@evil.example/x.pem",
         "https://sns.eu-west-1.amazonaws.com:8443/x.pem",
+        "https://sns.eu-west-1.amazonaws.com/x.pem",
+        "https://sns.eu-west-1.amazonaws.com/?Action=GetTopicAttributes&x=/SimpleNotificationService-1.pem",
+        "https://sns.s3-eu-west-1.amazonaws.com/SimpleNotificationService-1.pem",
         "",
     ],
 )
@@ -321,6 +324,19 @@ async def test_certificates_come_from_amazon_only(url: str) -> None:
 async def test_a_subscription_of_a_listed_topic_is_confirmed_after_it_is_stored() -> None:
     url = "https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription"
     assert not await taken("ses", sns(Type="SubscriptionConfirmation", SubscribeURL=url, Token="t"))
+
+
+async def test_what_came_for_a_certificate_and_is_none_is_asked_for_again() -> None:
+    pages = [httpx2.Response(200, text="<html>One moment, please.</html>")]
+
+    def wire(request: httpx2.Request) -> httpx2.Response:
+        return pages.pop() if pages else provider(request)
+
+    async with open_email(wire=wire, **SETTINGS["ses"]) as (adapter, _):
+        first, second = await adapter.receive(sns()), await adapter.receive(sns())
+    assert first.reply is not None
+    assert first.reply.status == 503
+    assert second.delivery_key
 
 
 async def test_while_the_certificate_cannot_be_had_sns_is_told_to_come_again() -> None:
