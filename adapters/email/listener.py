@@ -19,6 +19,19 @@ log = structlog.get_logger()
 
 _STORED = "250 2.0.0 stored"
 _LATER = "451 4.3.0 cannot be stored now, try again"
+_LONGEST_LINE = 1 << 26
+
+
+class _Smtp(SMTP):
+    """Whole mails may come in one line: only their size is a reason to refuse them, for the library a line of 1001."""
+
+    line_length_limit = _LONGEST_LINE
+
+
+class _Lmtp(LMTP):
+    """Likewise."""
+
+    line_length_limit = _LONGEST_LINE
 
 
 class Listener:
@@ -43,7 +56,7 @@ class Listener:
             await server.serve_forever()
 
     def _protocol(self, doorman: "_Doorman") -> SMTP:
-        kind = LMTP if self._lmtp else SMTP
+        kind = _Lmtp if self._lmtp else _Smtp
         return kind(
             doorman,
             data_size_limit=self._max_bytes,

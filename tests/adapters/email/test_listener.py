@@ -128,6 +128,18 @@ async def test_eight_bits_arrive_as_they_were_sent() -> None:
     assert message.text == "café ."
 
 
+@pytest.mark.parametrize("ingress", ["lmtp", "smtp"])
+async def test_no_line_is_too_long_for_a_mail_that_is_small_enough(ingress: str) -> None:
+    async with listening(ingress) as (post, port, adapter):
+        hello = b"LHLO mx" if ingress == "lmtp" else b"EHLO mx"
+        lines = conversation(hello, "agent@example.com", raw=mail(f"begin{'x' * 70_000}end"))
+        assert (await talk(port, *lines, replies=1))[0].startswith("250")
+        ((_, envelope),) = post.stored
+        (message,) = await adapter.read(envelope)
+    assert message.text.startswith("beginx")
+    assert message.text.endswith("xend")
+
+
 async def test_the_port_is_free_again_after_the_end() -> None:
     async with listening("lmtp") as (_, port, _adapter):
         await talk(port, b"LHLO mx", replies=1)
