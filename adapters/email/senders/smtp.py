@@ -13,6 +13,8 @@ from adapters.email.senders.outgoing import Outgoing, Sender
 from bridge.errors import Permanent, Retryable
 
 TEMPORARY = range(400, 500)
+TOO_LARGE = 552
+"""Said of a mail whose size is announced with its sender."""
 
 
 class SmtpSender:
@@ -44,6 +46,11 @@ class SmtpSender:
             raise _refused(error.recipients[0].code, error.recipients[0].message) from error
         except aiosmtplib.SMTPAuthenticationError as error:
             raise Retryable(f"The mail server refused our login: {error.message}. Check smtp_url and oauth.") from error
+        except aiosmtplib.SMTPSenderRefused as error:
+            if error.code == TOO_LARGE:
+                raise _refused(error.code, error.message) from error
+            said = f"The mail server refused {error.sender}: {error.code} {error.message[:300]}"
+            raise Retryable(f"{said}. Check smtp_url and address: the mail waits until they are right.") from error
         except aiosmtplib.SMTPResponseException as error:
             raise _refused(error.code, error.message) from error
         except (aiosmtplib.SMTPException, OSError) as error:

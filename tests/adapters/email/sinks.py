@@ -12,9 +12,10 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
 @dataclass
 class Sink:
-    """What arrived, and what is answered to `RCPT` and after `DATA`."""
+    """What arrived, and what is answered to `MAIL`, to `RCPT` and after `DATA`."""
 
     port: int = 0
+    sender: str = "250 OK"
     rcpt: str = "250 OK"
     data: str = "250 OK"
     hang_up: bool = False
@@ -26,6 +27,14 @@ class Sink:
     async def auth_XOAUTH2(self, _server: SMTP, args: list[str]) -> AuthResult:  # noqa: N802
         shown = base64.b64decode(args[1]).decode()
         return AuthResult(success=shown.partition("auth=Bearer ")[2].strip("\1") in self.tokens, handled=False)
+
+    async def handle_MAIL(  # noqa: N802 - the library's name
+        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if self.sender.startswith("250"):
+            envelope.mail_from = address
+            envelope.mail_options.extend(options)
+        return self.sender
 
     async def handle_RCPT(  # noqa: N802 - the library's name
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]

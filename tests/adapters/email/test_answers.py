@@ -322,6 +322,24 @@ async def test_refusals_are_temporary_or_final_as_the_server_says(rcpt: str, dat
             await adapter.send(outbound(message))
 
 
+@pytest.mark.parametrize(
+    ("refusal", "error"),
+    [
+        ("530 5.7.0 Authentication required", Retryable),
+        ("553 5.7.1 Sender address rejected: not owned by user", Retryable),
+        ("451 4.3.0 later", Retryable),
+        ("552 5.3.4 Message size exceeds fixed limit", Permanent),
+    ],
+)
+async def test_a_mail_waits_until_the_server_takes_mail_from_us(refusal: str, error: type[Exception]) -> None:
+    """A slip in the configuration, like a wrong key of a provider: no answer dies of it."""
+    async with open_sink() as sink, open_email(smtp_url=f"smtp://127.0.0.1:{sink.port}") as (adapter, _):
+        sink.sender = refusal
+        (message,) = await adapter.read(posted(mail()))
+        with pytest.raises(error):
+            await adapter.send(outbound(message))
+
+
 async def test_nobody_listening_is_a_reason_to_try_again() -> None:
     async with open_email(smtp_url="smtp://127.0.0.1:1") as (adapter, _):
         (message,) = await adapter.read(posted(mail()))
