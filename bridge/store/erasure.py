@@ -12,6 +12,7 @@ from bridge.store.bodies import load_files, load_inbound, load_outbound
 from bridge.store.embedded import ERASE as ERASE_TASKS
 from bridge.store.statements import AnyRow, insert_missing
 from bridge.store.tables import (
+    ERASED_KEY,
     aliases,
     captures,
     conversations,
@@ -187,7 +188,7 @@ _FORGET = (
     update(conversations)
     .where(conversations.c.id == bindparam("at"))
     .values(
-        key="erased:" + conversations.c.id,
+        key=ERASED_KEY,
         task_id=None,
         agent_version=None,
         owner=None,

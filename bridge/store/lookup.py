@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, or_, select
 
 from bridge.model import Candidate, InboundMessage, new_id
 from bridge.store.prepared import Asked, Prepared, Values, among
-from bridge.store.tables import aliases, conversations, messages
+from bridge.store.tables import ERASED_KEY, aliases, conversations, messages
 from bridge.store.writer import Tx
 
 
@@ -44,17 +44,19 @@ _COLUMNS = [
     for name in ("id", "source", "key", "seq", "owner", "epoch", "open", "muted", "task_id", "agent")
 ]
 _LOCKED = select(*_COLUMNS).order_by(conversations.c.id).with_for_update()
+# Asked with the lock: one that was erased while this transaction waited for it leads nowhere any more, either.
+_LIVES = _LOCKED.where(conversations.c.key != ERASED_KEY)
 _HERE = conversations.c.source == bindparam("source")
 _SENT_HERE = select(aliases.c.key).where(
     aliases.c.source == bindparam("source"), aliases.c.conversation_id == conversations.c.id
 )
-_BY_ID = Prepared(_LOCKED.where(among(conversations.c.id, "values")))
+_BY_ID = Prepared(_LIVES.where(among(conversations.c.id, "values")))
 _BY: Mapping[str, Prepared] = {
     "key": Prepared(_LOCKED.where(_HERE, among(conversations.c.key, "values"))),
     # One of another source counts where something of it was sent here.
-    "conversation_id": Prepared(_LOCKED.where(or_(_HERE, _SENT_HERE.exists()), among(conversations.c.id, "values"))),
+    "conversation_id": Prepared(_LIVES.where(or_(_HERE, _SENT_HERE.exists()), among(conversations.c.id, "values"))),
     "task_id": Prepared(
-        _LOCKED.where(_HERE, among(conversations.c.task_id, "values"), conversations.c.task_id.is_not(None))
+        _LIVES.where(_HERE, among(conversations.c.task_id, "values"), conversations.c.task_id.is_not(None))
     ),
 }
 _ALIASES = Prepared(
@@ -168,7 +170,8 @@ class Lookup:
         if owners:
             rows = {c.id: c for c in self._select(_BY_ID, {"values": set(owners.values())})}
             for key, conversation_id in owners.items():
-                self._heard[source, "key", key] = rows[conversation_id]
+                if (conversation := rows.get(conversation_id)) is not None:
+                    self._heard[source, "key", key] = conversation
 
     def _select(self, query: Prepared, values: Values) -> list[Conversation]:
         return self._met(query.rows(self._tx.connection, values))

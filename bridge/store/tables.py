@@ -135,6 +135,9 @@ conversations = Table(
     postgresql_with=_HOT,
 )
 
+ERASED_KEY = literal_column("'erased:'", String) + conversations.c.id
+"""The key of a conversation that was erased: nobody says it, and nothing that is said belongs there any more."""
+
 aliases = Table(
     "aliases",
     metadata,

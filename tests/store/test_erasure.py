@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Sequence
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import String, Text, select
+from sqlalchemy import String, Text, select, text
 
-from bridge.errors import Conflict, Missing, Replaced
+from bridge.errors import Conflict, Missing, Replaced, Unprocessable
 from bridge.model import Act, Author, Candidate, DeliveryState, InboundMessage, Lease, StoredFile, TurnState, new_id
 from bridge.operations import Operations
 from bridge.retention import Retention
@@ -18,10 +18,11 @@ from bridge.store.database import Store
 from bridge.store.erasure import ERASE, Erase, files_of
 from bridge.store.files import NOTE_USES, StoredFileRows, Uses
 from bridge.store.ingest import INGEST
+from bridge.store.leases import Locks
 from bridge.store.ledger import ledger
 from bridge.store.retention import Ages
 from bridge.store.writer import Tx, Write
-from tests.conftest import FakeClock
+from tests.conftest import FakeClock, fresh_database
 from tests.store.journeys import deliver, end, parts_of, rows_of, say, take
 
 
@@ -253,3 +254,61 @@ async def test_what_is_done_to_what_was_erased_is_done_to_nothing(store: Store, 
     assert "another secret" not in await everything(store)
     assert await rows_of(store, tables.feedback) == []
     assert [row.state for row in await rows_of(store, tables.deliveries)] == ["sent"]
+
+
+def named(store: Store, *candidates: Candidate) -> Arrival:
+    message = InboundMessage(
+        message_key="late", conversation=candidates, return_address="here", author=Author(id="ada"), text="and now?"
+    )
+    return Arrival(
+        source="team",
+        delivery_key="late",
+        digest="d",
+        sealed=b"",
+        messages=(message,),
+        received_at=store.now(),
+        agent="local",
+        busy="queue",
+    )
+
+
+async def test_who_still_names_what_was_erased_is_told_that_it_is_not_known(store: Store) -> None:
+    erased, _ = await answered(store, "m1", "room", "the secret")
+    await operations(store).erase(erased)
+    ours = Candidate(value=erased, kind="conversation_id", matched_by="conversation_id", must_exist=True)
+    with pytest.raises(Unprocessable, match="conversation_id"):
+        await store.accept(INGEST, named(store, ours))
+    assert len(await rows_of(store, tables.turns)) == 1
+
+
+async def test_what_may_lead_there_leads_elsewhere(store: Store) -> None:
+    erased, _ = await answered(store, "m1", "room", "the secret")
+    await operations(store).erase(erased)
+    report = Candidate(value=erased, kind="conversation_id", matched_by="report")
+    stored = await store.accept(INGEST, named(store, report, Candidate(value="room", matched_by="thread")))
+    assert stored.messages[0].conversation_id not in {None, erased}
+
+
+class TestTwoTransactions:
+    @pytest.fixture
+    def database_url(self, postgres: str) -> str:
+        return fresh_database(postgres)
+
+    async def test_what_is_erased_while_a_message_waits_for_it_is_not_gone_on_with(self, store: Store) -> None:
+        erased, _ = await answered(store, "m1", "room", "the secret")
+        (alias,) = await rows_of(store, tables.aliases)
+        with store.engine.connect() as connection:
+            tx = Tx(connection, store.now(), "nod_two")
+            tx.held = Locks(connection, {erased}).held()
+            arriving = asyncio.create_task(
+                store.accept(INGEST, named(store, Candidate(value=alias.key, matched_by="thread")))
+            )
+            while not await store.read(lambda c: c.execute(text(_SOMEBODY_WAITS)).scalar_one()):
+                continue
+            ERASE.run(tx, [Erase(conversation_id=erased, looked_at=store.now())])
+            connection.commit()
+        stored = await arriving
+        assert stored.messages[0].conversation_id not in {None, erased}
+
+
+_SOMEBODY_WAITS = "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted)"
