@@ -25,7 +25,7 @@ async def heard(room: Room, clock: FakeClock, body: bytes) -> list[str]:
     step = asyncio.create_task(room.turns.step(lease))
     async with asyncio.timeout(20):
         while not step.done():
-            await clock.advance(timedelta(seconds=20))
+            await clock.advance(timedelta(seconds=1))
     await step
     return await room.deliver(lease)
 
