@@ -16,7 +16,14 @@ _GROUP = re.compile(r"!subteam\^(S[A-Z0-9]+)(?:\|[^|]*)?")
 _CHANNEL = re.compile(r"#C[A-Z0-9]+(?:\|[^|]*)?")
 _BROADCAST = re.compile(r"!(here|channel|everyone)(?:\|[^|]*)?")
 _WEB = re.compile(r"(https?://[^\s|]+)(?:\|(.*))?", re.DOTALL)
-_LINK = re.compile(r"\[([^\[\]\n]{0,1000})\]\(([^()\s<>]{1,2000})((?: \"[^\"\n]{0,300}\")?)\)")
+_LINK = re.compile(
+    r"\[(?P<label>(?:[^\[\]\n]|\[[^\[\]\n]{0,300}\]){0,1000})\]"
+    r"\(\s{0,50}(?:<(?P<held>[^<>\n]{0,2000})>|(?P<url>(?:[^()\s<>]|\((?:[^()\s<>]|\([^()\s<>]{0,300}\)){0,300}\)){1,2000}))"
+    r"(?:\s{1,50}(?:\"[^\"]{0,300}\"|'[^']{0,300}'|\([^()]{0,300}\)))?\s{0,50}\)"
+    r"|(?P<other>\[[^\[\]\n]{0,1000}\])\((?=\s{0,50}<?[a-zA-Z][a-zA-Z+.-]{0,20}:)"
+)
+"""Links in every form that Markdown has beside their text; `other` could be one and is not understood."""
+_DRESS = re.compile(r"[*_~`\\\[\]]")
 _CALL = re.compile(r"@(here|channel|everyone)\b", re.IGNORECASE)
 _LOOKS_LIKE_HOST = re.compile(
     r"\s*(?:https?://|www\.|(?=[\w.-]+\.(?:com|org|net|io|dev|ai|app|co|gov|edu|me|info)(?:[/:?#]|\s*$)))([\w.-]+)",
@@ -45,6 +52,8 @@ def _outside_code(text: str, change: Callable[[str], str]) -> str:
     parts: list[str] = []
     at = 0
     for match in _CODE.finditer(text):
+        if match["ticks"] and text[max(match.start() - 1, 0)] == "[" and text.startswith("](", match.end()):
+            continue  # the text of a link
         parts += change(text[at : match.start()]), _LIVE_IN_CODE.sub("<" + _JOINER, match[0])
         at = match.end()
     return "".join((*parts, change(text[at:])))
@@ -73,7 +82,11 @@ def _angle(match: re.Match[str], allowed: Collection[str]) -> str:
 
 
 def _honest(match: re.Match[str]) -> str:
-    label, url = match[1], match[2]
+    if match["other"]:
+        return f"{match['other']}{_JOINER}("
+    label, url = match["label"], match["held"] or match["url"] or ""
+    if "](" in label:  # of two links in each other the inner one is it
+        return "[" + _LINK.sub(_honest, match[0][1:])
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").lower()
@@ -81,7 +94,7 @@ def _honest(match: re.Match[str]) -> str:
         return f"{label} ({url})"
     if parts.scheme.lower() not in {"http", "https", "mailto", "tel"}:
         return match[0] if not parts.scheme else f"{label} ({url})"
-    named = _LOOKS_LIKE_HOST.match(label)
+    named = _LOOKS_LIKE_HOST.match(_DRESS.sub("", label))
     if not named or not host:
         return match[0]
     claimed = named[1].lower().removeprefix("www.").rstrip(".")

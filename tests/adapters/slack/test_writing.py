@@ -5,6 +5,7 @@ import re
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from adapters.slack.writing import preview, safe
 
@@ -49,6 +50,10 @@ def test_words_are_kept(text: str) -> None:
         ("[README.md](https://a.b/README.md)", "[README.md](https://a.b/README.md)"),
         ("[x](javascript:alert)", "x (javascript:alert)"),
         ("[x](./relative)", "[x](./relative)"),
+        ("[`README.md`](https://a.b/README.md)", "[`README.md`](https://a.b/README.md)"),
+        ("[the `f` of it](https://a.b/c)", "[the `f` of it](https://a.b/c)"),
+        ("[a page](https://a.b/c_(d) 'e')", "[a page](https://a.b/c_(d) 'e')"),
+        ("[`<!here>`](https://a.b/c)", "[`&lt;!here>`](https://a.b/c)"),
         ("1 < 2 and List<String>", "1 &lt; 2 and List&lt;String>"),
         ("> quote", "> quote"),
         ("`List<String>`\n```\na < b <!here>\n```", "`List<String>`\n```\na < b <\u2060!here>\n```"),
@@ -67,3 +72,27 @@ def test_people_and_groups_of_the_allow_list_can_be_pinged() -> None:
 def test_the_preview_is_short_and_without_markup() -> None:
     assert preview("# Head\n**bold** <!here> & more") == "Head\nbold &lt;!here&gt; &amp; more"
     assert len(preview("x" * 9000)) == 3000
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "[good.com](https://evil.com/a(b))",
+        "[good.com](<https://evil.com/x>)",
+        "[good.com]( https://evil.com/x )",
+        "[good.com](https://evil.com/x 'good')",
+        "[good.com](https://evil.com/x (good))",
+        "[good.com](\nhttps://evil.com/x)",
+        "[[good.com]](https://evil.com/x)",
+        "[**good.com**](https://evil.com/x)",
+        "[`good.com`](https://evil.com/x)",
+        '[good.com](https://evil.com/x\n"title")',
+        "[good.com](https://evil.com/\\()",
+        "[[good.com](https://evil.com/x)](https://good.com)",
+    ],
+)
+def test_no_form_of_a_link_hides_where_it_leads(written: str) -> None:
+    shown = MarkdownIt("commonmark").render(safe(written))
+
+    assert not re.search(r'<a href="https://evil[^>]*>[^/]*good\.com', shown), shown
+    assert "evil.com" in re.sub("<[^>]*>", "", shown)
