@@ -100,6 +100,15 @@ class Progress(Protocol):
 
 
 @runtime_checkable
+class Leaves(Protocol):
+    """A view that does something by itself, such as showing a status anew, and can be told to let that be."""
+
+    def leave(self) -> None:
+        """Nobody follows the turn here any more, closed or not. What stands there stays: another node may be at it."""
+        ...
+
+
+@runtime_checkable
 class Shows(Protocol):
     """Can show that work goes on: a status, a live stream, a plan."""
 

@@ -87,6 +87,9 @@ class Recorder:
         await self.release()
         return await self._view.close(final)
 
+    def leave(self) -> None:
+        self._view.leave()
+
     async def release(self) -> None:
         """Store what is left. Nothing is recorded behind a turn's end.
 

@@ -198,6 +198,7 @@ class Turns:
                 return await self._give_up_stuck(turn, call, error)
             return await self._fail(turn, error)
         finally:
+            view.leave()  # it may be another node's turn by now, or come again with a view of its own
             self._calls.pop(turn.lease.conversation_id, None)
 
     async def _conclude(self, turn: Turn, task: Task, call: Call, view: View) -> timedelta | datetime | None:

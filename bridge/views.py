@@ -4,7 +4,7 @@ from typing import Protocol
 
 import structlog
 
-from bridge.adapter import Progress, Shows
+from bridge.adapter import Leaves, Progress, Shows
 from bridge.agent.task import TaskEvent
 from bridge.model import OutboundMessage, Turn, new_id
 from bridge.store import shown as rows
@@ -24,6 +24,10 @@ class View(Protocol):
         """End it; the platform's id where it became the answer itself."""
         ...
 
+    def leave(self) -> None:
+        """The turn is not followed here any more; nothing is shown from now on."""
+        ...
+
     @property
     def is_shown(self) -> bool:
         """Whether anything of it stands on the platform."""
@@ -40,6 +44,9 @@ class NoView:
 
     async def close(self, final: OutboundMessage | None) -> str | None:  # noqa: ARG002 - it cannot become the answer
         return None
+
+    def leave(self) -> None:
+        """Nothing."""
 
 
 _NO_VIEW = NoView()
@@ -67,6 +74,10 @@ class LiveView:
 
     async def close(self, final: OutboundMessage | None) -> str | None:
         return await self._progress.close(final)
+
+    def leave(self) -> None:
+        if isinstance(self._progress, Leaves):
+            self._progress.leave()
 
 
 async def open_view(store: Store, turn: Turn, adapter: Shows | None) -> View:

@@ -91,7 +91,7 @@ class Slack:
         mode = self._mode(address)
         if mode == "off" or not address.app:  # nobody there has asked, so nobody there waits
             return NoView()
-        waiting = StatusView(self._world, address)
+        waiting = StatusView(self._world, address, goes_on=message.task_id is not None)
         if mode == "plan":
             return PlanView(self._world, message, address, waiting)
         return StreamView(self._world, message, address, waiting) if mode == "stream" else waiting

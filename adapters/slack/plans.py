@@ -59,6 +59,10 @@ class PlanView:
             self._broken = True
             self._lost = self._lost or (self._ts is None and isinstance(error, Retryable) and error.ambiguous)
 
+    def leave(self) -> None:
+        """Stop waiting for the time to show a status."""
+        self._waiting.leave()
+
     async def close(self, final: OutboundMessage | None) -> str | None:  # noqa: ARG002 - never becomes the answer
         """Take the plan away."""
         await self._waiting.close(None)

@@ -1,7 +1,6 @@
 """While the agent works: which view of it a conversation gets, and the status line that all can fall back to."""
 
 import asyncio
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,12 +44,13 @@ class World:
 class StatusView:
     """Says that work goes on, once a turn takes longer than `progress_after` seconds. Nothing of it remains."""
 
-    def __init__(self, world: World, address: Address) -> None:
+    def __init__(self, world: World, address: Address, *, goes_on: bool = False) -> None:
         self._statuses = world.statuses
         self._address = address
         self._clock = world.clock
         self._alarm = world.alarm
-        self._shown = False
+        self._shown = goes_on
+        """Or perhaps shown: of a turn that goes on, whoever began it may have done so."""
         self._showing: asyncio.Task[None] | None = None
         if address.root:
             self._alarm.set(self._begin)
@@ -66,18 +66,22 @@ class StatusView:
     async def close(self, final: OutboundMessage | None) -> str | None:  # noqa: ARG002 - never becomes the answer
         """Clear the status."""
         await self.settle()
-        if self._shown:
+        if self._shown and self._address.root:
             await self._set("active")
         return None
 
     async def settle(self) -> None:
         """Stop waiting and refreshing; what is shown stays."""
+        self.leave()
+        if self._showing is not None:
+            await asyncio.wait((self._showing,))  # awaiting it itself would take our own cancellation for its
+            self._showing = None
+
+    def leave(self) -> None:
+        """The same, without waiting for what is under way."""
         self._alarm.off(self._begin)
         if self._showing is not None:
             self._showing.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._showing
-            self._showing = None
 
     def _begin(self) -> None:
         self._showing = asyncio.create_task(self._show())

@@ -63,6 +63,10 @@ class StreamView:
         if (kind == "chunk" and not waits) or changed:
             await self._attempt()
 
+    def leave(self) -> None:
+        """Stop waiting for the time to show a status."""
+        self._waiting.leave()
+
     async def close(self, final: OutboundMessage | None) -> str | None:
         """Become the answer where it is one message; else disappear, so that it is said once."""
         await self._waiting.close(None)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 
 from bridge.agent.backend import Backend, Mode
 from bridge.calls import Agent
-from bridge.model import Act, Author, Lease
+from bridge.model import Act, Author, Lease, OutboundMessage
 from bridge.outbox import Outbox
 from bridge.patience import Patience
 from bridge.shares import Limits, Shares
@@ -49,9 +49,10 @@ class Room:
         *,
         choose_task_ids: bool = False,
         timeout: timedelta = timedelta(minutes=30),
+        platform: Plain | None = None,
     ) -> None:
         self.store = store
-        self.platform = Plain()
+        self.platform = platform or Plain()
         self.answer: Answer = task
         self.shares = Shares(limits)
         self.asked: list[httpx2.Request] = []
@@ -240,6 +241,40 @@ async def test_a_login_is_asked_for_once_and_the_turn_goes_on_after_it(room: Roo
     room.answer = lambda request: task(request, payload_extension=room.extension())
     await room.turns.step(lease)
     assert (await room.deliver(lease))[1:] == ["done"]
+
+
+@dataclass
+class Status:
+    """A view that would go on by itself."""
+
+    remote_id: str | None = None
+    left: bool = False
+
+    async def show(self, kind: str, data: Any) -> None: ...
+
+    async def close(self, final: OutboundMessage | None) -> str | None: ...
+
+    def leave(self) -> None:
+        self.left = True
+
+
+@dataclass
+class Showing(Plain):
+    status: Status = field(default_factory=Status)
+
+    async def open(self, message: OutboundMessage) -> Status:  # noqa: ARG002 - one view for all
+        return self.status
+
+
+async def test_a_view_is_left_by_a_node_that_loses_the_turn(store: Store, clock: FakeClock) -> None:
+    room = Room(store, clock, platform=(platform := Showing()))
+    room.hold.clear()
+    step = asyncio.create_task(room.turns.step(await room.hear("m1")))
+    await _until(lambda: bool(room.asked))
+    step.cancel()
+    await asyncio.wait((step,))
+    assert platform.status.left
+    await room.turns.lanes.close()
 
 
 async def test_a_message_that_waited_too_long_is_given_up_visibly(room: Room, clock: FakeClock) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from adapters.slack.fake import Fault
 from adapters.slack.streams import ROTATE_SECONDS
-from bridge.adapter import Progress
+from bridge.adapter import Leaves, Progress
 from bridge.model import OutboundMessage
 from tests.adapters.slack.lab import Lab, until
 
@@ -297,3 +297,35 @@ async def test_nothing_is_shown_where_progress_is_off(lab: Lab) -> None:
     await pieces(view, WORDS)
 
     assert (await view.close(None), view.remote_id, lab.slack.calls) == (None, None, {})
+
+
+@pytest.mark.parametrize("progress", ["status", "stream", "plan"])
+@pytest.mark.parametrize("seconds", [0, 3])
+async def test_a_view_that_is_left_says_nothing_more(lab: Lab, progress: str, seconds: int) -> None:
+    ts, view = await opened(lab, channel="C1", progress=progress)
+    await asyncio.sleep(0)
+    lab.clock.advance(seconds)
+    if seconds:
+        await until(lambda: bool(lab.slack.statuses))
+    assert isinstance(view, Leaves)
+
+    view.leave()
+    await asyncio.sleep(0)
+    lab.slack.statuses.clear()
+    lab.slack.calls.clear()
+    for _ in range(3):
+        lab.clock.advance(100)
+        await lab.adapter.send(lab.answer("done"))  # by whoever goes on with the turn
+
+    assert lab.slack.statuses == {}
+    assert lab.slack.calls == {"chat.postMessage": 3}
+    assert lab.slack.answers("C1", ts) == ["done"] * 3
+
+
+async def test_the_status_that_an_earlier_life_may_have_left_is_cleared(lab: Lab) -> None:
+    ts, _ = await opened(lab, channel="C1")
+
+    view = await lab.adapter.open(lab.answer("", kind="progress", task_id="task-1"))
+    await view.close(None)
+
+    assert lab.slack.statuses == {("C1", ts): "active"}
