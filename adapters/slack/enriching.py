@@ -130,6 +130,7 @@ class Enriching:
             link = f"{site}archives/{address.channel}/p{ts.replace('.', '')}"
             thread = f"?thread_ts={address.root}&cid={address.channel}" if address.root and address.root != ts else ""
             facts.append(f"Permalink: {link}{thread}")
-        if address.user_team and address.user_team not in {address.team, address.enterprise}:
+        abroad = address.tenant == "shared" or not address.enterprise  # an organisation has several workspaces
+        if abroad and address.user_team and address.user_team not in {address.team, address.enterprise}:
             facts.append("The author belongs to another organisation.")
         return "\n".join([*facts, *(f"Not attached: {reason}." for reason in left)])

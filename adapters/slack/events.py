@@ -41,7 +41,8 @@ class Scene:
         return "shared" if self.shared else self.enterprise or self.team
 
     def message_key(self, channel: str, ts: str) -> str:
-        return f"{'shared' if self.shared else self.team}:{channel}:{ts}"
+        # By the tenant: a channel of several workspaces of one organisation brings a message once for each of them.
+        return f"{self.tenant}:{channel}:{ts}"
 
 
 def scene(payload: Payload, own: str) -> Scene:
@@ -139,10 +140,14 @@ class Events:
             user_team=event.get("user_team") or event.get("source_team") or where.team,
         )
         rule = self._settings.channels.get(channel)
+        own = replace(address, tenant=where.enterprise or where.team)
+        thread, matched_by = ("dm", "person") if person else (root, "thread")
         return InboundMessage(
             message_key=message_key,
-            conversation=(
-                Candidate(value=address.key("dm" if person else root), matched_by="person" if person else "thread"),
+            # Commands and shortcuts do not tell that a channel is shared, and one may be shared later.
+            conversation=tuple(
+                Candidate(value=place.key(thread), matched_by=matched_by)
+                for place in ((own, address) if where.shared else (address,))
             ),
             return_address=address.dump(),
             author=Author(id=user, trust="verified", attributes={"team": address.user_team}),
@@ -183,11 +188,11 @@ class Events:
             if not self._bots.passes(f"{channel}:{event.get('bot_id')}", settings.bot_budget, event["ts"]):
                 return "bot_budget"
         team = event.get("user_team") or event.get("source_team")
-        if team and team not in {where.team, where.enterprise} and not settings.allow_external:
+        # Within an organisation people of all its workspaces meet; only a shared channel has others in it.
+        abroad = team and team not in {where.team, where.enterprise} and (where.shared or not where.enterprise)
+        if abroad and not settings.allow_external:
             return "external_user"
-        rule = settings.channels.get(channel)
-        listed = addressed == "direct" or not settings.only_channels or channel in settings.only_channels
-        if not listed or (rule and not rule.allow):
+        if not settings.serves(channel):
             return "channel_not_served"
         if addressed == "ambient" and mentioned(raw):
             return "addressed_to_others"
@@ -219,10 +224,9 @@ class Events:
         if self._is_own(where, before) or "bot_id" in before:
             return ()
         gone = {"type": "message", **before, "channel": event["channel"], "ts": ts}
-        if (
-            not gone.get("thread_ts")
-            and self._addressed(where, gone, event["channel"], gone.get("text") or "") == "ambient"
-        ):
+        channel, raw = event["channel"], gone.get("text") or ""
+        ambient = not gone.get("thread_ts") and self._addressed(where, gone, channel, raw) == "ambient"
+        if ambient and not self._joins(gone, channel, raw):
             return ()
         key = where.message_key(event["channel"], ts)
         return (self._inbound(where, gone, message_key=key, addressed="ambient", act=Act.DELETE),)
@@ -246,7 +250,7 @@ class Events:
         key = f"{where.message_key(item['channel'], item['ts'])}:{name}:{where.event_id}"
         message = self._inbound(where, at, message_key=key, addressed="direct", act=Act.STOP if stop else Act.RATE)
         # What we said is known by its remote id, an alias of the conversation.
-        remote_id = message.conversation[0].value.rpartition(":")[0] + ":" + item["ts"]
+        remote_id = message.conversation[-1].value.rpartition(":")[0] + ":" + item["ts"]
         candidate = Candidate(value=remote_id, matched_by="reaction")
         metadata = {} if stop else {"remote_id": remote_id, "value": verdict}
         return (replace(message, conversation=(candidate, *message.conversation), metadata=metadata),)
@@ -254,7 +258,9 @@ class Events:
 
 def _joined(message: InboundMessage) -> InboundMessage:
     """Marked, so that people see why the bot joined in, and a function may still be asked whether it should."""
-    return replace(message, conversation=(replace(message.conversation[0], matched_by=ENGAGED),))
+    return replace(
+        message, conversation=tuple(replace(candidate, matched_by=ENGAGED) for candidate in message.conversation)
+    )
 
 
 def _ignored(reasons: Mapping[str, str], name: Any) -> Messages:

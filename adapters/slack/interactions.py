@@ -116,6 +116,7 @@ def _asked_about(payload: Payload, settings: Settings) -> InboundMessage:
         text="What about this message?",
         quoted=flat(about),
         agent=rule.agent if rule else None,
+        declined=None if settings.serves(channel) else "channel_not_served",
     )
 
 
@@ -148,7 +149,7 @@ def slash(settings: Settings, form: Mapping[str, str], digest: str) -> Received:
         text=said,
         act=act,
         agent=rule.agent if rule else None,
-        declined="channel_not_served" if rule and not rule.allow else None,
+        declined=None if settings.serves(channel) else "channel_not_served",
     )
     # in_channel without a text shows the command as its author's message.
     reply = Reply(body=b'{"response_type":"in_channel"}')

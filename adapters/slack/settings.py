@@ -91,6 +91,12 @@ class Settings(BaseModel):
     name: str = "Agent"
     """What the manifest calls the app."""
 
+    def serves(self, channel: str) -> bool:
+        """Whether what is said in a channel, or asked for there, is for the agent at all."""
+        rule = self.channels.get(channel)
+        listed = channel.startswith("D") or not self.only_channels or channel in self.only_channels
+        return listed and (rule is None or rule.allow)
+
     @model_validator(mode="after")
     def _has_a_way_to_post(self) -> Self:
         if self.bot_token is None and self.client_id is None:

@@ -1,6 +1,7 @@
 """What people do in Slack becomes messages, once, in words."""
 
 import json
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -408,3 +409,60 @@ async def test_a_refused_first_delivery_is_taken_when_it_comes_again(lab: Lab) -
 
     assert len(lab.got) == 1
     assert lab.deliveries.lost == []
+
+
+async def test_what_is_asked_for_in_a_channel_that_is_not_served_is_declined(lab: Lab) -> None:
+    ts = lab.people.say("material")
+    lab.deliveries.waiting.clear()
+    unserving: tuple[dict[str, Any], ...] = ({"only_channels": {"C2"}}, {"channels": {"C1": {"allow": False}}})
+    for options in unserving:
+        lab.configured(**options)
+        await lab.people.ask_about(ts)
+        await lab.people.command("hello")
+
+    assert lab.got == []
+
+
+async def test_a_command_is_served_in_a_direct_message_whatever_is_listed(lab: Lab) -> None:
+    lab.configured(only_channels={"C2"})
+    await lab.people.command("hello", channel="D1")
+
+    assert [message.text for message in lab.got] == ["hello"]
+
+
+async def test_a_deleted_message_that_a_rule_took_up_is_told(lab: Lab) -> None:
+    lab.configured(channels={"C1": {"engage": ["deploy"]}})
+    lab.people.delete(lab.people.say("the deploy failed"))
+    lab.people.delete(lab.people.say("lunch?"))
+
+    said, gone = await lab.arrivals()
+
+    assert (gone.act, gone.message_key) == (Act.DELETE, said.message_key)
+
+
+async def test_a_thread_of_a_shared_channel_goes_on_after_a_shortcut_and_a_command(lab: Lab) -> None:
+    lab.deliveries.shared = True
+    root = lab.people.say("material")
+    await lab.people.ask_about(root)
+    await lab.people.command("hello")
+    answer = await lab.adapter.send(lab.answer("hi"))
+    shortcut = lab.got[-2]
+    lab.people.say("<@UBOT> and now?", thread_ts=root)
+    lab.people.say("<@UBOT> and here?", thread_ts=answer.rpartition(":")[2])
+
+    *_, first, second = await lab.arrivals()
+
+    assert shortcut.conversation[-1].value in {candidate.value for candidate in first.conversation}
+    assert answer in {candidate.value for candidate in second.conversation}
+
+
+async def test_colleagues_of_another_workspace_of_the_organisation_are_heard_once(lab: Lab) -> None:
+    said = {"type": "message", "text": "<@UBOT> hi", "ts": "1.2", "channel": "C1", "user": "U1", "user_team": "T2"}
+    lab.deliveries.enterprise = "E1"
+    lab.deliveries.event(said, team="T1")
+    lab.deliveries.event({**said, "type": "app_mention"}, team="T2")
+
+    (message,) = await lab.arrivals()
+
+    assert (message.declined, message.message_key) == (None, "E1:C1:1.2")
+    assert "another organisation" not in (await lab.adapter.enrich(message)).context
