@@ -17,8 +17,11 @@ log = structlog.get_logger()
 AGAIN = timedelta(0)
 RECOVER = timedelta(seconds=1)
 
-Step: TypeAlias = Callable[[Lease], Awaitable[timedelta | datetime | None]]
-"""One piece of work on a conversation. Answers when to come back: a delay, a time, or never (nothing is left)."""
+When: TypeAlias = timedelta | datetime | None
+"""When to come back: after a delay, at a time, or never (nothing is left)."""
+
+Step: TypeAlias = Callable[[Lease], Awaitable[When]]
+"""One piece of work on a conversation."""
 
 
 class _Lane:

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import structlog
 from structlog.contextvars import bind_contextvars
@@ -14,7 +14,7 @@ from bridge.clock import Clock
 from bridge.destinations import Destinations, Held
 from bridge.errors import Permanent, Retryable
 from bridge.handing import Handing
-from bridge.lanes import AGAIN, Lanes
+from bridge.lanes import AGAIN, Lanes, When
 from bridge.model import DeliveryState, Lease, OutboundMessage
 from bridge.store import deliveries as rows
 from bridge.store.budgets import FREEZE, Cost, Freeze
@@ -45,7 +45,7 @@ class Outbox:
         self.handing = Handing(store, self._cost)
         self.lanes = Lanes(self.step, clock, now=store.now, name="outbox", near=NEAR)
 
-    async def step(self, lease: Lease) -> timedelta | datetime | None:
+    async def step(self, lease: Lease) -> When:
         """Try the next delivery of a conversation, or wait for it."""
         delivery: Delivery | NotYet | None = self.handing.take(lease)
         if delivery is None:

@@ -19,7 +19,7 @@ DRAWING = {
     " settings options problems expansion units secrets_file"
     " egress transport dialling http1 gate addresses",
     "world": "store agent files",
-    "ground": "circuits shares destinations lanes handing answers pauses views calls results recording watching"
+    "ground": "circuits shares destinations lanes handing endings answers pauses views calls results recording watching"
     " captures standby routing enriching custody",
     "stages": "inbox reading connections turns outbox sweeper operations feedback resealing retention counting",
     "edge": "web app world embedded server serving standalone cli console trial demo __main__",
