@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from html import unescape
+from html import escape, unescape
 
 from html_to_markdown import ConversionOptions, convert
 from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -32,6 +32,7 @@ _DROP = _by_word(
     ".skiff_quote", ".hey_quote", ".acompli_signature", ".freshdesk_quote", ".mailru-blockquote",
 )  # fmt: skip
 
+_MARKS = frozenset({"class", "id", "name"})
 _HIDDEN = re.compile(
     r"display\s*:\s*none|visibility\s*:\s*hidden|mso-hide\s*:\s*all",
     re.IGNORECASE,
@@ -155,9 +156,14 @@ def _take_away(tree: LexborHTMLParser, lowered: str) -> list[str]:
         if _text_before(node):
             taken += _cut_from(node)
             break
-    for selector in _of_use(_DROP, lowered):
+    selectors = _of_use(_DROP, lowered)
+    for node in [node for selector in selectors for node in tree.css(selector) if _is_written_in(node)]:
+        for name in _MARKS & node.attributes.keys():  # only the quotes in it go, and what introduces them
+            del node.attrs[name]
+        taken += _introduction_in(node)
+    for selector in selectors:
         for node in tree.css(selector):
-            if node.parent is not None and not _is_forward(node) and not _is_written_in(node):
+            if node.parent is not None and not _is_forward(node):
                 taken.append(node.html or "")
                 node.decompose()
     return taken
@@ -173,7 +179,7 @@ def _is_forward(node: LexborNode) -> bool:
 
 
 def _is_written_in(node: LexborNode) -> bool:
-    """Whether it holds quotes and, after one of them, words: Gmail puts answers between the lines of a quote there."""
+    """Whether it holds quotes and, after one of them, words: Gmail and others put answers between the quotes there."""
     if node.tag == "blockquote":
         return False
     children = list(node.iter(include_text=True))
@@ -181,6 +187,18 @@ def _is_written_in(node: LexborNode) -> bool:
     return bool(quotes) and any(
         child.tag != "blockquote" and child.text().strip() for child in children[quotes[0] + 1 :]
     )
+
+
+def _introduction_in(node: LexborNode) -> list[str]:
+    """Takes away the words before the first quote."""
+    taken: list[str] = []
+    for child in list(node.iter(include_text=True)):
+        if child.tag == "blockquote":
+            break
+        if child.tag == "-text":
+            taken.append(escape(child.text()))
+            child.decompose()
+    return taken
 
 
 def _outlook_headers(tree: LexborHTMLParser) -> Iterator[LexborNode]:

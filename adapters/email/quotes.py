@@ -54,14 +54,12 @@ def _normalised(text: str) -> str:
 
 
 def _above_marker(text: str) -> tuple[str, str]:
-    """What stands above the marker, and the rest, where that is ours: who answers below it wrote nothing above."""
+    """What stands above the marker, and the rest. Where a program marked our lines as quotes, its marks tell more."""
     match = _MARKER.search(text[:MAX_TEXT]) if "above" in text else None
     if match is None:
         return text, ""
     line = text.rfind("\n", 0, match.start()) + 1
     if text[line : line + MAX_BEFORE_MARKER].lstrip().startswith(">"):
-        return text, ""  # every line of ours is marked as a quote, and between them may stand what is new
+        return text, ""  # below and between the lines of ours may stand what is new
     start = max(line, match.start() - MAX_BEFORE_MARKER)
-    if not quote_lines.split(text[:start])[0]:
-        return text, ""
     return text[:start], text[start:]

@@ -99,9 +99,10 @@ def test_answers_between_our_quoted_lines_are_heard_although_the_marker_stands_a
     assert "Large." in reply
 
 
-def test_where_nothing_stands_above_a_marker_that_no_program_quoted_nothing_below_is_cut() -> None:
-    text = f"From: A <a@b.c>\nSent: Friday\nSubject: Re: x\n\n{MARKER}\n\nWhich colour?\n\nBlue, please."
-    assert "Blue, please." in extract(text=text).reply
+def test_a_reply_without_words_says_nothing_of_what_we_said() -> None:
+    """Outlook marks no line: whoever sends only a file above our mail has not repeated it."""
+    text = f"From: A <a@b.c>\nSent: Friday\nSubject: Re: x\n\n{MARKER}\n\nOur own answer."
+    assert "Our own" not in extract(text=text).reply
 
 
 @pytest.mark.parametrize("attribution", ['<div class="gmail_attr">On Fri, A wrote:<br></div>', "On Fri, A wrote:<br>"])
@@ -111,6 +112,16 @@ def test_answers_that_gmail_puts_between_the_lines_of_its_quote_are_heard(attrib
     found = extract(html=html)
     assert [line for line in found.reply.splitlines() if line][-2:] == ["yes", "no"]
     assert "first?" in found.elided
+
+
+def test_answers_that_proton_puts_between_the_lines_of_its_quote_are_heard() -> None:
+    quote = '<blockquote class="protonmail_quote" type="cite">'
+    said = f"On Fri, 2 Sep 2025 at 09:14, A wrote:{quote}first?</blockquote><p>yes</p>{quote}second?</blockquote>"
+    html = f'<div class="protonmail_quote">{said}</div>'
+    assert extract(html=html).reply == "yes"
+    assert extract(html=f"<p>see below</p>{html}").reply == "see below\n\nyes"
+    assert extract(html=f"<p>new</p>{html.replace('<p>yes</p>', '<br>')}").reply == "new"
+    assert "A wrote" in extract(html=html).elided
 
 
 def test_answers_between_quotes_keep_what_they_answer() -> None:
