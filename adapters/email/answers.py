@@ -119,7 +119,10 @@ class Answers:
         if ref.url.startswith("file:"):
             return await self._kit.files.load(ref)
         client = self._kit.guarded_http
-        return (await post(client, client.build_request("GET", ref.url), "The file's server")).content
+        limits = {"max_response_bytes": self._settings.max_attachment}
+        return (
+            await post(client, client.build_request("GET", ref.url, extensions=limits), "The file's server")
+        ).content
 
 
 def _written(letter: Letter) -> tuple[EmailMessage, bytes]:

@@ -52,7 +52,7 @@ def _ingress(settings: Settings, kit: Kit) -> Ingress:  # noqa: PLR0911 - one fo
             return SesIngress(_amazon(settings), kit.vault, kit.http, kit.clock)
         case "resend":
             api = (settings.api_url or PROVIDERS["resend"].api_url, settings.api_key.get_secret_value())
-            return ResendIngress(secrets, api, kit.http, kit.guarded_http, kit.clock)
+            return ResendIngress(secrets, api, kit.http, kit.guarded_http, kit.clock, max_bytes=kit.max_body)
     return ConnectedIngress()
 
 

@@ -35,12 +35,16 @@ class ResendIngress:
         http: httpx2.AsyncClient,
         guarded: httpx2.AsyncClient,
         clock: Clock,
+        *,
+        max_bytes: int,
     ) -> None:
         self._secrets = usable_secrets(SCHEME, secrets)
         self._url, self._key = api
         self._http = http
         self._guarded = guarded
         self._clock = clock
+        self._limits = {"max_response_bytes": max_bytes}
+        """A mail is larger than what else is answered from outside."""
 
     async def verify(self, envelope: Envelope) -> Received:
         verify(SCHEME, self._secrets, envelope, self._clock.now())
@@ -63,10 +67,10 @@ class ResendIngress:
             raw = found.get("raw")
             if not isinstance(raw, dict) or not isinstance(raw.get("download_url"), str):
                 raise Retryable("Resend does not offer the raw mail yet.")
-            download = self._guarded.build_request("GET", raw["download_url"])
+            download = self._guarded.build_request("GET", raw["download_url"], extensions=self._limits)
             content = (await post(self._guarded, download, "Resend's storage")).content
         except Permanent as error:
-            raise Malformed(f"The mail is gone at Resend: {error}") from error
+            raise Malformed(f"The mail cannot be had from Resend: {error}") from error
         to = data.get("to")
         return Arrived(
             raw=content,

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import httpx2
 
-from bridge.egress import NEVER_SENT
+from bridge.egress import NEVER_SENT, ResponseTooLarge
 from bridge.errors import Permanent, Retryable
 
 TOO_MANY = 429
@@ -41,6 +41,8 @@ async def post(client: httpx2.AsyncClient, request: httpx2.Request, provider: st
         answer = await client.send(request)
     except NEVER_SENT as error:
         raise Retryable(f"{provider} cannot be reached: {error}") from error
+    except ResponseTooLarge as error:
+        raise Permanent(f"{provider} answers with more than is taken: {error}") from error
     except httpx2.TransportError as error:
         raise Retryable(f"{provider} did not answer: {error}", ambiguous=True) from error
     if answer.is_success:
