@@ -119,19 +119,24 @@ class Readings:
         try:
             async with asyncio.timeout(SECONDS):
                 messages = await self._messages(entrance.adapter, unread)
+            placed = await self._placed(entrance, unread, messages, place)
         except (BridgeError, TimeoutError, MemoryError) as error:
             await self._put_off(unread, str(error) or type(error).__name__)
-            return
         except Exception as error:  # an adapter's fault with one arrival must not end the reading of others
             log.exception("reading_failed", envelope=unread.envelope_id)
             await self._put_off(unread, type(error).__name__)
-            return
+        else:
+            self._rouse(placed)
+
+    async def _placed(
+        self, entrance: Entrance, unread: Unread, messages: Sequence[InboundMessage], place: _Place
+    ) -> rows.Placed:
         read = rows.Read(unread=unread, messages=tuple(messages), agent=entrance.agent, busy=entrance.busy)
         await self._after_earlier(place)
         placing = asyncio.ensure_future(self._store.accept(rows.READ, read))
         await asyncio.sleep(0)  # it stands in the writer's line now, which keeps its order
         place.left.set()
-        self._rouse(await placing)
+        return await placing
 
     async def _after_earlier(self, place: _Place) -> None:
         for earlier in [*self._places.values()]:

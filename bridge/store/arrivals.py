@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import bindparam, select
 
 from bridge.model import Act, InboundMessage, new_id
+from bridge.store.bodies import storable, storable_message
 from bridge.store.prepared import Prepared, among
 from bridge.store.statements import insert_new
 from bridge.store.tables import arrivals, envelopes
@@ -17,7 +18,7 @@ from bridge.store.writer import Tx
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """One envelope, verified and sealed, and what its adapter read in it."""
+    """One envelope, verified and sealed, and what its adapter read in it, in words that a database takes."""
 
     source: str
     delivery_key: str
@@ -35,6 +36,11 @@ class Arrival:
     """How long a copy is recognised."""
     listened: bool = False
     """The caller wants the events of the turn, which may be over before he could ask for them."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "delivery_key", storable(self.delivery_key))
+        if self.messages is not None:
+            object.__setattr__(self, "messages", tuple(map(storable_message, self.messages)))
 
 
 def digest(body: bytes) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from bridge.model import InboundMessage, new_id
 from bridge.store.arrivals import Arrival
-from bridge.store.bodies import dump_inbound, storable
+from bridge.store.bodies import dump_inbound
 from bridge.store.lookup import Match
 
 ADMITTED = "admitted"
@@ -84,7 +84,7 @@ class Said:
             "addressed": message.addressed,
             "author_id": message.author.id,
             "return_address": message.return_address,
-            "text": storable(message.text),
+            "text": message.text,
             "body": dump_inbound(message),
             "received_at": self.arrival.received_at,
         }

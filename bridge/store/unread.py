@@ -9,6 +9,7 @@ from sqlalchemy import Connection, bindparam, or_, select, update
 from bridge.model import InboundMessage, Lease
 from bridge.store.arrivals import Arrival
 from bridge.store.batch import Batch
+from bridge.store.bodies import storable
 from bridge.store.ingest import Known, roused, take_in
 from bridge.store.lookup import Lookup
 from bridge.store.prepared import Prepared, among
@@ -181,7 +182,12 @@ class Unreadable:
 
 def _put_off(tx: Tx, rows: Sequence[Unreadable]) -> list[None]:
     values = [
-        {"at": row.envelope_id, "why": row.error, "until": row.until, "to": "unread" if row.until else "parked"}
+        {
+            "at": row.envelope_id,
+            "why": storable(row.error),
+            "until": row.until,
+            "to": "unread" if row.until else "parked",
+        }
         for row in rows
     ]
     tx.connection.execute(_PUT_OFF, values)

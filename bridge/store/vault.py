@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 from bridge.sealing import Sealer
 from bridge.store.database import Store
 from bridge.store.statements import insert_new
-from bridge.store.tables import conversations, vault
+from bridge.store.tables import ERASED_KEY, conversations, vault
 from bridge.store.writer import Tx, Write
 
 PURPOSE = "vault"
@@ -58,9 +58,7 @@ def _put_one(tx: Tx, row: _Put) -> bool:
     return bool(tx.connection.execute(change).rowcount)
 
 
-_ERASED = select(conversations.c.id).where(
-    conversations.c.id == bindparam("at"), conversations.c.key == "erased:" + conversations.c.id
-)
+_ERASED = select(conversations.c.id).where(conversations.c.id == bindparam("at"), conversations.c.key == ERASED_KEY)
 PUT: Write[_Put, bool] = Write(_put)
 
 

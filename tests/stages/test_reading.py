@@ -17,7 +17,7 @@ from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
 from bridge.store.envelopes import pack
 from bridge.store.ingest import INGEST
-from bridge.store.tables import messages, turns
+from bridge.store.tables import arrivals, messages, turns
 from tests.conftest import FakeClock
 from tests.stages.platform import Plain
 
@@ -31,6 +31,7 @@ class Slow(Plain):
     doors: dict[str, asyncio.Event] = field(default_factory=dict)
     failing: set[str] = field(default_factory=set)
     finished: list[str] = field(default_factory=list)
+    metadata: dict[str, object] = field(default_factory=dict)
 
     async def read(self, envelope: Envelope) -> Sequence[InboundMessage]:
         name = envelope.body.decode()
@@ -41,7 +42,12 @@ class Slow(Plain):
         conversation = (Candidate(value="thread", matched_by="thread"),)
         return [
             InboundMessage(
-                message_key=name, conversation=conversation, return_address="here", author=Author(id="anna"), text=name
+                message_key=name,
+                conversation=conversation,
+                return_address="here",
+                author=Author(id="anna"),
+                text=name,
+                metadata=self.metadata,
             )
         ]
 
@@ -125,3 +131,15 @@ async def test_what_has_to_be_tried_again_holds_up_nobody(desk: Desk) -> None:
     await desk.arrive("one", "two")
     await desk.let("two", "one")
     assert await desk.placed(1) == ["two"]
+
+
+async def test_what_no_row_can_hold_is_put_off_and_not_read_over_and_over(desk: Desk) -> None:
+    desk.adapter.metadata = {"when": object()}
+    await desk.arrive("one")
+    await desk.let("one")
+    query = select(arrivals).where(arrivals.c.attempt > 0)
+    async with asyncio.timeout(30):
+        while not (found := await desk.store.read(lambda c: c.execute(query).all())):  # noqa: ASYNC110 - rows do not tell
+            await asyncio.sleep(0.005)
+    assert (found[0].state, found[0].error) == ("unread", "PydanticSerializationError")
+    assert found[0].not_before > desk.store.now()
