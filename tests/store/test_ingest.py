@@ -228,7 +228,7 @@ async def test_queueing_gives_each_message_a_turn_in_order(store: Store) -> None
 
 
 async def test_a_poisoned_row_fails_alone(store: Store) -> None:
-    broken = arrival(store, None, message("m0"))  # type: ignore[arg-type]  # violates NOT NULL
+    broken = arrival(store, "d0", message("m0"), digest=None)  # type: ignore[arg-type]  # violates NOT NULL
     good = [arrival(store, f"d{number}", message(f"m{number}")) for number in range(1, 10)]
     outcomes = await asyncio.gather(*(store.accept(INGEST, row) for row in (broken, *good)), return_exceptions=True)
     assert isinstance(outcomes[0], Exception)
