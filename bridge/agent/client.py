@@ -83,10 +83,19 @@ class Client:
         await self.tell(route, task_id, decision, key=decision["decision_id"])
 
     async def tell(self, route: str, task_id: str, document: Mapping[str, Any], *, key: str) -> None:
-        """Put a document where the service takes it; `route` as above. Safe to repeat under the same key."""
+        """Put a document where the service takes it; `route` as above. Safe to repeat under the same key.
+
+        What it answers is not read: nothing at all (204) is as good as anything.
+        """
         headers = {**self._headers, "content-type": "application/json", "idempotency-key": key}
         content = documents.written(document)
-        await self._fetch("POST", route.replace("{task_id}", _segment(task_id)), headers=headers, content=content)
+        path = route.replace("{task_id}", _segment(task_id))
+        with foreign_failures():
+            answer = await self._send("POST", path, headers, content, READ_SECONDS)
+            async with aclosing(answer):
+                if not _is_success(answer):
+                    raise await self._failure(answer)
+                await _read(answer)  # to its end, so that the connection serves again
 
     async def _post_invoke(self, request: InvokeRequest, kind: str, *, read_seconds: float) -> Json:
         url, headers, content = self._invocation(request, kind)

@@ -45,7 +45,7 @@ async def read_events(chunks: AsyncIterator[bytes], *, max_bytes: int = 16 << 20
                     yield Sent(data[0] if len(data) == 1 else b"\n".join(data), cursor)
                     data = []
                 held = len(tail[0])
-            elif line.startswith(b"id:"):
+            elif line.startswith(b"id:") and b"\0" not in line:  # as the standard demands; no database takes it either
                 cursor = line[3:].strip().decode("utf-8", "replace")
 
 

@@ -391,6 +391,16 @@ async def test_stop_posts_and_never_deletes(backend: Backend, service: ScriptedS
     ]
 
 
+@pytest.mark.parametrize("reply", [text_answer(b"", 204), text_answer(b"OK"), answer({"ok": True})])
+async def test_a_decision_is_told_whatever_the_service_says_to_it(
+    backend: Backend, service: ScriptedService, reply: Answer
+) -> None:
+    service.script([reply, reply])
+    await backend.decide("/tasks/{task_id}/decide", "t/1", decision_id="d1", choice="approve", decided_by="U1")
+    await backend.tell("/feedback", "t1", {"value": "1"}, key="k1")
+    assert [call.path for call in service.calls] == ["/v1/tasks/t%2F1/decide", "/v1/feedback"]
+
+
 async def test_reading_a_task_anew_shows_the_newest_state(backend: Backend, service: ScriptedService) -> None:
     service.script([answer(task("executing")), answer(task("completed"))])
     handle = await backend.ainvoke_agent(prompt="hello")

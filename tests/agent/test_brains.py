@@ -94,6 +94,11 @@ async def test_a_model_is_told_everything(http: httpx2.AsyncClient, service: Scr
     assert body["reasoning_effort"] == "high"
 
 
+async def test_an_error_that_is_null_is_none(http: httpx2.AsyncClient, service: ScriptedService) -> None:
+    service.script([completion(delta("Hello", finish="stop") | {"error": None}, DONE)])
+    assert await steps(chat(http, service), ask()) == ["Hello"]
+
+
 @given(st.integers(1, 40))
 async def test_chunks_may_end_inside_a_character(size: int) -> None:
     payload = f"data: {json.dumps(delta('Grüße 😀 €'), ensure_ascii=False)}\n\ndata: [DONE]\n\n".encode()

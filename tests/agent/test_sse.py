@@ -31,6 +31,10 @@ async def test_where_the_bytes_are_split_makes_no_difference(cuts: list[int]) ->
     assert await parsed([STREAM[a:b] for a, b in itertools.pairwise(edges)]) == EVENTS
 
 
+async def test_an_id_with_a_nul_is_none() -> None:
+    assert await parsed([b"id: 7\ndata: one\n\nid: 8\0\ndata: two\n\n"]) == [Sent(b"one", "7"), Sent(b"two", "7")]
+
+
 @given(st.lists(st.binary(max_size=40), max_size=10))
 async def test_no_bytes_are_an_error(chunks: list[bytes]) -> None:
     await parsed(chunks)

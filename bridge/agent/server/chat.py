@@ -124,7 +124,7 @@ def _delta(sent: Sent) -> tuple[dict[str, Any], bool]:
     """What one chunk adds, and whether the model says that it has finished. An error in the stream is a BrainFault."""
     try:
         chunk = json.loads(sent.data)
-        if "error" in chunk:
+        if chunk.get("error"):  # some send it in every chunk, null
             raise BrainFault(f"Error in the model's answer - {json.dumps(chunk['error'])[:500]}")
         if not chunk.get("choices"):
             return {}, False  # usage and keep-alive chunks
