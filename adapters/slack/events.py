@@ -155,7 +155,7 @@ class Events:
             begins=root == ts and not person,
             text=text,
             quoted=quoted,
-            files=_files(event),
+            files=files_in(event),
             act=act,
             agent=rule.agent if rule else None,
             declined=declined,
@@ -268,7 +268,7 @@ def _ignored(reasons: Mapping[str, str], name: Any) -> Messages:
     return ()
 
 
-def _files(event: Payload) -> tuple[FileRef, ...]:
+def files_in(event: Payload) -> tuple[FileRef, ...]:
     """The files that are really there; `slack-file:` where Slack wants to be asked first."""
     if not event.get("files"):
         return ()

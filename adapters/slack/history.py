@@ -33,6 +33,17 @@ class History:
         if not self._settings.history or self._read.get(key):
             return ""
         self._read.put(key, ts)
+        try:
+            said = await self._said(address, root, ts)
+        except BaseException:  # cut short as well as refused: the next mention reads it
+            self._read.pop(key)
+            raise
+        unseen = {str(item["ts"]): item for item in said if str(item["ts"]) < ts}
+        ours = [at for at, item in unseen.items() if item.get("app_id") == address.app and address.app]
+        news = [item for at, item in sorted(unseen.items()) if not ours or at > max(ours)]
+        return await self._written(address, news[-self._settings.history :])
+
+    async def _said(self, address: Address, root: str, ts: str) -> list[Mapping[str, Any]]:
         said: list[Mapping[str, Any]] = []
         cursor: str | None = None
         for _ in range(_PAGES):
@@ -50,10 +61,7 @@ class History:
             cursor = (page.get("response_metadata") or {}).get("next_cursor")
             if not cursor:
                 break
-        unseen = {str(item["ts"]): item for item in said if str(item["ts"]) < ts}
-        ours = [at for at, item in unseen.items() if item.get("app_id") == address.app and address.app]
-        news = [item for at, item in sorted(unseen.items()) if not ours or at > max(ours)]
-        return await self._written(address, news[-self._settings.history :])
+        return said
 
     async def _written(self, address: Address, items: list[Mapping[str, Any]]) -> str:
         lines: list[str] = []

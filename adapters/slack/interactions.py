@@ -8,8 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from adapters.slack.address import Address, load
-from adapters.slack.events import Payload
-from adapters.slack.reading import flat, plain
+from adapters.slack.events import Payload, files_in
+from adapters.slack.reading import attached, flat, plain
 from adapters.slack.settings import Settings
 from adapters.slack.vocabulary import COMMANDS
 from bridge.errors import Permanent
@@ -114,7 +114,8 @@ def _asked_about(payload: Payload, settings: Settings) -> InboundMessage:
         author=Author(id=address.user, trust="verified", attributes={"team": address.user_team}),
         addressed="mention",
         text="What about this message?",
-        quoted=flat(about),
+        quoted="\n\n".join(filter(None, (flat(about), attached(about) if about.get("text") else ""))),
+        files=files_in(about),
         agent=rule.agent if rule else None,
         declined=None if settings.serves(channel) else "channel_not_served",
     )

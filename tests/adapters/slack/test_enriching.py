@@ -81,6 +81,17 @@ async def test_a_first_mention_in_mid_thread_brings_what_was_said(lab: Lab) -> N
     assert message.quoted == "Ada: the build is red\nGrace: since @Ada merged\npager: alert: 500s"
 
 
+async def test_what_could_not_be_read_at_the_first_mention_comes_with_the_next(lab: Lab) -> None:
+    root = lab.people.say("the build is red")
+    lab.slack.faults.add("conversations.replies", Fault("limit"))
+    for words in ("why?", "and now?"):
+        lab.people.say(f"<@UBOT> {words}", thread_ts=root)
+    first, second = [await lab.adapter.enrich(message) for message in await lab.arrivals()]
+
+    assert first.quoted == ""
+    assert second.quoted.startswith("Ada: the build is red")
+
+
 async def test_a_later_mention_brings_what_was_said_since(lab: Lab) -> None:
     root = lab.people.say("<@UBOT> one")
     await lab.arrivals()

@@ -273,6 +273,16 @@ async def test_the_message_shortcut_brings_the_message_as_material(lab: Lab) -> 
     )
 
 
+async def test_the_message_shortcut_brings_what_came_with_the_message_too(lab: Lab) -> None:
+    file = lab.people.file("a.png", b"png", "image/png")
+    ts = lab.people.say("see this", files=[file], attachments=[{"text": "The build failed"}])
+    await lab.people.ask_about(ts)
+
+    message = lab.got[-1]
+    assert message.quoted == "see this\n\nThe build failed"
+    assert [ref.name for ref in message.files] == ["a.png"]
+
+
 async def test_a_handshake_is_answered_and_not_stored(lab: Lab) -> None:
     lab.deliveries.body(b'{"type":"url_verification","challenge":"abc"}')
     await lab.deliveries.pump()
