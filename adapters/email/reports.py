@@ -31,10 +31,13 @@ class Report:
 
 
 def read_report(parts: list[Part]) -> Report:
-    """Put together what the parts say; a bounce in plain prose still yields its status."""
+    """Put together what the parts say; a bounce in plain prose still yields its status.
+
+    Where a part for machines says what became of the mail, the prose beside it does not count: it may hold any number.
+    """
     kind: Literal["bounce", "complaint"] = "bounce"
     recipients: list[str] = []
-    status = ""
+    status, prose, failed = "", "", True
     original: list[str] = []
     for part in parts:
         if part.media_type == "message/feedback-report":
@@ -43,19 +46,29 @@ def read_report(parts: list[Part]) -> Report:
         elif part.media_type in {"message/delivery-status", "message/global-delivery-status"}:
             recipients += _values(part, "final-recipient", "original-recipient")
             status = status or _first_status(part)
+            failed = _has_failed(part)
+        elif part.media_type in {"message/disposition-notification", "message/global-disposition-notification"}:
+            failed = False  # it arrived, and somebody looked at it
         elif part.media_type in {"message/rfc822", "text/rfc822-headers", "message/global", "message/rfc822-headers"}:
             original += _ids(part)
-        elif part.media_type == "text/plain" and not status:
+        elif part.media_type == "text/plain" and not prose:
             found = _IN_TEXT.search(part.text()[:_LOOKED_AT])
-            status = found.group() if found else ""
-    permanent = kind == "complaint" or status.startswith("5")
+            prose = found.group() if found else ""
+    status = status or (prose if failed else "")
     return Report(
         kind=kind,
         recipients=tuple(dict.fromkeys(recipients)),
-        permanent=permanent,
+        permanent=kind == "complaint" or (failed and status.startswith("5")),
         status=status,
         original_ids=tuple(dict.fromkeys(original)),
     )
+
+
+def _has_failed(part: Part) -> bool:
+    """Whether the mail will not arrive; without an Action (RFC 3464, 2.3.3) the status says it."""
+    lines = (line.partition(":") for line in part.content()[:_LOOKED_AT].decode("latin-1").lower().splitlines())
+    actions = {value.strip() for name, _, value in lines if name.strip() == "action"}
+    return not actions or "failed" in actions
 
 
 def _values(part: Part, *names: str) -> list[str]:

@@ -166,6 +166,25 @@ def test_a_bounce_tells_whom_it_is_about() -> None:
     assert report.original_ids == ("<ours@example.com>", "<r@example.com>")
 
 
+@pytest.mark.parametrize(
+    ("media_type", "said"),
+    [
+        ("message/delivery-status", "Action: delayed\r\nStatus: 4.4.1"),
+        ("message/delivery-status", "Action: delayed"),
+        ("message/delivery-status", "Status: 4.4.1"),
+        ("message/delivery-status", "Action: delivered"),
+        ("message/delivery-status", "Action: relayed\r\nStatus: 2.0.0"),
+        ("message/disposition-notification", "Disposition: manual-action/MDN-sent-manually; displayed"),
+    ],
+)
+def test_a_number_in_the_prose_makes_no_bounce_of_a_mail_that_may_arrive(media_type: str, said: str) -> None:
+    parts = f"--b\r\n\r\nSeen in room 552, see 5.1.1.\r\n--b\r\nContent-Type: {media_type}\r\n\r\n"
+    raw = mail(f"{parts}Final-Recipient: rfc822; jane@example.org\r\n{said}\r\n--b--\r\n", Content_Type=DELIVERY_STATUS)
+    report = open_mail(raw, "", RULES).report
+    assert report is not None
+    assert not report.permanent
+
+
 def test_a_bounce_in_prose_still_tells_its_status() -> None:
     raw = mail("<jane@example.org>: 550 5.1.1 no such user", From="MAILER-DAEMON@mx.example.org")
     report = open_mail(raw, "", RULES).report
