@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from adapters.email.headers import Address, Headers
+from adapters.email.tokens import is_bounce_address
 
 Sort = Literal["human", "auto", "bounce", "list", "self"]
 
@@ -49,6 +50,9 @@ _MAYBE_AWAY = (
     "vacation", "on leave", "abwesen", "afwezig", "fraværende", "frånvar", "poissa", "不在", "부재중",
 )  # fmt: skip
 """Of a mail that answers one, likewise; people who write of their own accord may ask about their leave."""
+
+
+_RECIPIENTS = ("to", "delivered-to", "x-original-to", "envelope-to")
 
 
 def _begins_with(subject: str, words: tuple[str, ...]) -> bool:
@@ -129,6 +133,8 @@ def _automatic(headers: Headers, _media_type: str, _mail_from: str | None, _own:
             return Judgement("auto", name)
     if headers.first("precedence").lower() in {"auto_reply", "bulk", "junk"} and not headers.first("list-id"):
         return Judgement("auto", "precedence")
+    if any(is_bounce_address(each.address) for name in _RECIPIENTS for each in headers.addresses(name)):
+        return Judgement("auto", "sent to a return path")
     if any(_MACHINES.fullmatch(address.address.partition("@")[0]) for address in headers.addresses("from")):
         return Judgement("auto", "from")
     answers_one = headers.first("in-reply-to") or headers.first("references")

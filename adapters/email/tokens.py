@@ -47,6 +47,12 @@ def token_in_address(address: str) -> str:
     return last if _TOKEN.fullmatch(last) else ""
 
 
+def is_bounce_address(address: str) -> bool:
+    """Whether it is an envelope sender of ours: people answer where Reply-To says, only programs answer there."""
+    local = re.split(r"[+]", address.lower().partition("@")[0])[-1]
+    return local.startswith("bounce-") and bool(token_in_address(address))
+
+
 def token_in_id(message_id: str) -> str:
     """The token that begins a Message-ID of ours, `<TOKEN.rest@domain>` or `<TOKEN@domain>`; else empty."""
     first = re.split(r"[.@]", message_id.strip("<> ").lower())[0]

@@ -43,6 +43,8 @@ def sort_of(raw: bytes, mail_from: str | None = "jane@example.org") -> str:
         {"From": "Norah Reply <norah@example.org>"},
         {"From": "bouncer.jo@example.org"},
         {"X_Autoreply": "no"},
+        {"To": f"agent+{'a' * 32}@example.com"},
+        {"To": "bounce-house-rental@example.com"},
         {"Received": "from a by b"},
         {"Importance": "high", "X_Priority": "1"},
     ],
@@ -68,6 +70,8 @@ def test_people_are_people(headers: dict[str, str]) -> None:
         {"From": "do-not-reply@shop.example"},
         {"From": "Shop <noreply-orders@shop.example>"},
         {"Return_Path": "<>"},
+        {"To": f"agent+bounce-{'a' * 32}@example.com"},
+        {"Delivered_To": f"Bounce-{'A' * 32}@reply.example.com"},
     ],
 )
 def test_programs_are_known_by_their_headers(headers: dict[str, str]) -> None:
