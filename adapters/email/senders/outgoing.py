@@ -9,7 +9,8 @@ import httpx2
 from bridge.egress import NEVER_SENT, ResponseTooLarge
 from bridge.errors import Permanent, Retryable
 
-TOO_MANY = 429
+TRY_LATER = frozenset({408, 409, 425, 429})
+"""409: an earlier try with the same idempotency key is still under way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,7 @@ async def post(client: httpx2.AsyncClient, request: httpx2.Request, provider: st
     if answer.is_success:
         return answer
     detail = f"{provider} answered {answer.status_code}: {answer.text[:300]}"
-    if answer.status_code == TOO_MANY or answer.is_server_error:
+    if answer.status_code in TRY_LATER or answer.is_server_error:
         after = answer.headers.get("retry-after", "")
         raise Retryable(
             detail,

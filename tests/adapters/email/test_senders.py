@@ -116,6 +116,9 @@ async def test_resend_is_given_the_delivery_id_to_dedupe_on() -> None:
     ("status", "headers", "error", "after"),
     [
         (429, {"retry-after": "7"}, Retryable, 7.0),
+        (408, {}, Retryable, None),
+        (409, {}, Retryable, None),
+        (425, {}, Retryable, None),
         (500, {}, Retryable, None),
         (503, {"retry-after": "soon"}, Retryable, None),
         (401, {}, Retryable, None),
