@@ -20,7 +20,7 @@ class Unmappable(ValueError):
 def json_value(body: bytes) -> Any:
     """The body as JSON, as RFC 8259 has it: UTF-8, no NaN, no Infinity. Raises Malformed."""
     try:
-        value = _DECODER.decode(utf8(body))
+        value = _DECODER.decode(utf8(body).removeprefix("\ufeff"))  # some writers put a byte order mark before it
         # What a database or a UTF-8 writer would choke on later is taken out here; most bodies never need it.
         # Without an escape there is none of an awkward character, and a substring is found far sooner than a pattern.
         is_awkward = (b"\\u" in body or b"\0" in body) and _AWKWARD.search(body)

@@ -112,6 +112,10 @@ async def test_a_form_says_the_same(kit: Kit) -> None:
     assert [ref.name for ref in message.files] == ["x", "y"]
 
 
+async def test_a_byte_order_mark_before_json_is_passed_over(kit: Kit) -> None:
+    assert one(await received(kit, bearer(b'\xef\xbb\xbf{"text":"hello"}'))).text == "hello"
+
+
 async def test_plain_text_is_the_text(kit: Kit) -> None:
     message = one(await received(kit, bearer("grüße".encode(), content_type="text/plain")))
     assert message.text == "grüße"
