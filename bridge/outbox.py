@@ -108,6 +108,8 @@ class Outbox:
     async def _withdraw(self, delivery: Delivery, adapter: object) -> Outcome:
         """Take back what stands there, whatever its age; where the platform will not let it go, it stays sent."""
         gone = Outcome(delivery=delivery, state=DeliveryState.WITHDRAWN)
+        if delivery.remote_id is None and not delivery.uncertain:  # no try of it ever got there
+            return gone
         stands = replace(gone, state=DeliveryState.SENT, remote_id=delivery.remote_id)
         if not isinstance(adapter, Withdraws):
             return stands

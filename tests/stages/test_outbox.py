@@ -430,3 +430,18 @@ async def test_an_answer_on_its_way_is_taken_back_once_it_has_arrived(store: Sto
     await outbox(store, clock, platform).step(lease)
     assert platform.withdrawn == ["remote-1"]
     assert await states(store) == [("answer", "withdrawn")]
+
+
+@pytest.mark.parametrize("platform", [Plain(), Chat()])
+async def test_an_answer_that_was_refused_after_its_question_was_gone_is_nowhere(
+    store: Store, clock: FakeClock, platform: Plain
+) -> None:
+    lease = await answered(store)
+    under_way = await store.write(deliveries.BEGIN, deliveries.Due(lease, lambda _, __: ()))
+    assert isinstance(under_way, deliveries.Delivery)
+    await taken_back(store)
+    refused = deliveries.Outcome(delivery=under_way, state=DeliveryState.PENDING, error="busy", until=clock.now())
+    await store.write(deliveries.END, refused)
+    await outbox(store, clock, platform).step(lease)
+    assert platform.sent == []
+    assert await states(store) == [("answer", "withdrawn")]
