@@ -64,8 +64,8 @@ class Slack:
     async def forget_revoked(self, body: bytes) -> None:
         """Drop the installation that an event says is gone."""
         if b'"app_uninstalled"' in body or b'"tokens_revoked"' in body:
-            for team, enterprise in revoked(body):
-                await self.installations.remove(team, enterprise)
+            for team, enterprise, at in revoked(body):
+                await self.installations.remove(team, enterprise, at)
 
     async def send(self, message: OutboundMessage) -> str:
         message = await self._places.completed(message)

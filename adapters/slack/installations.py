@@ -1,6 +1,7 @@
 """Which token speaks for which workspace: one from the configuration, or one for each installation."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -38,13 +39,16 @@ class Installation:
     refresh_token: str = ""
     expires_at: float = 0.0
     """Seconds of the epoch; 0: never."""
+    installed_at: float = 0.0
 
     @property
     def vault_name(self) -> str:
         return f"installation/{self.enterprise}/{self.team}"
 
     def dump(self) -> bytes:
-        return json.dumps(asdict(self)).encode()
+        # Left out where it is not known: a node of the version before, still running beside this one, does not read it.
+        kept = {name: value for name, value in asdict(self).items() if name != "installed_at" or value}
+        return json.dumps(kept).encode()
 
     def __repr__(self) -> str:
         return f"Installation({self.vault_name})"
@@ -94,11 +98,13 @@ class Installations:
                 self._cache.clear()
                 return
 
-    async def remove(self, team: str, enterprise: str) -> None:
-        """Uninstalled or revoked."""
+    async def remove(self, team: str, enterprise: str, at: float = math.inf) -> None:
+        """Uninstalled or revoked at that time, in whole seconds; what was installed since then stays."""
         self._cache.clear()
         for name in (f"installation/{enterprise}/{team}", f"installation//{team}"):
-            await self._vault.delete(name)
+            stored = await self._vault.get(name)
+            if stored and Installation(**json.loads(stored[0])).installed_at < at + 1:
+                await self._vault.delete(name)
 
     async def expiring(self) -> list[Installation]:
         """Those whose token must be rotated soon."""

@@ -52,6 +52,7 @@ def from_granted(granted: Granted, now: float) -> Installation:
         scope=",".join(granted.bot_scopes or ()),
         refresh_token=granted.bot_refresh_token or "",
         expires_at=now + lasts if lasts else 0.0,
+        installed_at=now,
     )
 
 

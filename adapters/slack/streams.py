@@ -55,8 +55,8 @@ class StreamView:
             return
         if kind == "task_created":
             self._said = ""  # the agent begins anew: nothing is appended until it has said what is shown already
-        if kind == "chunk":
-            self._said += str(data)
+        if kind == "chunk" and isinstance(data, str):
+            self._said += data
         changed = self._cards.take(kind, data)
         self._chunks += [card.chunk() for card in changed]
         waits = len(self._said) - len(self._sent) < FLUSH_CHARS and self._world.now() - self._flushed < FLUSH_SECONDS

@@ -145,6 +145,19 @@ async def test_an_uninstalled_app_has_no_token_any_more(
         await lab.adapter.send(lab.answer("hello"))
 
 
+async def test_a_late_word_of_an_uninstallation_does_not_end_the_next_installation(
+    lab: Lab, browser: httpx2.AsyncClient
+) -> None:
+    await installed(lab, browser)
+    lab.slack.publish({"type": "app_uninstalled"})
+    lab.clock.advance(300)
+    await installed(lab, browser)
+    lab.people.say("<@UBOT> hi")
+    await lab.arrivals()
+
+    assert await lab.adapter.send(lab.answer("hello"))
+
+
 async def test_a_revoked_personal_token_changes_nothing(lab: Lab, browser: httpx2.AsyncClient) -> None:
     await installed(lab, browser)
     lab.people.say("<@UBOT> hi")

@@ -61,6 +61,14 @@ async def test_text_streams_into_a_direct_message_and_becomes_the_answer(lab: La
     assert lab.slack.calls["chat.appendStream"] <= len(WORDS) / 256
 
 
+async def test_a_piece_that_is_no_text_is_not_shown(lab: Lab) -> None:
+    ts, view = await opened(lab)
+    for piece in (WORDS, None, {"text": "x"}, WORDS):
+        await view.show("chunk", piece)
+
+    assert lab.slack.answers("D1", ts)[0] in WORDS * 2
+
+
 async def test_a_final_text_that_reads_differently_replaces_the_stream(lab: Lab) -> None:
     ts, view = await opened(lab)
     await pieces(view, WORDS)
