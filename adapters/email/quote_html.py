@@ -180,7 +180,7 @@ def _is_forward(node: LexborNode) -> bool:
 
 def _is_written_in(node: LexborNode) -> bool:
     """Whether it holds quotes and, after one of them, words: Gmail and others put answers between the quotes there."""
-    if node.tag == "blockquote":
+    if node.tag == "blockquote" or _is_forward(node):
         return False
     children = list(node.iter(include_text=True))
     quotes = [at for at, child in enumerate(children) if child.tag == "blockquote"]

@@ -114,6 +114,13 @@ def test_answers_that_gmail_puts_between_the_lines_of_its_quote_are_heard(attrib
     assert "first?" in found.elided
 
 
+def test_a_forward_with_quotes_in_it_stays_whole() -> None:
+    mail = "---------- Forwarded message ---------<br>From: B<br><br>They say:<blockquote>no</blockquote>What now?"
+    found = extract(html=f'<p>Please answer.</p><div class="gmail_quote">{mail}</div>')
+    assert found.reply == "Please answer."
+    assert found.elided.endswith("From: B\n\nThey say:\n\n> no\n\nWhat now?")
+
+
 def test_answers_that_proton_puts_between_the_lines_of_its_quote_are_heard() -> None:
     quote = '<blockquote class="protonmail_quote" type="cite">'
     said = f"On Fri, 2 Sep 2025 at 09:14, A wrote:{quote}first?</blockquote><p>yes</p>{quote}second?</blockquote>"
