@@ -40,7 +40,7 @@ class Answers:
             back = return_address.load(message.return_address)
         except (ValueError, TypeError, AttributeError) as error:
             raise Permanent("The return address is none of an email.") from error
-        if (why := await self._memory.why_undeliverable(back.to)) is not None:
+        if (why := await self._memory.why_undeliverable(back.to.lower())) is not None:
             raise Permanent(f"Mail to {back.to} comes back ({why}); it waits until a mail arrives from there.")
         token = make_token(self._kit.tokens, message.conversation_id, back.to)
         await self._remember(token, back, message)
@@ -56,7 +56,7 @@ class Answers:
 
     async def _remember(self, token: str, back: ReturnAddress, message: OutboundMessage) -> None:
         """Before the mail leaves: its reply may arrive before we know that it left."""
-        await self._memory.remember(token, message.conversation_id, back.to)
+        await self._memory.remember(token, message.conversation_id, back.to.lower())
         if index := conversation_index(back.thread_index):
             await self._memory.remember(index, message.conversation_id)
 

@@ -1,5 +1,6 @@
 """Answers stand in their thread, harm nobody, and are the same at every try."""
 
+from dataclasses import replace
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from adapters.email.tokens import scrub, token_in_address
 from bridge.errors import Denied, Permanent, Retryable
 from bridge.model import FileRef
 from tests.adapters.email.mails import mail, posted
-from tests.adapters.email.rooms import open_email, outbound, parsed
+from tests.adapters.email.rooms import open_email, outbound, parsed, read_one
 from tests.adapters.email.sinks import open_sink
 
 BOUNCE = (
@@ -368,6 +369,19 @@ async def test_after_a_bounce_nothing_is_sent_there_until_a_mail_comes(tmp_path:
             await adapter.send(outbound(message, delivery_id="dlv_2"))
         await adapter.read(posted(mail("I am back", Message_ID="<back@example.org>")))
         assert await adapter.send(outbound(message, delivery_id="dlv_2"))
+
+
+async def test_a_mailbox_that_is_configured_in_capitals_is_the_one_a_bounce_is_about(tmp_path: Path) -> None:
+    async with open_email(smtp_url=f"maildir:{tmp_path}") as (adapter, _):
+        alert = replace(outbound(await read_one(mail())), return_address=adapter.return_address("Jane@Example.org"))
+        await adapter.send(alert)
+        returned = str(parsed((tmp_path / "dlv_1.eml").read_bytes())["X-Envelope-From"]).strip("<>")
+        bounce = mail(BOUNCE, From="MAILER-DAEMON@mx", Content_Type='multipart/report; boundary="b"', To=returned)
+        await adapter.read(posted(bounce, headers={"x-envelope-from": "<>"}))
+        with pytest.raises(Permanent, match="comes back"):
+            await adapter.send(replace(alert, delivery_id="dlv_2"))
+        await adapter.read(posted(mail("I am back", Message_ID="<back@example.org>")))
+        assert await adapter.send(replace(alert, delivery_id="dlv_2"))
 
 
 async def test_a_forged_bounce_silences_nobody(tmp_path: Path) -> None:
