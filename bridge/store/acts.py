@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, func, select, update
 
 from bridge.model import Act, Candidate, FileRef, InboundMessage
 from bridge.store import asked, opinions
@@ -194,7 +194,7 @@ _EDITS = _SAID.where(
     messages.c.conversation_id == bindparam("conversation"),
     messages.c.source == bindparam("of_source"),
     messages.c.act == "edit",
-).order_by(messages.c.received_at.desc(), messages.c.id.desc())
+).order_by(func.coalesce(turns.c.seq, 0).desc(), messages.c.received_at.desc(), messages.c.id.desc())
 _OTHERS = select(messages.c.id).where(
     messages.c.turn_id == bindparam("turn"), messages.c.id != bindparam("not_this"), messages.c.act == "say"
 )

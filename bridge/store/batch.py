@@ -1,7 +1,7 @@
 """The messages of one transaction: what is known of them, and what becomes of the new ones."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import bindparam, select, update
@@ -151,11 +151,10 @@ class Batch:
         tails = Tails(self.tx, folding=folding & open_ones, open_ones=open_ones)
         opening = []
         for each in admitted:
-            each.turn_id = self._joined(each, tails)
-            if each.turn_id is None and each.arrival.busy in FOLDING:
-                each.turn_id = tails.fold(each.conversation_id, each.arrival.source, each.message)
+            each.turn_id = self._joined(each, tails) or _folded(each, tails)
             if each.turn_id is None:
                 each.turn_id = new_id("trn")
+                _stand_behind(each, each.turn_id, tails)
                 tails.append(each.conversation_id, each.turn_id, each.arrival.source, each.message)
                 opening.append(each)
             elif each.match:
@@ -170,11 +169,14 @@ class Batch:
         # At another source than the question came from, it is for the people there to answer it.
         is_asked = head.author_id == each.message.author.id or head.source != each.arrival.source
         if head.state == "paused" and head.asks and is_asked:
+            _stand_behind(each, head.turn_id, tails)
+            tails.answered(each.conversation_id, head.turn_id, each.arrival.source, each.message)
             self._answer_question(head.turn_id, each)
             return head.turn_id
         if head.state == "running" and each.arrival.busy == "interrupt":
             self.tx.connection.execute(_RESTART, {"at": head.turn_id, "now": self.tx.now})
             self.stops.add(str(each.conversation_id))
+            _stand_behind(each, head.turn_id, tails)
             return head.turn_id
         return None
 
@@ -209,6 +211,23 @@ class Batch:
             conversation.agent = each.agent if each.is_at_home else conversation.agent
             rows.append(each.turn_row(conversation.seq, self.tx.now))
         _OPEN.run(self.tx.connection, rows)
+
+
+def _folded(each: Said, tails: Tails) -> str | None:
+    """The waiting turn that takes this message, too."""
+    if each.arrival.busy not in FOLDING:
+        return None
+    turn_id = tails.fold(each.conversation_id, each.arrival.source, each.message)
+    if turn_id is not None:
+        _stand_behind(each, turn_id, tails)
+    return turn_id
+
+
+def _stand_behind(each: Said, turn_id: str, tails: Tails) -> None:
+    """Behind what is in the turn already, by whatever clock that came."""
+    at = tails.behind(turn_id, each.arrival.received_at)
+    if at != each.arrival.received_at:
+        each.arrival = replace(each.arrival, received_at=at)
 
 
 _KNOWN = Prepared(
@@ -246,6 +265,6 @@ _ANSWERED_QUESTION = (
         not_before=None,
         pause=None,
         paused_at=None,
-        asked_at=bindparam("received_at"),  # the same clock as the messages' own, or the answer would precede it
+        asked_at=bindparam("received_at"),  # the message's own time, or the answer would precede it
     )
 )

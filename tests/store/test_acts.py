@@ -48,14 +48,17 @@ def said(key: str, text: str = "hello", *, act: Act = Act.SAY, author: str = "an
 _numbers = iter(range(1_000_000))
 
 
-async def arrive(store: Store, message: InboundMessage, busy: str = "queue") -> Ingested:
+async def arrive(
+    store: Store, message: InboundMessage, busy: str = "queue", *, behind: timedelta = timedelta(0)
+) -> Ingested:
+    """At a node whose clock is so far behind."""
     arrival = Arrival(
         source="team",
         delivery_key=f"d{next(_numbers)}",
         digest="d",
         sealed=b"",
         messages=(message,),
-        received_at=store.now(),
+        received_at=store.now() - behind,
         agent="local",
         busy=busy,
     )
@@ -254,6 +257,55 @@ async def test_the_next_words_of_the_person_asked_are_the_answer_and_those_of_ot
     goes_on = await begin(store, said_at_last.wake[0])
     assert [one.message.text for one in goes_on.said] == ["blue"]
     assert goes_on.idempotency_key != turn.idempotency_key
+
+
+@pytest.mark.parametrize("behind", [timedelta(0), timedelta(seconds=3)])
+async def test_an_answer_is_the_answer_whatever_the_clock_of_the_node_it_came_to(
+    store: Store, behind: timedelta
+) -> None:
+    first = await arrive(store, said("m1"))
+    await paused(store, await begin(store, first.wake[0]), "question")
+    await arrive(store, said("m2", "blue"), "collect", behind=behind)
+    answer = await arrive(store, said("m3", "or green"), "collect", behind=behind)
+    goes_on = await begin(store, answer.wake[0])
+    assert [one.message.text for one in goes_on.said] == ["blue", "or green"]
+
+
+@pytest.mark.parametrize(("busy", "heard"), [("collect", ["blue or green"]), ("queue", ["blue", "or green"])])
+async def test_of_two_answers_in_one_batch_both_are_heard(store: Store, busy: str, heard: list[str]) -> None:
+    first = await arrive(store, said("m1"))
+    await paused(store, await begin(store, first.wake[0]), "question")
+    answers = (("m2", "blue"), ("m3", "or green"))
+    stored = await asyncio.gather(*(arrive(store, said(*each), busy) for each in answers))
+    for words in heard:
+        goes_on = await begin(store, stored[0].wake[0])
+        assert " ".join(one.message.text for one in goes_on.said) == words
+        await store.write(turns.END, turns.End(turn=goes_on, state=TurnState.ANSWERED))
+
+
+@pytest.mark.parametrize("busy", ["collect", "interrupt"])
+async def test_what_joins_a_turn_stands_last_in_it_whatever_the_clock_of_the_node_it_came_to(
+    store: Store, busy: str
+) -> None:
+    first = await arrive(store, said("m1", "one"), busy)
+    if busy == "interrupt":
+        turn = await begin(store, first.wake[0])
+    await arrive(store, said("m2", "two"), busy, behind=timedelta(seconds=3))
+    await arrive(store, said("m3", "three"), busy, behind=timedelta(seconds=6))
+    if busy == "interrupt":
+        await store.write(halts.HALT, halts.Halt(turn=turn, confirmation=()))
+    anew = await begin(store, first.wake[0])
+    assert [one.message.text for one in anew.said] == ["one", "two", "three"]
+
+
+async def test_the_newest_edit_is_the_last_whatever_the_clock_of_the_node_it_came_to(store: Store) -> None:
+    first = await arrive(store, said("m1", "one"))
+    await answered(store, await begin(store, first.wake[0]))
+    for number, text in enumerate(("two", "three", "two")):
+        behind = timedelta(seconds=3 * number)
+        edited = await arrive(store, said("m1", text, act=Act.EDIT), behind=behind)
+        assert (await begin(store, edited.wake[0])).said[0].message.text.endswith(text)
+        await store.write(turns.END, turns.End(turn=await begin(store, edited.wake[0]), state=TurnState.ANSWERED))
 
 
 async def test_the_newest_opinion_of_a_person_counts(store: Store) -> None:
