@@ -89,4 +89,7 @@ class Statuses:
 def title(text: str) -> str:
     """The first words of a text, in one line."""
     words = " ".join(text.split())
-    return words if len(words) <= _TITLE else words[: _TITLE - 1].rpartition(" ")[0].rstrip(" ,.;:") + "…"
+    if len(words) <= _TITLE:
+        return words
+    room = words[: _TITLE - 1]
+    return (room.rpartition(" ")[0].rstrip(" ,.;:") or room) + "…"

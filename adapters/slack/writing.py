@@ -11,6 +11,8 @@ _CODE = re.compile(
 )
 _LIVE_IN_CODE = re.compile(r"<(?=[!@#]|[a-z]{2,10}:[^<>|\s]*\|)")
 _ANGLE = re.compile(r"<(?:([^<>\n]{1,3000})>)?")
+_ESCAPED_ANGLE = re.compile(r"(?<!\\)((?:\\\\){0,50})\\<")
+"""Markdown's own way to write one; the entity must not stand behind its backslash, or people read `&lt;`."""
 _PERSON = re.compile(r"@([UW][A-Z0-9]+)(?:\|[^|]*)?")
 _GROUP = re.compile(r"!subteam\^(S[A-Z0-9]+)(?:\|[^|]*)?")
 _CHANNEL = re.compile(r"#C[A-Z0-9]+(?:\|[^|]*)?")
@@ -61,6 +63,7 @@ def _outside_code(text: str, change: Callable[[str], str]) -> str:
 
 def _prose(text: str, allowed: Collection[str]) -> str:
     text = _LINK.sub(_honest, text)
+    text = _ESCAPED_ANGLE.sub(r"\1&lt;", text)
     text = _ANGLE.sub(lambda match: _angle(match, allowed), text)
     return _CALL.sub(lambda match: match[0] if match[1].lower() in allowed else f"@{_JOINER}{match[1]}", text)
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from adapters.slack.fake import Fault
+from adapters.slack.statuses import title
 from adapters.slack.streams import ROTATE_SECONDS
 from bridge.adapter import Leaves, Progress
 from bridge.model import OutboundMessage
@@ -272,6 +273,10 @@ async def test_the_first_words_of_a_thread_are_its_title_once(lab: Lab, *, is_ag
     assert title.startswith("why is the build red, and who broke it")
     assert len(title) <= 80
     assert title.endswith("…")
+
+
+def test_one_long_word_is_a_title_as_far_as_it_fits() -> None:
+    assert title("https://a.b/" + "c" * 100) == "https://a.b/" + "c" * 67 + "…"
 
 
 @pytest.mark.parametrize("is_agent", [True, False])

@@ -56,6 +56,8 @@ def test_words_are_kept(text: str) -> None:
         ("[`<!here>`](https://a.b/c)", "[`&lt;!here>`](https://a.b/c)"),
         ("1 < 2 and List<String>", "1 &lt; 2 and List&lt;String>"),
         ("> quote", "> quote"),
+        (r"List\<String\> and \\<b>", r"List&lt;String\> and \\&lt;b>"),
+        (r"\<!channel>", "&lt;!channel>"),
         ("`List<String>`\n```\na < b <!here>\n```", "`List<String>`\n```\na < b <\u2060!here>\n```"),
     ],
 )
