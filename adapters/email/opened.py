@@ -21,6 +21,7 @@ MAX_CHARS = 100_000
 MAX_CALENDARS = 5
 _WORDS_COMPARED = 10
 _TRACE = frozenset({"received", "return-path", "delivered-to", "x-original-to", "authentication-results", "x-received"})
+_VERSIONS = frozenset({"text/x-amp-html", "text/watch-html", "text/enriched", "text/richtext"})
 _EXTENSIONS = {"text/calendar": ".ics", "message/rfc822": ".eml", "text/html": ".html", "application/pdf": ".pdf"}
 
 
@@ -204,6 +205,8 @@ def _attachments(parts: list[Part], rules: Rules) -> tuple[tuple[Attachment, ...
 def _is_file(part: Part) -> bool:
     if "multipart/report" in part.parents:
         return False
+    if part.media_type in _VERSIONS and "multipart/alternative" in part.parents:
+        return False  # the text once more, for programs that show it in their own way
     return (
         bool(part.file_name) or part.disposition == "attachment" or part.media_type not in {"text/plain", "text/html"}
     )
@@ -250,7 +253,12 @@ def _calendars(parts: list[Part]) -> list[str]:
 
 
 def _encryption(outer: str, parts: list[Part]) -> list[str]:
-    sealed = {"application/pkcs7-mime", "application/x-pkcs7-mime", "application/pgp-encrypted"}
-    if outer == "multipart/encrypted" or any(part.media_type in sealed for part in parts):
+    smime = {"application/pkcs7-mime", "application/x-pkcs7-mime"}
+    sealed = [part for part in parts if part.media_type in smime | {"application/pgp-encrypted"}]
+    if sealed and all(part.parameters.get("smime-type", "").lower() == "signed-data" for part in sealed):
+        return [
+            "The message is signed in a form that hides its text (S/MIME). Ask the sender to sign it in clear text."
+        ]
+    if sealed or outer == "multipart/encrypted":
         return ["The message is encrypted and cannot be read here. Ask the sender to send it without encryption."]
     return []

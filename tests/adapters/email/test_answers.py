@@ -252,6 +252,19 @@ async def test_attachments_have_limits_that_are_told() -> None:
     assert message.context.count("was left out") == 2
 
 
+async def test_a_signature_that_hides_the_text_is_not_called_encryption() -> None:
+    message = await read_one(mail("MIIB", Content_Type='application/pkcs7-mime; smime-type="signed-data"'))
+    assert "encrypted" not in message.context
+    assert "sign it in clear text" in message.context
+
+
+async def test_a_version_of_the_text_for_other_programs_is_no_file() -> None:
+    kinds = {"plain": "Hello", "x-amp-html": "<b>Hello</b>", "html": "<p>Hello</p>"}
+    parts = "".join(f"--b\r\nContent-Type: text/{kind}\r\n\r\n{text}\r\n" for kind, text in kinds.items())
+    message = await read_one(mail(f"{parts}--b--\r\n", Content_Type="multipart/alternative; boundary=b"))
+    assert (message.text, message.files) == ("Hello", ())
+
+
 async def test_encrypted_mail_is_said_to_be_so() -> None:
     raw = mail(
         "--b\r\nContent-Type: application/pgp-encrypted\r\n\r\nVersion: 1\r\n--b--",
