@@ -90,6 +90,13 @@ class Batch:
         _CLAIM.run(self.tx.connection, [self._claimed(c) for c in changed if not c.is_new])
         notify(self.tx, {str(c.owner) for c in changed if c.owner != self.tx.node})
 
+    def recall(self, conversation_ids: Iterable[str | None]) -> None:
+        """The leases of those of these conversations that are this node's, and have something to do."""
+        ids = {one for one in conversation_ids if one is not None and one not in self.leases}
+        if ids:
+            found = _MINE.rows(self.tx.connection, {"ids": ids, "me": self.tx.node})
+            self.leases |= {row.id: Lease(row.id, row.epoch) for row in found}
+
     def learn(self, keys: Iterable[tuple[str, str]]) -> None:
         """Look up those of these messages that are not known yet."""
         self._hear(self._ask(keys))
@@ -234,6 +241,11 @@ _KNOWN = Prepared(
     select(
         messages.c.message_key, messages.c.id, messages.c.conversation_id, messages.c.turn_id, messages.c.admission
     ).where(messages.c.source == bindparam("source"), among(messages.c.message_key, "keys"))
+)
+_MINE = Prepared(
+    select(conversations.c.id, conversations.c.epoch).where(
+        among(conversations.c.id, "ids"), conversations.c.owner == bindparam("me")
+    )
 )
 _SAY = Prepared(messages.insert())
 _OPEN = Prepared(turns.insert())

@@ -36,7 +36,10 @@ class Ingested:
 
 
 def _ingest(tx: Tx, rows: Sequence[Arrival]) -> list[Ingested | Unprocessable]:
-    """Store what is new, recognise what is not. Copies, in whatever batch and at whatever node, change nothing."""
+    """Store what is new, recognise what is not. Copies, in whatever batch and at whatever node, change nothing.
+
+    They wake, though, what is still at work: a nudge too many costs nothing.
+    """
     said = [(row.source, message) for row in rows for message in row.messages or ()]
     hold_names(tx, said)
     lookup = Lookup(tx, said)
@@ -47,7 +50,9 @@ def _ingest(tx: Tx, rows: Sequence[Arrival]) -> list[Ingested | Unprocessable]:
     asked = Firsts(tx, [row for at, row in enumerate(usable) if at not in fresh])
     take_in(batch, [(usable[at], envelope_id) for at, envelope_id in fresh.items()])
     firsts = asked.told()
-    batch.learn((source, key) for (source, _), first in firsts.items() for key in first.message_keys)
+    keys = {(source, key) for (source, _), first in firsts.items() for key in first.message_keys}
+    batch.learn(keys)
+    batch.recall(batch.known[key].conversation_id for key in keys & batch.known.keys())
     stored = iter([_answer(batch, row, fresh.get(at), firsts) for at, row in enumerate(usable)])
     return [refusal or next(stored) for refusal in refusals]
 
@@ -71,8 +76,11 @@ def take_in(batch: Batch, fresh: Iterable[tuple[Arrival, str]]) -> None:
 def _answer(batch: Batch, row: Arrival, envelope_id: str | None, firsts: Mapping[tuple[str, str], First]) -> Ingested:
     if envelope_id is None:
         first = firsts[row.source, row.delivery_key]
-        told = tuple(batch.known[row.source, key] for key in first.message_keys)
-        return Ingested(told, copy=True, same_body=first.digest == row.digest)
+        # It may be a copy of what is forgotten: ages change, and arrivals keep the one of their time.
+        told = tuple(batch.known[row.source, key] for key in first.message_keys if (row.source, key) in batch.known)
+        # Or nobody is woken for a first whose sender, or this writer, was cut off before it heard of the commit.
+        wake = _ours(batch, {one.conversation_id for one in told if one.conversation_id})
+        return Ingested(told, wake, copy=True, same_body=first.digest == row.digest)
     if row.messages is None:
         return Ingested((), unread=envelope_id)
     known = tuple(batch.known[row.source, message.message_key] for message in row.messages if message.act is Act.SAY)

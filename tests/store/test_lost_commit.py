@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from bridge.model import Act, DeliveryState, InboundMessage, Turn, TurnState
+from bridge.model import Act, Author, Candidate, DeliveryState, InboundMessage, Turn, TurnState
 from bridge.store import deliveries, halts, tables, turns
 from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
@@ -60,6 +60,26 @@ async def running(store: Store) -> Turn:
 
 def answer(store: Store, turn: Turn) -> turns.End:
     return turns.End(turn=turn, state=TurnState.ANSWERED, task_id="task-1", deliveries=parts_of(store, turn))
+
+
+def saying(store: Store) -> Arrival:
+    message = InboundMessage(
+        message_key="m1",
+        conversation=(Candidate(value="thread", matched_by="thread"),),
+        return_address="here",
+        author=Author(id="ada"),
+        text="hello",
+    )
+    return Arrival(
+        source="team",
+        delivery_key="d1",
+        digest="d",
+        sealed=b"",
+        messages=(message,),
+        received_at=store.now(),
+        agent="local",
+        busy="queue",
+    )
 
 
 def interrupting(store: Store, turn: Turn) -> Arrival:
@@ -136,3 +156,25 @@ async def test_a_delivery_that_arrived_is_sent_once(store: Store, cut: Writer) -
     assert await cut(deliveries.END, Outcome(delivery=delivery, state=DeliveryState.SENT, remote_id="r")) is False
     assert [row.state for row in await rows_of(store, tables.deliveries)] == ["sent"]
     assert [row.outcome for row in await rows_of(store, tables.attempts)] == ["sent"]
+
+
+async def test_what_arrived_is_begun_at_once(store: Store, cut: Writer) -> None:
+    stored = await cut(INGEST, saying(store))
+    assert [one.message.text for one in (await take(store, stored.wake[0])).said] == ["hello"]
+    assert len(await rows_of(store, tables.messages)) == 1
+
+
+async def test_what_a_sender_repeats_because_he_heard_nothing_is_begun_at_once(store: Store) -> None:
+    first = await store.accept(INGEST, saying(store))
+    assert (await store.accept(INGEST, saying(store))).wake == first.wake
+    turn = await take(store, first.wake[0])
+    await store.write(turns.END, turns.End(turn=turn, state=TurnState.ANSWERED))
+    assert (await store.accept(INGEST, saying(store))).wake == ()
+
+
+async def test_what_is_told_once_is_told_at_once(store: Store, cut: Writer) -> None:
+    turn = await running(store)
+    (notice,) = parts_of(store, turn, kind="notice")
+    assert await cut(halts.TELL, halts.Notice(turn, notice))
+    assert not await store.write(halts.TELL, halts.Notice(turn, *parts_of(store, turn, kind="notice")))
+    assert [row.id for row in await rows_of(store, tables.deliveries)] == [notice.delivery_id]

@@ -81,6 +81,18 @@ async def test_a_copy_is_recognised_although_its_words_are_forgotten(store: Stor
     assert (await store.read(ledger)).dead == 1
 
 
+async def test_a_copy_of_what_went_by_ages_that_were_shortened_since_is_still_a_copy(
+    store: Store, clock: FakeClock
+) -> None:
+    await dead_message(store)
+    await clock.advance(2 * DAY)
+    await retention(store, clock, Ages(payloads=DAY, rows=DAY, dedupe=DAY)).once()
+    assert await rows_of(store, tables.messages) == []
+    copy = await say(store, "m1")
+    assert (copy.copy, copy.messages) == (True, ())
+    assert await rows_of(store, tables.turns) == []
+
+
 async def test_what_is_not_over_is_kept_whatever_its_age(store: Store, clock: FakeClock) -> None:
     running = await say(store, "m1")
     await take(store, running.wake[0])
