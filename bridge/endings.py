@@ -111,6 +111,14 @@ class Endings:
         log.warning("turn_postponed", turn=turn.id, attempt=turn.attempt, error=str(error))
         return await self._postpone(turn, error, self._patience.again(turn.attempt, error.after), spent=1)
 
+    async def stumble(self, turn: Turn, error: Exception) -> When:
+        """Something failed that nobody foresaw: tried again like a call that may have got through, so that it ends."""
+        log.error("turn_stumbled", turn=turn.id, attempt=turn.attempt, exc_info=error)
+        if turn.attempt >= self._patience.attempts:
+            return await self.give_up(turn, f"failed: {error!r}", answers.FAILED)
+        wait = self._patience.again(turn.attempt, None)
+        return await self._postpone(turn, Interrupted(f"Failed: {error!r}"), wait, spent=1)
+
     async def wait_for_agent(self, turn: Turn, error: Unreachable, wait: timedelta) -> When:
         """The agent is away. Whoever waits for it is told so once, and answered in order when it is back."""
         if not self._circuits.is_open(turn.agent):

@@ -1,7 +1,7 @@
 """Delivers: `sending` is committed, the platform is called, the outcome is committed."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -12,7 +12,7 @@ from bridge.adapter import Adapter, Budgets, Destines, Finds, Revises, Scheduled
 from bridge.backoff import delay, scheduled
 from bridge.clock import Clock
 from bridge.destinations import Destinations, Held
-from bridge.errors import Permanent, Retryable
+from bridge.errors import BridgeError, Permanent, Retryable
 from bridge.handing import Handing
 from bridge.lanes import AGAIN, Lanes, When
 from bridge.model import DeliveryState, Lease, OutboundMessage
@@ -82,7 +82,8 @@ class Outbox:
         if not delivery.revising and self._is_late(delivery, adapter):
             return self._dead(delivery, "Too late: the answer is older than the configured age.")
         try:
-            return await self._put(delivery, adapter)
+            with _foreseen(delivery):
+                return await self._put(delivery, adapter)
         except Permanent as error:
             return self._dead(delivery, str(error))
         except Retryable as error:
@@ -114,11 +115,12 @@ class Outbox:
         if not isinstance(adapter, Withdraws):
             return stands
         try:
-            remote_id = delivery.remote_id or await self._find(delivery, adapter)
-            if remote_id is None:  # it never got there
-                return gone if isinstance(adapter, Finds) else stands
-            self._store.check_pulse()
-            await adapter.withdraw(remote_id, delivery.message)
+            with _foreseen(delivery):
+                remote_id = delivery.remote_id or await self._find(delivery, adapter)
+                if remote_id is None:  # it never got there
+                    return gone if isinstance(adapter, Finds) else stands
+                self._store.check_pulse()
+                await adapter.withdraw(remote_id, delivery.message)
         except Permanent as error:
             return replace(stands, error=str(error))
         except Retryable as error:
@@ -195,6 +197,21 @@ class Outbox:
     def _dead(self, delivery: Delivery, error: str) -> Outcome:
         log.error("delivery_dead", delivery=delivery.id, attempt=delivery.attempt, error=error)
         return Outcome(delivery=delivery, state=DeliveryState.DEAD, error=error)
+
+
+@contextlib.contextmanager
+def _foreseen(delivery: Delivery) -> Iterator[None]:
+    """What an adapter raises besides what it may is a defect of it, behind which anything may have got through.
+
+    Tried again as such: left to the lane, it would be met again each second, and never end.
+    """
+    try:
+        yield
+    except BridgeError:
+        raise
+    except Exception as error:
+        log.exception("adapter_failed", delivery=delivery.id, source=delivery.source)
+        raise Retryable(f"The adapter failed: {error!r}", ambiguous=True) from error
 
 
 def _wait(attempt: int, schedule: Sequence[float] | None, after: float | None) -> timedelta | None:

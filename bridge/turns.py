@@ -15,7 +15,7 @@ from bridge.clock import Clock
 from bridge.custody import as_named
 from bridge.endings import Endings
 from bridge.enriching import Enriching
-from bridge.errors import AgentError, StoreUnavailable, Unreachable
+from bridge.errors import AgentError, Replaced, StoreUnavailable, Unreachable
 from bridge.handing import Handing
 from bridge.lanes import AGAIN, Lanes, When
 from bridge.model import FileRef, Lease, Turn
@@ -157,6 +157,10 @@ class Turns:
             return await self._run(routed(head, self._routes))
         except rows.Stopping:  # a person wanted that while it was about to end: the next look finds it so
             return AGAIN
+        except (Replaced, StoreUnavailable):
+            raise
+        except Exception as error:  # noqa: BLE001 - a defect, ours or an adapter's, must not be met again for good
+            return await self._endings.stumble(head, error)
         finally:
             self._shares.give(claimant)
             self._watchers.poke(head.id)

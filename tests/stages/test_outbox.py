@@ -8,7 +8,7 @@ import pytest
 
 from bridge.errors import Permanent, Replaced, Retryable
 from bridge.model import Act, DeliveryState, FileRef, Lease, OutboundMessage, Turn, TurnState, new_id
-from bridge.outbox import Outbox
+from bridge.outbox import ATTEMPTS, Outbox
 from bridge.store import deliveries, halts, reader, shown, turns
 from bridge.store.database import Store
 from bridge.store.ingest import INGEST
@@ -231,16 +231,19 @@ async def test_a_withdrawn_answer_is_taken_back_once(store: Store, clock: FakeCl
     assert await states(store) == [("answer", DeliveryState.WITHDRAWN.value)]
 
 
-@pytest.mark.parametrize("attempts", [8])
-async def test_tries_end_after_their_number(store: Store, clock: FakeClock, attempts: int) -> None:
-    platform = Plain()
-    platform.outcomes.extend(Retryable("busy") for _ in range(attempts))
+@pytest.mark.parametrize("platform", [Plain, Chat])
+@pytest.mark.parametrize("error", [Retryable("busy"), LookupError("nobody foresaw it")])
+async def test_tries_end_after_their_number(
+    store: Store, clock: FakeClock, error: Exception, platform: type[Plain]
+) -> None:
+    there = platform()
+    there.outcomes.extend([error] * (ATTEMPTS + 1))
     lease = await answered(store)
-    box = outbox(store, clock, platform)
-    for _ in range(attempts):
+    box = outbox(store, clock, there)
+    for _ in range(ATTEMPTS):
         await box.step(lease)
         await clock.advance(timedelta(minutes=6))
-    assert len(platform.sent) == attempts
+    assert len(there.sent) == ATTEMPTS
     assert await states(store) == [("answer", "dead")]
 
 

@@ -423,6 +423,29 @@ async def test_stopping_what_only_waits_is_confirmed_once_though_the_agent_is_aw
     assert (await room.deliver(lease))[1:] == ["Stopped."]
 
 
+async def test_what_fails_in_a_way_nobody_foresaw_ends_and_the_conversation_goes_on(
+    room: Room, clock: FakeClock
+) -> None:
+    def broken(_: httpx2.Request) -> httpx2.Response:
+        raise LookupError("a defect")
+
+    room.answer = broken
+    lease = await room.hear("m1")
+    for _ in range(Patience().attempts):
+        await room.turns.step(lease)
+        await clock.advance(timedelta(minutes=5))
+        lease = await room.again(lease)
+    (view,) = await room.store.read(reader.message_list)
+    assert (view.state, view.error) == ("dead", "failed: LookupError('a defect')")
+    assert len(room.asked) == Patience().attempts
+    room.answer = task
+    lease = await room.hear("m2")
+    await room.turns.step(lease)
+    (apology, answer) = await room.deliver(lease)
+    assert "Reference" in apology
+    assert "Reference" not in answer
+
+
 async def test_what_came_from_a_source_that_is_gone_ends_all_the_same(room: Room) -> None:
     said = replace(arrival(room.store, "m1"), source="gone")
     (lease,) = (await room.store.accept(INGEST, said)).wake
