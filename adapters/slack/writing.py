@@ -1,7 +1,7 @@
 """An agent's Markdown becomes what Slack shows, and pings nobody it may not ping."""
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from urllib.parse import urlsplit
 
 _CODE = re.compile(
@@ -22,9 +22,11 @@ _LINK = re.compile(
     r"\[(?P<label>(?:[^\[\]\n]|\[[^\[\]\n]{0,300}\]){0,1000})\]"
     r"\(\s{0,50}(?:<(?P<held>[^<>\n]{0,2000})>|(?P<url>(?:[^()\s<>]|\((?:[^()\s<>]|\([^()\s<>]{0,300}\)){0,300}\)){1,2000}))"
     r"(?:\s{1,50}(?:\"[^\"]{0,300}\"|'[^']{0,300}'|\([^()]{0,300}\)))?\s{0,50}\)"
-    r"|(?P<other>\[[^\[\]\n]{0,1000}\])\((?=\s{0,50}<?[a-zA-Z][a-zA-Z+.-]{0,20}:)"
+    r"|(?P<other>(?:\[[^\[\]\n]{0,1000})?\])\((?=\s{0,50}<?[a-zA-Z][a-zA-Z+.-]{0,20}:)"
 )
-"""Links in every form that Markdown has beside their text; `other` could be one and is not understood."""
+"""Links in every form that Markdown has beside their text; `other` could be (the end of) one and is not understood."""
+_REFERENCE = re.compile(r"\](?=:\s{0,50}<?(?:[a-zA-Z][a-zA-Z+.-]{0,20}:|//))")
+"""Where the text of a link is apart from what it leads to. Such a line is shown, and then nothing is hidden."""
 _DRESS = re.compile(r"[*_~`\\\[\]]")
 _CALL = re.compile(r"@(here|channel|everyone)\b", re.IGNORECASE)
 _LOOKS_LIKE_HOST = re.compile(
@@ -45,7 +47,7 @@ def safe(text: str, allowed: Collection[str] = ()) -> str:
     Channel links and plain web addresses stay live; a link that names another host than it leads to
     shows where it leads. Code keeps its characters but for an unseen one inside of a token.
     """
-    if "<" not in text and "@" not in text and "](" not in text:
+    if "<" not in text and "@" not in text and "](" not in text and "]:" not in text:
         return text
     return _outside_code(text, lambda prose: _prose(prose, allowed))
 
@@ -53,16 +55,21 @@ def safe(text: str, allowed: Collection[str] = ()) -> str:
 def _outside_code(text: str, change: Callable[[str], str]) -> str:
     parts: list[str] = []
     at = 0
+    labels = [match.span("label") for match in _LINK.finditer(text)] if "](" in text and "`" in text else []
     for match in _CODE.finditer(text):
-        if match["ticks"] and text[max(match.start() - 1, 0)] == "[" and text.startswith("](", match.end()):
-            continue  # the text of a link
+        if match["ticks"] and "](" not in match[0] and _within(match.span(), labels):
+            continue  # in the text of a link
         parts += change(text[at : match.start()]), _LIVE_IN_CODE.sub("<" + _JOINER, match[0])
         at = match.end()
     return "".join((*parts, change(text[at:])))
 
 
+def _within(span: tuple[int, int], others: Iterable[tuple[int, int]]) -> bool:
+    return any(start <= span[0] and span[1] <= end for start, end in others)
+
+
 def _prose(text: str, allowed: Collection[str]) -> str:
-    text = _LINK.sub(_honest, text)
+    text = _REFERENCE.sub(f"]{_JOINER}", _LINK.sub(_honest, text))
     text = _ESCAPED_ANGLE.sub(r"\1&lt;", text)
     text = _ANGLE.sub(lambda match: _angle(match, allowed), text)
     return _CALL.sub(lambda match: match[0] if match[1].lower() in allowed else f"@{_JOINER}{match[1]}", text)

@@ -35,8 +35,8 @@ MESSAGE = OutboundMessage(
 WORD = st.text("abcdefgh\u00e9\u4e2d", min_size=1, max_size=9)
 TOKEN = st.sampled_from(
     ["<!channel>", "<!here|here>", "@everyone", "<@U9>", "<@U9|boss>", "<!subteam^S9|@ops>",
-     "<https://evil.com|good.com>", "[good.com](https://evil.com)", "<!date^1^{date}|soon>", "<", ">", "&lt;", "&amp;",
-     "a < b", "<<!channel>>", "<\u200b!here>"]
+     "<https://evil.com|good.com>", "[good.com](https://evil.com)", "]:", "[`a", "<!date^1^{date}|soon>", "<", ">",
+     "&lt;", "&amp;", "a < b", "<<!channel>>", "<\u200b!here>"]
 )  # fmt: skip
 SENTENCE = st.lists(st.one_of(WORD, WORD, WORD, TOKEN), min_size=1, max_size=30).map(" ".join)
 FENCE = st.lists(SENTENCE, min_size=1, max_size=8).map(lambda lines: "```py\n" + "\n".join(lines) + "\n```")
