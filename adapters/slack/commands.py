@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from adapters.slack.doctor import examine
+from adapters.slack.doctor import Finding, examine
 from adapters.slack.manifest import manifest
 from bridge.adapter import Configured, FindSource
 from bridge.clock import SystemClock
@@ -29,7 +29,8 @@ def commands(find: FindSource) -> typer.Typer:
     ) -> None:
         """Print the app manifest: paste it at api.slack.com/apps, New App, From a manifest."""
         found = find(config, source)
-        _warn(found)
+        if advice := _unreachable(found):
+            typer.echo(f"Slack cannot reach {found.public_url}. {advice}", err=True)
         made = manifest(found.settings, found.public_url, command=command)
         typer.echo(json.dumps(made, indent=2, ensure_ascii=False))
 
@@ -37,8 +38,9 @@ def commands(find: FindSource) -> typer.Typer:
     def doctor_command(source: Source = None, config: Config = None, *, as_json: AsJson = False) -> None:
         """Look at the app with the configured tokens and say what to click. Exit 1 if something does not work."""
         found = find(config, source)
-        _warn(found)
         findings = asyncio.run(examine(found.settings, SystemClock()))
+        if advice := _unreachable(found):
+            findings.append(Finding("fail", f"Slack cannot reach {found.public_url}.", advice))
         if as_json:
             typer.echo(json.dumps([{"verdict": f.verdict, "what": f.what, "do": f.do} for f in findings], indent=2))
         else:
@@ -50,9 +52,9 @@ def commands(find: FindSource) -> typer.Typer:
     return slack
 
 
-def _warn(found: Configured) -> None:
-    """The manifest would be good, and Slack could still not get here."""
+def _unreachable(found: Configured) -> str:
+    """What to do where the manifest is good, and Slack could still not get here; nothing where it can."""
     settings = found.settings
-    if not found.public_url.startswith("https://") and (settings.app_token is None or settings.client_id is not None):
-        advice = "set [bridge] public_url to an https address, or use Socket Mode (app_token) with a bot_token"
-        typer.echo(f"Slack cannot reach {found.public_url}: {advice}.", err=True)
+    if found.public_url.startswith("https://") or (settings.app_token is not None and settings.client_id is None):
+        return ""
+    return "Set [bridge] public_url to an https address, or use Socket Mode (app_token) with a bot_token."

@@ -1,20 +1,36 @@
 """The manifest, the doctor and the configuration itself."""
 
+import asyncio
 import json
 import subprocess
 import sys
 import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from typer.testing import CliRunner, Result
 
+from adapters.slack.commands import commands
 from adapters.slack.doctor import examine
 from adapters.slack.fake.delivery import SECRET
 from adapters.slack.fake.oauth import CLIENT_ID, CLIENT_SECRET
 from adapters.slack.manifest import BOT_SCOPES, manifest
 from adapters.slack.settings import Settings
-from bridge.adapter import Adapter, Budgets, Closes, Connects, Enriches, Finds, Revises, Serves, Shows, Withdraws
+from bridge.adapter import (
+    Adapter,
+    Budgets,
+    Closes,
+    Configured,
+    Connects,
+    Enriches,
+    Finds,
+    Revises,
+    Serves,
+    Shows,
+    Withdraws,
+)
 from tests.adapters.kits import FakeClock
 from tests.adapters.slack.lab import Lab
 
@@ -156,3 +172,24 @@ async def test_the_doctor_says_when_slack_cannot_be_reached(lab: Lab) -> None:
     lab.slack.url = "http://127.0.0.1:9/"
 
     assert "cannot be reached" in await examined(lab)
+
+
+def doctored(lab: Lab, public_url: str, **options: object) -> Result:
+    found = Configured(
+        source="team", settings=configured(api_url=f"{lab.slack.url}api/", **options), public_url=public_url
+    )
+    return CliRunner().invoke(commands(lambda *_: found), ["doctor"])
+
+
+@pytest.mark.parametrize(
+    ("public_url", "app_token", "status"),
+    [(URL, None, 0), ("http://bridge.example.com/in/team", None, 1), ("http://localhost/in/team", "xapp-test", 0)],
+)
+async def test_the_doctor_fails_where_slack_cannot_reach_the_bridge(
+    lab: Lab, public_url: str, app_token: str | None, status: int
+) -> None:
+    lab.clock.advance((datetime.now(UTC) - lab.clock.now()).total_seconds())
+    told = await asyncio.to_thread(doctored, lab, public_url, app_token=app_token)
+
+    assert told.exit_code == status
+    assert (f"fail  Slack cannot reach {public_url}." in told.output) == bool(status)
