@@ -118,8 +118,8 @@ class Calls:
                 body = b"".join([chunk async for chunk in answer.chunks])
         except NEVER_SENT as error:
             raise Retryable(f"Slack cannot be reached for {method}: {error}") from error
-        except httpx2.TransportError as error:
-            raise Retryable(f"The answer to {method} was cut off: {error!r}", ambiguous=True) from error
+        except (httpx2.TransportError, httpx2.DecodingError) as error:
+            raise Retryable(f"The answer to {method} was cut off or garbled: {error!r}", ambiguous=True) from error
         return _understood(method, answer, body)
 
 

@@ -11,7 +11,7 @@ from adapters.slack.rendering import arguments, beginning_marker, client_msg_id,
 from adapters.slack.settings import Settings
 from adapters.slack.uploads import Content, Uploads
 from bridge.clock import Clock
-from bridge.errors import Permanent, Retryable
+from bridge.errors import Permanent, Retryable, SendError
 from bridge.markdown import split
 from bridge.model import OutboundMessage
 
@@ -19,7 +19,7 @@ _TOO_LONG = frozenset({"msg_too_long", "msg_blocks_too_long", "markdown_text_too
 _NOTHING_THERE = frozenset({"thread_not_found", "message_not_found", "channel_not_found"})
 _SKEW = timedelta(minutes=6)
 """Our clock may be five minutes before Slack's: until then its signatures are still taken."""
-_PAGES = 10
+_PAGES = 50
 _BEGINNING = 1500
 _WHOLE_TEXT = "answer.md"
 _SETTLE_SECONDS = 1.0
@@ -136,13 +136,16 @@ class Posts:
         *,
         is_whole: bool,
     ) -> None:
-        """What belongs below the message. Raises Permanent, or a Retryable that says that something was posted."""
+        """What belongs below the message. Raises a Retryable that says that something was posted, always."""
         contents = [] if is_whole else [Content(_WHOLE_TEXT, words(message).encode())]
         contents += await self._uploads.load(message.files)
         try:
             await self._uploads.share(contents, address, ts, found)
-        except Retryable as error:  # by itself it may say that nothing was sent: then the words were posted again
-            raise Retryable(str(error), after=error.after, ambiguous=True) from error
+        except SendError as error:  # by itself it says that nothing was sent, or dies so: the words were posted again
+            after = error.after if isinstance(error, Retryable) else None
+            raise Retryable(
+                f"The words stand there, what belongs below does not: {error}", after=after, ambiguous=True
+            ) from error
 
     async def _since(self, message: OutboundMessage, address: Address) -> AsyncIterator[Mapping[str, Any]]:
         """What stands where the message belongs, from shortly before it was made."""
@@ -158,7 +161,7 @@ class Posts:
                     ts=address.root or None,
                     oldest=f"{(message.created_at - _SKEW).timestamp():.6f}",
                     include_all_metadata="true",
-                    limit=100,
+                    limit=200,
                     cursor=cursor,
                 )
             except Refusal as error:
@@ -170,3 +173,5 @@ class Posts:
             cursor = (page.get("response_metadata") or {}).get("next_cursor")
             if not cursor:
                 return
+        # What is not there must be known, not guessed: a guess would say it twice.
+        raise Retryable("more was said since this was due than can be looked through", ambiguous=True)

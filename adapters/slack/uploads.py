@@ -13,6 +13,8 @@ from bridge.adapter import Files
 from bridge.errors import Permanent, Retryable
 from bridge.model import FileRef
 
+_WHO = ("app_id", "bot_id", "user")
+
 
 @dataclass(frozen=True, slots=True)
 class Content:
@@ -79,6 +81,8 @@ class Uploads:
 
 
 def _shared_after(found: Iterable[Mapping[str, Any]], ts: str) -> frozenset[str]:
-    return frozenset(
-        str(item.get("name")) for message in found if str(message["ts"]) >= ts for item in message.get("files") or ()
-    )
+    """Names of the files that whoever said `ts` has shared since; a person may have shared one of the same name."""
+    after = [message for message in found if str(message["ts"]) >= ts]
+    said = next((message for message in after if str(message["ts"]) == ts), {})
+    ours = [message for message in after if any(said.get(who) and message.get(who) == said[who] for who in _WHO)]
+    return frozenset(str(item.get("name")) for message in ours for item in message.get("files") or ())

@@ -167,6 +167,8 @@ def _broken(fault: Fault) -> Response:
         case "limit":
             headers = {"Retry-After": str(fault.after)}
             return JSONResponse({"ok": False, "error": "ratelimited"}, status_code=429, headers=headers)
+        case "gzip":
+            return Response(b"no gzip", media_type="application/json", headers={"content-encoding": "gzip"})
         case "html":
             return HTMLResponse(_LOGIN_PAGE)
         case "status":

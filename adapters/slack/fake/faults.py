@@ -4,14 +4,14 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["error", "status", "limit", "html", "cut_before", "cut_after", "late"]
+Kind = Literal["error", "status", "limit", "html", "cut_before", "cut_after", "late", "gzip"]
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One broken call. `cut_after` takes effect and then loses the answer, `late` withholds it a while.
 
-    `cut_before` loses the call.
+    `cut_before` loses the call. `gzip` is an answer that says it is compressed and is not.
     """
 
     kind: Kind

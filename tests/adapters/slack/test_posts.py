@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from adapters.slack import posts
 from adapters.slack.calls import Refusal
 from adapters.slack.fake import Fault
 from bridge.errors import Permanent, Retryable
@@ -61,6 +62,7 @@ async def test_the_agent_can_ping_who_asked_and_nobody_else(lab: Lab) -> None:
         (Fault("html"), None, True),
         (Fault("cut_before"), None, True),
         (Fault("cut_after"), None, True),
+        (Fault("gzip"), None, True),
     ],
     ids=lambda value: getattr(value, "kind", None),
 )
@@ -135,6 +137,31 @@ async def test_an_answer_is_found_behind_many_others(lab: Lab) -> None:
     remote_id = await lab.adapter.send(answer)
 
     assert await lab.adapter.find(answer) == remote_id
+
+
+async def test_an_answer_outside_of_threads_is_found_in_a_busy_place(lab: Lab) -> None:
+    lab.configured(dm="person")
+    await asked(lab, "hi", channel="D1")
+    answer = lab.answer("hello")
+    remote_id = await lab.adapter.send(answer)
+    for number in range(1100):
+        lab.slack.add("D1", {"user": "U1", "text": str(number)})
+
+    assert await lab.adapter.find(answer) == remote_id
+
+
+async def test_where_too_much_was_said_to_look_through_nothing_is_guessed(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(posts, "_PAGES", 2)
+    lab.configured(dm="person")
+    await asked(lab, "hi", channel="D1")
+    for number in range(500):
+        lab.slack.add("D1", {"user": "U1", "text": str(number)})
+
+    with pytest.raises(Retryable, match="looked through") as failed:
+        await lab.adapter.find(lab.answer("hello"))
+    assert failed.value.ambiguous
 
 
 async def test_the_look_up_says_so_when_slack_does_not_answer(lab: Lab) -> None:
@@ -353,6 +380,33 @@ async def test_a_limit_met_after_the_words_are_posted_does_not_repeat_them(lab: 
         await lab.adapter.send(await with_file(lab))
 
     assert (failed.value.after, failed.value.ambiguous) == (7, True)
+
+
+async def test_a_missing_scope_met_after_the_words_are_posted_does_not_repeat_them(lab: Lab) -> None:
+    ts = await asked(lab)
+    answer, granted = await with_file(lab), lab.slack.tokens["xoxb-test"].scopes
+    lab.slack.tokens["xoxb-test"].scopes = granted - {"files:write"}
+
+    with pytest.raises(Retryable, match="missing_scope") as failed:
+        await lab.adapter.send(answer)
+    assert failed.value.ambiguous  # so that it is looked up before anything is sent again, whoever tries that
+
+    lab.slack.tokens["xoxb-test"].scopes = granted
+    assert await lab.adapter.find(answer) is not None
+    assert lab.slack.answers("C1", ts) == ["here", ""]
+
+
+async def test_a_file_that_somebody_else_shared_is_not_taken_for_ours(lab: Lab) -> None:
+    ts = await asked(lab)
+    answer = await with_file(lab)
+    lab.slack.faults.add("files.completeUploadExternal", Fault("cut_before"))
+    with pytest.raises(Retryable):
+        await lab.adapter.send(answer)
+    lab.people.say("mine", thread_ts=ts, files=[lab.people.file("report.csv", b"x", "text/csv")])
+
+    await lab.adapter.find(answer)
+
+    assert lab.slack.answers("C1", ts) == ["here", ""]
 
 
 async def test_the_whole_of_a_long_answer_is_not_lost_with_the_call_that_shares_it(lab: Lab) -> None:
