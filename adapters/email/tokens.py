@@ -15,7 +15,8 @@ from bridge.tokens import Tokens
 Style = Literal["plus", "catch_all", "dedicated"]
 
 _TOKEN = re.compile(r"[a-z2-7]{32}")
-_IN_TEXT = re.compile(r"(?<![a-z0-9])[a-z2-7]{32}(?=[@.>])", re.IGNORECASE)
+_IN_TEXT = re.compile(r"(?<![a-z0-9])[a-z2-7]{32}(?=(?:\.[a-z2-7]{16})?(?:@|%40))", re.IGNORECASE)
+"""In an address or a Message-ID of ours, as text or inside a link; anything else that looks so is somebody's secret."""
 
 
 def make_token(tokens: Tokens, conversation_id: str, participant: str) -> str:
