@@ -5,6 +5,7 @@ A convenience for the reader, never a security boundary: `elided` goes along as 
 
 import re
 from dataclasses import dataclass
+from itertools import islice
 
 from adapters.email import quote_html, quote_lines
 
@@ -14,8 +15,11 @@ MARKER = "— reply above this line —"
 MAX_TEXT = 256 * 1024
 
 MAX_BEFORE_MARKER = 80
+MAX_MARKERS = 100
 
-_MARKER = re.compile("reply above this line|type your reply above", re.IGNORECASE)
+_MARKER = re.compile(r"reply above this line|type your reply above(?: this line)?", re.IGNORECASE)
+_BEFORE = re.compile(r"[\s>*_#=–—|\[(<-]{0,40}(?:please\s)?(?:type\s(?:your\s)?)?", re.IGNORECASE)
+_BEHIND = re.compile(r"[\s*_.|\])>]{0,40}$|[\s*_]{0,8}[#=–—-]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +59,18 @@ def _normalised(text: str) -> str:
 
 def _above_marker(text: str) -> tuple[str, str]:
     """What stands above the marker, and the rest. Where a program marked our lines as quotes, its marks tell more."""
-    match = _MARKER.search(text[:MAX_TEXT]) if "above" in text else None
-    if match is None:
-        return text, ""
-    line = text.rfind("\n", 0, match.start()) + 1
-    if text[line : line + MAX_BEFORE_MARKER].lstrip().startswith(">"):
-        return text, ""  # below and between the lines of ours may stand what is new
-    start = max(line, match.start() - MAX_BEFORE_MARKER)
-    return text[:start], text[start:]
+    for match in islice(_MARKER.finditer(text, 0, MAX_TEXT), MAX_MARKERS) if "above" in text.lower() else ():
+        start = text.rfind("\n", 0, match.start()) + 1
+        if not _stands_alone(text, start, match):
+            continue
+        if text[start : match.start()].lstrip().startswith(">"):
+            break  # below and between the lines of ours may stand what is new
+        return text[:start], text[start:]
+    return text, ""
+
+
+def _stands_alone(text: str, start: int, match: re.Match[str]) -> bool:
+    """Whether it begins its line, with nothing or a ruler behind it: people speak of it in the middle of a sentence."""
+    behind = text[match.end() : match.end() + MAX_BEFORE_MARKER].partition("\n")[0]
+    before = text[max(start, match.start() - MAX_BEFORE_MARKER) : match.start()]
+    return bool(_BEFORE.fullmatch(before) and _BEHIND.match(behind))

@@ -83,6 +83,25 @@ def test_everything_below_the_marker_line_goes() -> None:
     assert found.reply.startswith("Do it.")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What does 'reply above this line' in your mails mean? I wonder.\nPlease tell me.",
+        f"Please leave the words {MARKER} out of your mails.\nThey confuse us.",
+        "reply above this line? I never saw that.\nWhere is it?",
+    ],
+)
+def test_who_speaks_of_the_marker_is_heard_to_the_end(text: str) -> None:
+    quoted = f"On 2 Sep 2025 at 09:14, A <a@b.c> wrote:\n{MARKER}\nour own answer"
+    assert extract(text=text).reply == text
+    assert extract(text=f"{text}\n\n{quoted}").reply == text
+
+
+@pytest.mark.parametrize("line", [f"*{MARKER}*", f"{MARKER} Our", "##- Please type your reply above this line -##"])
+def test_a_marker_is_known_in_whatever_dress_it_comes_back(line: str) -> None:
+    assert extract(text=f"Do it.\n{line}\nour own answer").reply == "Do it."
+
+
 def test_a_quoted_marker_takes_its_introduction_along() -> None:
     assert extract(text=f"Do it.\n\nOn 2 Sep 2025 at 09:14, A <a@b.c> wrote:\n> {MARKER}\n> ours").reply == "Do it."
 
