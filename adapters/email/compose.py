@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from email.header import Header
 from email.headerregistry import Address as HeaderAddress
 from email.message import EmailMessage
 from email.policy import SMTP, EmailPolicy
@@ -23,18 +24,35 @@ _OF_IDS = frozenset({"message-id", "in-reply-to", "references"})
 
 
 class _Folding(EmailPolicy):
-    """Ids go out as they are, one to a line: the library would encode what a line cannot hold."""
+    """Bodies and encoded words keep to the 76 and 75 characters of RFC 2045, 6.7 and RFC 2047, 2.
+
+    Plain words go out as they are, and ids one to a line: the library would encode what a line cannot hold. Other
+    words are encoded here: it makes encoded words of any length, and loses a space where it cuts them.
+    """
 
     def fold(self, name: str, value: Any) -> str:
         if name.lower() in _OF_IDS:
             return f"{name}: {f'{self.linesep} '.join(str(value).split())}{self.linesep}"
-        return str(super().fold(name, value))
+        text = str(value)
+        if text.isascii():
+            longest = max(map(len, text.split()), default=0)
+            return str((_WIDEST if longest > _LONG_WORD else _WIDE).fold(name, value))
+        if name.lower().startswith("content-"):  # RFC 2231, which the library knows
+            return str(super().fold(name, value))
+        named = getattr(value, "addresses", ())
+        words = Header(named[0].display_name if named else text, "utf-8", _LINE, name).encode(linesep=self.linesep)
+        address = f"{self.linesep} <{named[0].addr_spec}>" if named else ""
+        return f"{name}: {words}{address}{self.linesep}"
 
     def fold_binary(self, name: str, value: Any) -> bytes:
-        return self.fold(name, value).encode("utf-8") if name.lower() in _OF_IDS else super().fold_binary(name, value)
+        return self.fold(name, value).encode("utf-8")
 
 
-_POLICY = _Folding(linesep=SMTP.linesep, max_line_length=200)
+_LINE = 76
+_LONG_WORD = 150
+_WIDE = EmailPolicy(linesep=SMTP.linesep, max_line_length=200)
+_WIDEST = EmailPolicy(linesep=SMTP.linesep, max_line_length=900)
+_POLICY = _Folding(linesep=SMTP.linesep, max_line_length=_LINE)
 _MEDIA_TYPE = re.compile(r"\s*([\w.+-]{1,60})/([\w.+-]{1,100})\s*(?:;|$)", re.ASCII)
 _NOT_IN_BASE64 = frozenset({"message", "multipart"})
 

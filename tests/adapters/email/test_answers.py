@@ -1,13 +1,17 @@
 """Answers stand in their thread, harm nobody, and are the same at every try."""
 
+import re
 from dataclasses import replace
+from email import message_from_bytes
 from email.message import EmailMessage
+from email.policy import compat32
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from adapters.email.headers import decode_words
 from adapters.email.memory import Memory
 from adapters.email.quotes import MARKER, extract
 from adapters.email.render import render
@@ -285,6 +289,47 @@ async def test_what_is_quoted_goes_apart_and_without_tokens(tmp_path: Path) -> N
     assert "write to" in message.quoted
     assert token_in_address(address) not in message.quoted.lower()
     assert scrub(address) == "agent+…@example.com"
+
+
+async def test_a_secret_of_somebody_that_looks_like_a_token_reaches_the_agent(tmp_path: Path) -> None:
+    secret = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+    text = f"My secret is {secret}. Is <{secret}> right? It is {secret}.conf here."
+    assert (await read_one(mail(text))).text == text
+    answer = await answered(tmp_path)
+    for told in (answer["Message-ID"], f"mailto:{answer['Reply-To'].addresses[0].addr_spec}".replace("@", "%40")):
+        assert "…" in scrub(told)
+        assert len(max(re.findall(r"\w+", scrub(told)), key=len)) < 32
+
+
+WORDS = re.compile(rb"=\?utf-8\?[bq]\?[^?]*\?=")
+
+
+@pytest.mark.parametrize("word", ["Gr\u00fc\u00dfe ", "\u65e5\u672c\u8a9e", "\U0001f600", "\u0440\u0443 "])
+async def test_lines_and_encoded_words_are_as_short_as_the_standards_want(tmp_path: Path, word: str) -> None:
+    subject, name = (word * 60).strip(), (word * 30).strip()
+
+    long = f"{'a' * 60}@{'b' * 60}.example.org"
+    raw = mail(From=f"{name} <{long}>", Subject=subject, Thread_Topic=subject)
+    answer = await answered(
+        tmp_path, raw, changes={"text": f"{word * 400}\n\n{'x' * 2000}"}, name=name, require_auth="none"
+    )
+    head, _, body = (tmp_path / "dlv_1.eml").read_bytes().partition(b"\r\n\r\n")
+    assert max(map(len, WORDS.findall(head))) <= 75
+    assert max(len(line) for line in head.split(b"\r\n") if b"=?" in line) <= 76
+    assert max(len(line) for line in body.split(b"\r\n") if not line.startswith(b"Content-")) <= 76
+    assert decode_words(re.sub(r"\s+", " ", parsed_raw(head, "Subject"))) == f"Re: {subject}"
+    assert decode_words(re.sub(r"\s+", " ", parsed_raw(head, "To"))) == f"{name} <{long}>"
+    assert answer["From"].addresses[0].addr_spec == "agent@example.com"
+
+
+async def test_a_word_that_no_line_holds_stays_as_it_is(tmp_path: Path) -> None:
+    answer = await answered(tmp_path, mail(Subject=f"See https://example.org/{'x' * 250}"))
+    assert f"Subject: Re: See https://example.org/{'x' * 250}\r\n".encode() in (tmp_path / "dlv_1.eml").read_bytes()
+    assert answer["To"].addresses[0].addr_spec == "jane@example.org"
+
+
+def parsed_raw(head: bytes, name: str) -> str:
+    return str(message_from_bytes(head, policy=compat32)[name])
 
 
 async def test_our_own_answer_quoted_whole_leaves_only_the_reply(tmp_path: Path) -> None:
