@@ -1,6 +1,7 @@
 """What an invitation says, as text (RFC 5545): nothing in it is accepted or answered."""
 
 import re
+from collections.abc import Sequence
 
 from adapters.email.mime import Part
 
@@ -14,8 +15,14 @@ _SHOWN = {
     "LOCATION": "Place",
     "ORGANIZER": "Organizer",
     "DESCRIPTION": "Description",
+    "COMMENT": "Comment",
 }
 _METHODS = {"REQUEST": "Invitation", "CANCEL": "Cancelled", "REPLY": "Reply to an invitation", "PUBLISH": "Event"}
+_TELLS = re.compile(
+    r".{1,150}\b(?:accepted|declined|replied \W?maybe\W? to) (?:this|your|the)(?: event)? invitation\W{0,3}",
+    re.IGNORECASE,
+)
+"""What calendar programs write themselves where a person has answered by a click."""
 _TIME = re.compile(r"(\d{4})(\d{2})(\d{2})(?:T(\d{2})(\d{2})\d{0,2}(Z?))?")
 
 
@@ -31,6 +38,25 @@ def calendar_text(part: Part) -> str:
             events[-1].setdefault(name, _value(name, parameters, value))
     title = _METHODS.get(method, "Event")
     return "\n\n".join(_paragraph(title, event) for event in events[:MAX_EVENTS] if event)
+
+
+def is_bare_reply(parts: Sequence[Part], written: str) -> bool:
+    """Whether a calendar program answers an invitation (RFC 5546, 3.2.3) and nobody has added a word to it."""
+    calendars = [part for part in parts if part.media_type == "text/calendar"]
+    if not calendars or not all(map(_is_reply, calendars)):
+        return False
+    first, _, rest = written.strip().partition("\n")
+    return not first or (
+        bool(_TELLS.fullmatch(first.strip()[:300])) and (not rest.strip() or "calendar.google.com" in rest)
+    )
+
+
+def _is_reply(part: Part) -> bool:
+    lines = _lines(part.text()[:MAX_BYTES])
+    methods = [value.upper() for name, _, value in lines if name == "METHOD"]
+    declared = part.parameters.get("method", "").strip().upper()
+    commented = any(value for name, _, value in lines if name == "COMMENT")
+    return (methods or [declared])[0] == "REPLY" and not commented
 
 
 def _lines(text: str) -> list[tuple[str, str, str]]:

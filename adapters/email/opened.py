@@ -3,12 +3,12 @@
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from html import escape
 
 from adapters.email import quotes
-from adapters.email.calendars import calendar_text
+from adapters.email.calendars import calendar_text, is_bare_reply
 from adapters.email.classify import Judgement, Own, classify
 from adapters.email.headers import Headers
 from adapters.email.mime import Limits, Part, TooComplex, leaves, read_headers_of
@@ -19,6 +19,7 @@ from adapters.email.winmail import unpack_winmail
 
 MAX_CHARS = 100_000
 MAX_CALENDARS = 5
+MAX_UNPACKED = 100
 _WORDS_COMPARED = 10
 _TRACE = frozenset({"received", "return-path", "delivered-to", "x-original-to", "authentication-results", "x-received"})
 _VERSIONS = frozenset({"text/x-amp-html", "text/watch-html", "text/enriched", "text/richtext"})
@@ -83,6 +84,8 @@ def open_mail(raw: bytes, mail_from: str | None, rules: Rules) -> Opened:
     outer = parts[0].parents[0] if parts and parts[0].parents else (parts[0].media_type if parts else "text/plain")
     judgement = classify(headers, outer, mail_from, rules.own, answer_lists=rules.answer_lists)
     extraction = _written(parts)
+    if judgement.sort == "human" and is_bare_reply(parts, extraction.reply):
+        judgement = Judgement("auto", "an answer to an invitation")
     attachments, notes = _attachments(parts, rules)
     return Opened(
         headers=headers,
@@ -178,28 +181,31 @@ def _unflowed(part: Part) -> str:
 def _attachments(parts: list[Part], rules: Rules) -> tuple[tuple[Attachment, ...], list[str]]:
     kept: list[Attachment] = []
     notes: list[str] = []
+    for file in _files(parts, rules):
+        if len(file.content) > rules.max_attachment or len(kept) >= rules.max_attachments:
+            notes.append(
+                f"The attachment {file.name!r} ({len(file.content)} bytes) was left out: it exceeds the limit."
+            )
+        else:
+            kept.append(file)
+    return tuple(kept), notes
+
+
+def _files(parts: list[Part], rules: Rules) -> Iterator[Attachment]:
     for at, part in enumerate(part for part in parts if not _is_body(part) and _is_file(part)):
         content = part.content()
         name = clean_name(part.file_name) or f"attachment-{at + 1}{_EXTENSIONS.get(part.media_type, '')}"
-        if not content:
-            continue
         if rules.open_winmail and part.media_type in {"application/ms-tnef", "application/vnd.ms-tnef"}:
-            inner = [(clean_name(found), data) for found, data in unpack_winmail(content, rules.max_attachments)]
-            kept += [
-                Attachment(name=found or name, media_type=sniff(data, found, ""), content=data) for found, data in inner
-            ]
-        elif len(content) > rules.max_attachment or len(kept) >= rules.max_attachments:
-            notes.append(f"The attachment {name!r} ({len(content)} bytes) was left out: it exceeds the limit.")
-        else:
-            kept.append(
-                Attachment(
-                    name=name,
-                    media_type=sniff(content, name, part.media_type),
-                    content=content,
-                    inline=bool(part.content_id) and part.disposition != "attachment",
-                )
+            for found, data in unpack_winmail(content, MAX_UNPACKED):
+                inner = clean_name(found)
+                yield Attachment(name=inner or name, media_type=sniff(data, inner, ""), content=data)
+        elif content:
+            yield Attachment(
+                name=name,
+                media_type=sniff(content, name, part.media_type),
+                content=content,
+                inline=bool(part.content_id) and part.disposition != "attachment",
             )
-    return tuple(kept[: rules.max_attachments]), notes
 
 
 def _is_file(part: Part) -> bool:

@@ -1,5 +1,6 @@
 """Invitations reach the agent as text, whoever wrote them, and nothing is accepted on anybody's behalf."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -52,6 +53,46 @@ def test_the_file_comes_along_too() -> None:
 def test_a_day_without_a_time_is_a_day() -> None:
     calendar = "BEGIN:VEVENT\r\nSUMMARY:Holiday\r\nDTSTART;VALUE=DATE:20261224\r\nEND:VEVENT"
     assert "Begins: 2026-12-24\n" in invited(calendar) + "\n"
+
+
+CLICKED = INVITATION.replace("METHOD:REQUEST", "METHOD:REPLY")
+GOOGLE = "Jane Roe has accepted this invitation.\r\n\r\nPlanning\r\n\r\nFrom https://calendar.google.com/calendar/\r\n"
+
+
+def judged(text: str, calendar: str = CLICKED, kind: str = "text/calendar; method=REPLY") -> str:
+    parts = (
+        f"--b\r\nContent-Type: text/plain\r\n\r\n{text}\r\n--b\r\nContent-Type: {kind}\r\n\r\n{calendar}\r\n--b--\r\n"
+    )
+    raw = mail(parts, Subject="Accepted: Planning", Content_Type="multipart/alternative; boundary=b")
+    return open_mail(raw, None, RULES).judgement.sort
+
+
+@pytest.mark.parametrize("text", ["", "\r\n \r\n", "Jane Roe has accepted your invitation.", GOOGLE])
+def test_who_only_accepts_an_invitation_asks_nothing(text: str) -> None:
+    assert judged(text) == "auto"
+    assert judged(text, kind="text/calendar") == "auto"
+
+
+@pytest.mark.parametrize(
+    ("text", "calendar"),
+    [
+        ("Gladly. What shall I bring?", CLICKED),
+        ("Jane Roe has accepted this invitation with this note:\r\nWhat shall I bring?", CLICKED),
+        ("Jane Roe has accepted this invitation.\r\n\r\nWhat shall I bring?", CLICKED),
+        ("", CLICKED.replace("LOCATION:", "COMMENT:What shall I bring?\r\nLOCATION:")),
+        ("", INVITATION),
+        ("", INVITATION.replace("METHOD:REQUEST", "METHOD:COUNTER")),
+        ("", "BEGIN:VCALENDAR"),
+    ],
+)
+def test_who_adds_a_word_to_an_acceptance_and_who_invites_is_heard(text: str, calendar: str) -> None:
+    assert judged(text, calendar, kind="text/calendar") == "human"
+
+
+def test_what_a_person_adds_to_an_acceptance_is_told() -> None:
+    raw = mail(CLICKED.replace("LOCATION:", "COMMENT:What shall I bring?\r\nLOCATION:"), Content_Type="text/calendar")
+    found = open_mail(raw, None, RULES)
+    assert found.reply.endswith("\nComment: What shall I bring?")
 
 
 @given(st.text(max_size=300))

@@ -196,6 +196,19 @@ def test_a_winmail_is_unpacked_where_that_is_allowed() -> None:
     assert [file.name for file in open_mail(raw, None, RULES).attachments] == ["winmail.dat"]
 
 
+def test_what_lies_in_a_winmail_has_the_limits_of_any_attachment() -> None:
+    files = [b"small", b"x" * 100, b"tiny", b"more"]
+    inner = tnef(*(each for data in files for each in ((0x9002, b"x"), (0x8010, b"a.txt\0"), (0x800F, data))))
+    raw = mail(inner, Content_Type="application/ms-tnef; name=winmail.dat")
+    rules = replace(RULES, open_winmail=True, max_attachment=50, max_attachments=2)
+    found = open_mail(raw, None, rules)
+    assert [file.content for file in found.attachments] == [b"small", b"tiny"]
+    assert [note.partition(" was left out")[0] for note in found.notes] == [
+        "The attachment 'a.txt' (100 bytes)",
+        "The attachment 'a.txt' (4 bytes)",
+    ]
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_winmail(raw: bytes) -> None:
     assert isinstance(unpack_winmail(struct.pack("<IH", 0x223E9F78, 1) + raw, 5), list)
