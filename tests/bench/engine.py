@@ -17,8 +17,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -186,9 +188,22 @@ async def latency(bench: Bench, kind: str) -> None:
 
 
 async def waiting(bench: Bench, kind: str) -> None:
-    """Ten thousand turns whose agent takes its time."""
+    """Ten thousand turns whose agent takes its time; in a process of its own, or what others freed would hide them."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        work = asyncio.get_running_loop().run_in_executor(process, _wait, bench.fresh(kind), bench.seconds)
+        each, share = await work
+    figure = f"{each / 1024:.1f} KB each, {share * 100:.1f} % of a core"
+    bench.tell(kind, "10,000 waiting turns", figure, "<= 4 KB, < 1 %", met=each <= 4096 and share < 0.01)
+
+
+def _wait(url: str, seconds: float) -> tuple[float, float]:
+    return asyncio.run(_waiting(url, seconds))
+
+
+async def _waiting(url: str, seconds: float) -> tuple[float, float]:
+    """The bytes each of them holds, and what share of a core they take together."""
     count, let_go, calls = 10_000, asyncio.Event(), list[str]()
-    async with engine(bench.fresh(kind), NoAgent(calls.append, let_go)) as one:
+    async with engine(url, NoAgent(calls.append, let_go)) as one:
         before = resident_kib(os.getpid())
         for first in range(0, count, 500):
             await asyncio.gather(*(one.say(f"c{number}", "wait") for number in range(first, first + 500)))
@@ -197,13 +212,12 @@ async def waiting(bench: Bench, kind: str) -> None:
         each = (resident_kib(os.getpid()) - before) / count * 1024
         beating = asyncio.create_task(one.sweeper.run())
         used, at = time.process_time(), time.perf_counter()
-        await asyncio.sleep(bench.seconds)
+        await asyncio.sleep(seconds)
         share = (time.process_time() - used) / (time.perf_counter() - at)
         let_go.set()
         await one.until_sent(count)
         beating.cancel()  # not before: a node that is late for its own lease lets go of its turns
-    figure = f"{each / 1024:.1f} KB each, {share * 100:.1f} % of a core"
-    bench.tell(kind, "10,000 waiting turns", figure, "<= 4 KB, < 1 %", met=each <= 4096 and share < 0.01)
+    return each, share
 
 
 async def large_map(bench: Bench, kind: str) -> None:
@@ -301,7 +315,7 @@ async def main(given: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="part", help=", ".join(PARTS))
-    parser.add_argument("--kind", action="append", choices=KINDS, help="memory is told rightly for the first one only")
+    parser.add_argument("--kind", action="append", choices=KINDS)
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--conversations", type=int, default=1_000_000)
     asyncio.run(main(parser.parse_args()))
