@@ -146,9 +146,29 @@ def repost(tx: Tx, turn_id: str, *, acting: bool) -> str:
 
 def _owe_again(tx: Tx, ids: Sequence[str]) -> None:
     """Tries are counted anew; those of the earlier life keep their order under numbers below 1."""
+    _note_untold(tx, ids)
     for row in tx.connection.execute(_SPANS, {"ids": ids}).all():
         tx.connection.execute(_SHIFT, {"at": row.delivery_id, "by": row.span})
     tx.connection.execute(_OWED_AGAIN, {"ids": ids, "now": tx.now})
+
+
+def _note_untold(tx: Tx, ids: Sequence[str]) -> None:
+    """Of a try that a node did not live to see the end of nothing is noted, and it may have got through."""
+    noted = {(row.delivery_id, row.number) for row in tx.connection.execute(_NOTED, {"ids": ids})}
+    untold = [
+        {
+            "delivery_id": row.id,
+            "number": number,
+            "started_at": row.created_at,
+            "ended_at": row.created_at,
+            "outcome": "unknown",
+        }
+        for row in tx.connection.execute(_COUNTED, {"ids": ids}).all()
+        for number in range(1, row.attempt + 1)
+        if (row.id, number) not in noted
+    ]
+    if untold:
+        tx.connection.execute(attempts.insert(), untold)
 
 
 def _fresh(tx: Tx, row: AnyRow) -> dict[str, object]:
@@ -204,6 +224,12 @@ _OWED_AGAIN = (
         finished_at=None,
         created_at=bindparam("now"),  # its age counts from when it was owed
     )
+)
+_NOTED = select(attempts.c.delivery_id, attempts.c.number).where(
+    attempts.c.delivery_id.in_(bindparam("ids", expanding=True)), attempts.c.number > 0
+)
+_COUNTED = select(deliveries.c.id, deliveries.c.attempt, deliveries.c.created_at).where(
+    deliveries.c.id.in_(bindparam("ids", expanding=True))
 )
 _SPANS = (
     select(attempts.c.delivery_id, (func.max(attempts.c.number) - func.min(attempts.c.number) + 1).label("span"))

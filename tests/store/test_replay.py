@@ -7,6 +7,7 @@ from bridge.model import DeliveryState, Lease, TurnState
 from bridge.operations import Operations
 from bridge.store import deliveries, reader, tables, turns
 from bridge.store.database import Store
+from bridge.store.deliveries import Delivery, Outcome
 from bridge.store.ledger import ledger
 from bridge.store.replay import WAYS, How
 from tests.store.journeys import dead_message, deliver, due, end, rows_of, say, take
@@ -118,6 +119,34 @@ async def test_what_may_have_got_through_is_looked_up_before_it_is_repeated(stor
     await operations(store, woken).retry(dead)
     (row,) = await rows_of(store, tables.deliveries)
     assert row.state == "unknown"
+
+
+async def test_a_try_whose_node_died_may_have_got_through_as_well(store: Store) -> None:
+    stored, woken = await say(store, "m1"), Woken()
+    turn = await take(store, stored.wake[0])
+    await end(store, turn, TurnState.ANSWERED)
+    assert isinstance(await store.write(deliveries.BEGIN, due(turn.lease)), Delivery)  # and then the process dies
+    dead = await deliver(store, turn.lease, DeliveryState.DEAD, error="too late")
+    await operations(store, woken).retry(dead)
+    for _ in range(2):  # what a later try comes to disproves nothing
+        again = await store.write(deliveries.BEGIN, due(woken[-1]))
+        assert isinstance(again, Delivery)
+        assert (again.id, again.uncertain) == (dead, True)
+        await store.write(deliveries.END, Outcome(delivery=again, state=DeliveryState.DEAD, error="refused"))
+        await operations(store, woken).retry(dead)
+
+
+async def test_a_try_that_was_refused_did_surely_not_get_through(store: Store) -> None:
+    stored, woken = await say(store, "m1"), Woken()
+    turn = await take(store, stored.wake[0])
+    await end(store, turn, TurnState.ANSWERED)
+    dead = await deliver(store, turn.lease, DeliveryState.DEAD)
+    for _ in range(2):
+        await operations(store, woken).retry(dead)
+        again = await store.write(deliveries.BEGIN, due(woken[-1]))
+        assert isinstance(again, Delivery)
+        assert not again.uncertain
+        await store.write(deliveries.END, Outcome(delivery=again, state=DeliveryState.DEAD, error="refused"))
 
 
 @pytest.mark.parametrize("answered", [True, False])
