@@ -17,14 +17,18 @@ def is_behind(engine: Engine) -> bool:
         return _current(connection) != _newest()
 
 
-def migrate(engine: Engine) -> bool:
-    """Bring the schema up to date. False if there was nothing to do. Safe to run on several nodes at once."""
+def migrate(engine: Engine, *, patience: str = "10s") -> bool:
+    """Bring the schema up to date. False if there was nothing to do. Safe to run on several nodes at once.
+
+    Another one that migrates is waited for as long as that takes; nodes at work are waited for with `patience` only,
+    since whoever comes behind would wait, too.
+    """
     if not is_behind(engine):
         return False  # no DDL, not even a harmless-looking one: it would wait for locks of nodes at work
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
-            connection.execute(text("SET LOCAL lock_timeout = '10s'"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+            connection.execute(text("SELECT set_config('lock_timeout', :patience, true)"), {"patience": patience})
         if _current(connection) == _newest():
             return False
         command.upgrade(_config(connection), "head")
