@@ -55,7 +55,7 @@ class Limits:
         return self.people.get(source, max(1, int(self.total * _OF_A_PERSON)))
 
 
-_Line: TypeAlias = OrderedDict[str, deque[asyncio.Future[None]]]
+_Line: TypeAlias = OrderedDict[str, deque[asyncio.Future[bool]]]
 """Who waits, by person; whoever was served goes to the end."""
 
 
@@ -92,20 +92,25 @@ class Shares:
         self._count(claimant, -1)
         self._serve()
 
-    async def wait(self, claimant: Claimant) -> None:
-        """Take a place as soon as it is this one's turn."""
-        served: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async def wait(self, claimant: Claimant, served: asyncio.Future[bool]) -> bool:
+        """Take a place as soon as it is this one's turn, which `served` tells then.
+
+        Whoever sets that to False takes this one out of the line: then there is no place.
+        """
         sources = self._lines.setdefault(claimant.agent, OrderedDict())
         sources.setdefault(claimant.source, OrderedDict()).setdefault(claimant.person, deque()).append(served)
         self._serve()
         try:
-            await served
+            has_place = await served
         except asyncio.CancelledError:
-            if served.done() and not served.cancelled():
+            if served.done() and not served.cancelled() and served.result():
                 self.give(claimant)
             else:
                 self._leave(claimant, served)
             raise
+        if not has_place:
+            self._leave(claimant, served)
+        return has_place
 
     def _count(self, claimant: Claimant, by: int) -> None:
         self._taken += by
@@ -132,7 +137,7 @@ class Shares:
             self._tidy(claimant)
             if not served.done():
                 self.occupy(claimant)
-                served.set_result(None)
+                served.set_result(True)
 
     def _next(self) -> Claimant | None:
         """Whole agents and sources without room are passed over at once, whoever waits there."""
@@ -148,7 +153,7 @@ class Shares:
                         return Claimant(agent, source, person)
         return None
 
-    def _leave(self, claimant: Claimant, served: asyncio.Future[None]) -> None:
+    def _leave(self, claimant: Claimant, served: asyncio.Future[bool]) -> None:
         line = self._lines.get(claimant.agent, OrderedDict()).get(claimant.source, OrderedDict())
         if served in line.get(claimant.person, ()):
             line[claimant.person].remove(served)

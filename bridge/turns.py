@@ -1,5 +1,6 @@
 """Runs turns: the head of each conversation goes to the agent, its result and what follows commit together."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -68,6 +69,8 @@ class Turns:
         self._routes = routes
         self._circuits = Circuits(store)
         self._calls: dict[str, Call] = {}
+        self._places: dict[str, asyncio.Future[bool]] = {}
+        """Of the conversations that wait for one: told whether there is one."""
         self._shares = shares
         self.lanes = Lanes(self.step, clock, now=store.now, name="turns", near=NEAR)
         self.standby = Standby(self._circuits, store.now, wake=self.lanes.wake)
@@ -100,6 +103,8 @@ class Turns:
         """A person wants the running turn of this conversation stopped; its row says what then."""
         if (call := self._calls.get(conversation_id)) is not None:
             call.interrupt()
+        if (place := self._places.get(conversation_id)) is not None and not place.done():
+            place.set_result(False)  # to be stopped needs none
 
     async def watch(self) -> None:
         """Until cancelled, heed what other nodes tell: what a person wanted stopped, and which agents are away."""
@@ -126,12 +131,23 @@ class Turns:
                 return await self._run_on(claimant, head)
             # back in its row it may be edited, joined or cancelled while it waits for a place
             await self._store.write(PUT_BACK, head)
-            await self._shares.wait(claimant)
+            if not await self._has_place(lease, claimant):
+                head = await self._take(lease)
+                continue
             head = await self._take_again(lease, claimant)
             if isinstance(head, Turn) and claimant_of(head) == claimant:
                 return await self._run_on(claimant, head)
             self._shares.give(claimant)
         return head.until if isinstance(head, rows.NotYet) else None
+
+    async def _has_place(self, lease: Lease, claimant: Claimant) -> bool:
+        """Wait for a place; False where a person wants the turn stopped meanwhile."""
+        place = self._places[lease.conversation_id] = asyncio.get_running_loop().create_future()
+        try:
+            return await self._shares.wait(claimant, place)
+        finally:
+            if self._places.get(lease.conversation_id) is place:
+                del self._places[lease.conversation_id]
 
     async def _take(self, lease: Lease) -> Turn | rows.NotYet | None:
         await self._store.room()

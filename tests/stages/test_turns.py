@@ -358,6 +358,31 @@ async def test_a_turn_that_waits_for_a_place_is_as_if_it_had_not_begun(narrow: R
     assert [json.loads(request.content)["input"]["text"] for request in narrow.asked] == ["hello", "changed"]
 
 
+@pytest.mark.parametrize("waits", [1, 2])
+async def test_what_is_stopped_while_it_waits_for_a_place_ends_at_once(narrow: Room, waits: int) -> None:
+    gate = asyncio.Event()
+    narrow.hold = gate
+    first = await narrow.hear("m0", thread="t0")
+    narrow.turns.lanes.wake(first)
+    await _until(lambda: len(narrow.asked) == 1)
+    for number in range(waits):
+        narrow.turns.lanes.wake(await narrow.hear(f"m{number + 1}", thread="t1"))
+    await _until(lambda: len(narrow.shares) == 1)
+    stop = arrival(narrow.store, "stop", thread="t1")
+    assert stop.messages
+    stop = replace(stop, messages=(replace(stop.messages[0], act=Act.STOP),))
+    stored = await narrow.store.accept(INGEST, stop)
+    for conversation_id in stored.stop:
+        narrow.turns.stop(conversation_id)
+    async with asyncio.timeout(20):
+        while (found := await narrow.store.read(ledger)).cancelled < waits:
+            continue
+    assert (found.in_flight, len(narrow.asked), len(narrow.shares)) == (1, 1, 0)
+    gate.set()
+    await _until(lambda: len(narrow.turns.lanes) == 0)
+    assert len(narrow.asked) == 1
+
+
 async def test_a_flood_of_one_person_does_not_keep_another_waiting(narrow: Room) -> None:
     gate = asyncio.Event()
     narrow.hold = gate

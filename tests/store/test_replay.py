@@ -125,7 +125,8 @@ async def test_a_try_whose_node_died_may_have_got_through_as_well(store: Store) 
     stored, woken = await say(store, "m1"), Woken()
     turn = await take(store, stored.wake[0])
     await end(store, turn, TurnState.ANSWERED)
-    assert isinstance(await store.write(deliveries.BEGIN, due(turn.lease)), Delivery)  # and then the process dies
+    begun = await store.write(deliveries.BEGIN, due(turn.lease))
+    assert isinstance(begun, Delivery)  # and then the process dies
     dead = await deliver(store, turn.lease, DeliveryState.DEAD, error="too late")
     await operations(store, woken).retry(dead)
     for _ in range(2):  # what a later try comes to disproves nothing

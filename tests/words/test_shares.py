@@ -25,7 +25,7 @@ class Queue:
         await settle()
 
     async def _wait(self, claimant: Claimant) -> None:
-        await self.shares.wait(claimant)
+        await self.shares.wait(claimant, asyncio.get_running_loop().create_future())
         self.served.append(claimant)
 
     async def all_served(self) -> list[str]:
@@ -90,7 +90,7 @@ async def test_a_flood_of_many_people_at_one_source_holds_up_no_other_source() -
 async def test_a_slow_agent_holds_up_nobody_who_asks_another() -> None:
     shares = Shares(Limits(total=10, agents={"slow": 2}))
     assert [shares.take(who("ann", agent="slow")) for _ in range(3)] == [True, True, False]
-    waiting = asyncio.create_task(shares.wait(who("ann", agent="slow")))
+    waiting = asyncio.create_task(shares.wait(who("ann", agent="slow"), asyncio.get_running_loop().create_future()))
     await settle()
     assert shares.take(who("ann"))
     assert not waiting.done()
@@ -118,3 +118,18 @@ async def test_who_gives_up_waiting_leaves_no_place_taken() -> None:
     await settle()
     assert queue.served == []
     assert queue.shares.take(who("c"))
+
+
+async def test_whoever_does_not_want_a_place_any_more_is_out_of_the_line() -> None:
+    shares = Shares(Limits(total=1))
+    assert shares.take(who("ann"))
+    asked: list[asyncio.Future[bool]] = [asyncio.get_running_loop().create_future() for _ in range(2)]
+    waiting = [asyncio.create_task(shares.wait(who("ben"), place)) for place in asked]
+    await settle()
+    asked[0].set_result(False)
+    assert await waiting[0] is False
+    assert len(shares) == 1
+    shares.give(who("ann"))
+    assert await waiting[1] is True
+    shares.give(who("ben"))
+    assert shares.take(who("zoe"))
