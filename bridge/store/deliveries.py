@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 from sqlalchemy import Boolean, String, bindparam, case, func, null, select, update
 
 from bridge.model import DeliveryState, Lease, OutboundMessage, Turn
-from bridge.store.ahead import Ahead
+from bridge.store.ahead import Ahead, Named
 from bridge.store.bodies import load_outbound, storable
 from bridge.store.budgets import Cost, Purse
 from bridge.store.prepared import Asked, Prepared, Record, among
@@ -180,7 +180,7 @@ class Outcome:
 
 def _standing(tx: Tx, rows: Sequence[Outcome]) -> tuple[Asked, Ahead]:
     named = {
-        (row.delivery.source, row.remote_id): row.delivery.lease.conversation_id
+        (row.delivery.source, row.remote_id): Named(row.delivery.lease.conversation_id, row.delivery.created_at)
         for row in rows
         if row.remote_id and row.remote_id != row.delivery.id
     }
@@ -196,8 +196,8 @@ def _end(tx: Tx, rows: Sequence[Outcome], asked: tuple[Asked, Ahead]) -> list[bo
     # one that is there already was noted in a transaction whose answer was lost
     insert_missing(tx.connection, attempts, [_attempt(outcomes[key], tx.now) for key in sorted(outcomes)])
     names = [
-        {"source": source, "key": key, "conversation_id": conversation_id}
-        for (source, key), conversation_id in sorted(ahead.named.items())
+        {"source": source, "key": key, "conversation_id": named.conversation_id}
+        for (source, key), named in sorted(ahead.named.items())
     ]
     insert_missing(tx.connection, aliases, names)
     waiting, due = _left(tx, outcomes, standing.rows())

@@ -22,10 +22,10 @@ OVERTAKES: Final = timedelta(hours=1)
 def hold_names(tx: Tx, said: Iterable[tuple[str, InboundMessage]]) -> None:
     """Lock the names of what begins and of what may have overtaken it until the commit, before anything is looked up.
 
-    Else, of two nodes that store one each at the same moment, neither would see what the other stores. SQLite has
-    one writer.
+    So is what may be a reply to something whose name is being noted just now. Else, of two nodes that store one each
+    at the same moment, neither would see what the other stores. SQLite has one writer.
     """
-    hold(tx, [(source, _name(message)) for source, message in said if _may_begin(message) or _may_stray(message)])
+    hold(tx, [(source, _name(message)) for source, message in said if _may_be_early(message)])
 
 
 def hold(tx: Tx, names: Iterable[tuple[str, str]]) -> None:
@@ -102,8 +102,8 @@ def _may_begin(message: InboundMessage) -> bool:
     return message.begins and message.addressed == "mention"
 
 
-def _may_stray(message: InboundMessage) -> bool:
-    return message.act is Act.SAY and message.addressed == "ambient"
+def _may_be_early(message: InboundMessage) -> bool:
+    return message.act is Act.SAY and message.addressed != "direct"
 
 
 def _name(message: InboundMessage) -> str:

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
+from typing import Literal
 
 import pytest
 
@@ -29,13 +31,15 @@ async def sending(store: Store, key: str = "m1") -> Delivery:
     return delivery
 
 
-def reply(store: Store, key: str, to: str, *, busy: str = "collect") -> Arrival:
+def reply(
+    store: Store, key: str, to: str, *, busy: str = "collect", addressed: Literal["ambient", "mention"] = "ambient"
+) -> Arrival:
     message = InboundMessage(
         message_key=key,
         conversation=(Candidate(value=to, matched_by="thread"),),
         return_address="there",
         author=Author(id="grace"),
-        addressed="ambient",
+        addressed=addressed,
         text=key,
     )
     return Arrival(
@@ -69,6 +73,25 @@ async def test_a_reply_to_what_has_no_name_yet_is_heard(store: Store) -> None:
     assert (await store.read(ledger)).balanced
 
 
+async def test_a_mention_that_was_too_early_does_not_keep_the_thread(store: Store) -> None:
+    delivery = await sending(store)
+    early = await store.accept(INGEST, reply(store, "early", "remote-1", addressed="mention"))
+    assert early.messages[0].conversation_id != delivery.lease.conversation_id
+    await store.write(deliveries.END, arrived(delivery, "remote-1"))
+    late = await store.accept(INGEST, reply(store, "late", "remote-1"))
+    assert late.messages[0].conversation_id == delivery.lease.conversation_id
+    assert [one.message.text for one in (await take(store, early.wake[0])).said] == ["early"]
+
+
+async def test_a_name_that_led_elsewhere_before_still_does(store: Store, clock: FakeClock) -> None:
+    first = await store.accept(INGEST, reply(store, "first", "remote-1", addressed="mention"))
+    await clock.advance(timedelta(seconds=1))
+    delivery = await sending(store)
+    await store.write(deliveries.END, arrived(delivery, "remote-1"))
+    second = await store.accept(INGEST, reply(store, "second", "remote-1"))
+    assert second.messages[0].conversation_id == first.messages[0].conversation_id
+
+
 async def test_once_is_enough(store: Store) -> None:
     delivery = await sending(store)
     await store.accept(INGEST, reply(store, "yes", "remote-1"))
@@ -97,3 +120,19 @@ class TestTwoNodes:
             )
         states = [view.state for view in await store.read(reader.message_list, limit=1000)]
         assert states.count("queued") == states.count("answered") == 90
+
+    async def test_a_mention_that_comes_elsewhere_at_the_same_moment_does_not_keep_the_thread(
+        self, store: Store, other: Store
+    ) -> None:
+        for round_ in range(20):
+            sent = [await sending(store, f"m{round_}-{number}") for number in range(3)]
+            await asyncio.gather(
+                *(store.write(deliveries.END, arrived(delivery, f"r {delivery.id}")) for delivery in sent),
+                *(
+                    other.accept(INGEST, reply(other, f"to {one.id}", f"r {one.id}", addressed="mention"))
+                    for one in sent
+                ),
+            )
+            for one in sent:
+                late = await store.accept(INGEST, reply(store, f"late {one.id}", f"r {one.id}"))
+                assert late.messages[0].conversation_id == one.lease.conversation_id
