@@ -21,6 +21,8 @@ from adapters.email.quote_kinds import (
 MAX_LINES = 2000
 """More than anyone types above a quote; with 256 KiB of HTML before it the scan stays within 50 ms."""
 MAX_SIGNATURE_LINES = 12
+MIN_WIDTH, MAX_WIDTH = 50, 80
+"""Where programs wrap the lines of others."""
 
 _WHOLE = (Kind.BAR, Kind.HEAD)  # tuples: a member of an Enum is found by identity, but hashed in Python
 _BEGINS_QUOTED = (Kind.BAR, Kind.HEAD, Kind.INTRO)
@@ -29,6 +31,7 @@ _RULE = re.compile(r"\s{0,8}(?:[-_*#~=+–—ᐧ]\s?){2,}$|\s{0,8}[—ᐧ]\s{0,2
 _SIGNATURE = re.compile(r"\s{0,2}(?:--\s?|—|–{2,}|—{2,}|_{2,}|-{2}\*?)\s{0,2}$")
 _MARK = re.compile(r"^\s{0,3}>\s?")
 _MARKS = re.compile(r"^[\s>]{0,12}")
+_UNBREAKABLE = re.compile(r"\S{30}")
 _FENCE = re.compile(r"\s{0,3}(?:```|~~~)")
 
 
@@ -123,12 +126,40 @@ def _is_introduced(lines: list[str], kinds: list[Kind], at: int) -> bool:
 
 
 def _join_wrapped_quotes(lines: list[str], kinds: list[Kind]) -> None:
-    """A line that a mail server broke off a long quoted one belongs to the quote around it."""
-    for at in range(1, len(kinds) - 1):
-        if kinds[at] is Kind.TEXT and kinds[at - 1] is Kind.QUOTE and kinds[at + 1] in (Kind.QUOTE, Kind.BLANK):
-            above = lines[at - 1][:MAX_LINE].rstrip()
-            if len(above) > 70 and above[-1:] not in ".?!:" and lines[at][:1].islower():  # noqa: PLR2004 - wrapped at 72 to 78
-                kinds[at] = Kind.QUOTE
+    """Lines that a program broke off a long quoted one, and did not mark, belong to the quote above them."""
+    if Kind.QUOTE not in kinds:
+        return
+    width = 0
+    at = kinds.index(Kind.QUOTE) + 1
+    while at < len(kinds):
+        end = _run_end(kinds, at)
+        if kinds[at] is Kind.TEXT and kinds[at - 1] is Kind.QUOTE and _goes_on(lines[at - 1], lines[at]):
+            width = width or _wrapped_at(lines, kinds)
+            broken_off = _broken_off(lines, at, end, width)
+            behind = _MARK.sub("", lines[end]) if end < len(kinds) and kinds[end] is Kind.QUOTE else ""
+            if broken_off == 1 or not behind[:1].islower():  # else somebody wrote into the middle of a sentence
+                kinds[at : at + broken_off] = [Kind.QUOTE] * broken_off
+        at = end
+
+
+def _wrapped_at(lines: list[str], kinds: list[Kind]) -> int:
+    """The longest line from the first quote on, but for those that hold what cannot be wrapped, such as an address."""
+    below = zip(lines[kinds.index(Kind.QUOTE) :], kinds[kinds.index(Kind.QUOTE) :], strict=False)
+    shown = (line[:MAX_LINE].rstrip() for line, kind in below if kind in (Kind.QUOTE, Kind.TEXT))
+    return max((len(line) for line in shown if not _UNBREAKABLE.search(line)), default=0)
+
+
+def _goes_on(above: str, line: str) -> bool:
+    return above[:MAX_LINE].rstrip()[-1:] not in ".?!:" and line[:1].islower()
+
+
+def _broken_off(lines: list[str], at: int, end: int, width: int) -> int:
+    """How many lines from `at` on stand there only because their first word had no room in the line before."""
+    for position in range(at, end):
+        room = min(width, MAX_WIDTH) - len(lines[position - 1][:MAX_LINE].rstrip())
+        if width < MIN_WIDTH or len(lines[position][:MAX_LINE].partition(" ")[0]) < room:
+            return position - at
+    return end - at
 
 
 def _fence_closes(lines: list[str], at: int) -> bool:

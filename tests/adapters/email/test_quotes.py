@@ -1,5 +1,6 @@
 """What the person wrote, and what the mail program quoted."""
 
+import textwrap
 import time
 from pathlib import Path
 
@@ -109,6 +110,26 @@ def test_a_quoted_marker_takes_its_introduction_along() -> None:
 def test_who_answers_below_our_quoted_mail_is_heard_although_the_marker_stands_above() -> None:
     quoted = f"On 2 Sep 2025 at 09:14, A <a@b.c> wrote:\n> {MARKER}\n>\n> Which colour?\n> \n> -- \n> An agent.\n"
     assert extract(text=f"{quoted}\nBlue, please.\n").reply == "Blue, please."
+
+
+PARAGRAPH = (
+    "> Your order 7 left our house on Monday and will be with you on Thursday at the latest, as we said before. "
+    "If you want it sooner, please tell us and we look for another way to send it."
+)
+
+
+@pytest.mark.parametrize("width", [60, 72, 76, 78])
+def test_our_own_lines_wrapped_anew_leave_nothing_in_the_reply(width: int) -> None:
+    quoted = f"> {MARKER}\n>\n{textwrap.fill(PARAGRAPH, width)}\n>\n> - blue\n> - red\n>\n> -- \n> An agent.\n"
+    assert extract(text=f"Thanks, send it.\n\nOn 2 Sep 2025, A <a@b.c> wrote:\n\n{quoted}").reply == "Thanks, send it."
+    assert extract(text=f"Thanks, send it.\n\n{quoted}").reply == "Thanks, send it."
+
+
+def test_what_is_written_into_the_middle_of_a_quoted_sentence_is_heard() -> None:
+    first, second, *_ = textwrap.wrap(PARAGRAPH, 72)
+    said = "no, it did not arrive, and nobody here knows where it could be, as I have\nsaid twice by now"
+    assert said in extract(text=f"Hello,\n\n{first}\n{said}\n> {second}\n").reply
+    assert "yes please" in extract(text=f"Hello,\n\n{first}\n{second}\n> Blue\nyes please\n> Red\n").reply
 
 
 def test_answers_between_our_quoted_lines_are_heard_although_the_marker_stands_above() -> None:
