@@ -37,9 +37,9 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def listening(ingress: str) -> AsyncIterator[tuple[Post, int, Any]]:
+async def listening(ingress: str, **settings: Any) -> AsyncIterator[tuple[Post, int, Any]]:
     post, port = Post(), free_port()
-    async with open_email(ingress=ingress, listen=f"127.0.0.1:{port}") as (adapter, _):
+    async with open_email(ingress=ingress, listen=f"127.0.0.1:{port}", **settings) as (adapter, _):
         assert isinstance(adapter, Connects)
         running = asyncio.create_task(adapter.run(post.accept))
         try:
@@ -50,8 +50,8 @@ async def listening(ingress: str) -> AsyncIterator[tuple[Post, int, Any]]:
                 await running
 
 
-async def talk(port: int, *lines: bytes, replies: int) -> list[str]:
-    """Say the lines one after the other; the last `replies` answers."""
+async def talk(port: int, *lines: bytes, replies: int, last: int = 0) -> list[str]:
+    """Say the lines one after the other, the last of which has `replies` answers; those, or the `last`."""
     for _ in range(200):
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -66,7 +66,7 @@ async def talk(port: int, *lines: bytes, replies: int) -> list[str]:
     found += [await _reply(reader) for _ in range(replies - 1)]
     writer.close()
     await writer.wait_closed()
-    return found[-replies:]
+    return found[-(last or replies) :]
 
 
 async def _reply(reader: asyncio.StreamReader) -> str:
@@ -99,6 +99,19 @@ async def test_smtp_answers_once_and_only_after_the_commit() -> None:
         assert len(post.stored) == 1
         post.refusals = {"agent@example.com": StoreUnavailable("no")}
         assert (await talk(port, *lines, replies=1))[0].startswith("451")
+
+
+@pytest.mark.parametrize(("ingress", "hello"), [("lmtp", b"LHLO mx"), ("smtp", b"EHLO mx")])
+async def test_mail_for_others_is_refused_before_it_is_sent(ingress: str, hello: bytes) -> None:
+    ours = ["agent@example.com", "Agent+Token@EXAMPLE.com", "help@b\u00fccher.example", "x@reply.example.com", "any"]
+    others = ["jane@example.org", "agent@example.com.example.org", "agent@evil-example.com", "agent@[127.0.0.1]"]
+    names = {"aliases": ["help@xn--bcher-kva.example"], "reply_style": "catch_all", "reply_domain": "reply.example.com"}
+    async with listening(ingress, **names) as (post, port, _):
+        lines = [hello, b"MAIL FROM:<jane@example.org> SMTPUTF8"]
+        lines += [f"RCPT TO:<{recipient}>".encode() for recipient in [*others, *ours]]
+        replies = await talk(port, *lines, replies=1, last=len(lines) - 2)
+        assert [reply[:9] for reply in replies] == ["550 5.1.1"] * len(others) + ["250 2.1.5"] * len(ours)
+        assert not post.stored
 
 
 @pytest.mark.parametrize("ingress", ["lmtp", "smtp"])
