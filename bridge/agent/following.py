@@ -53,7 +53,7 @@ class Pursuit:
                 async with aclosing(sent):
                     async for raw in sent:
                         event = event_from(raw)
-                        if event is None:
+                        if event is None or self._is_anothers(task, event):
                             continue
                         cursor = event.cursor or cursor
                         learn(task, event)
@@ -114,14 +114,31 @@ class Pursuit:
         status = str(record.get("status"))
         if status not in TERMINAL and status != "paused":
             return True
+        if (told := self._told(record)) is not None:
+            return told
+        if not self.reattached or self.request.existing_task_id is None:
+            return True
+        return await self.client.last_prompt(str(record["id"])) == self.request.prompt
+
+    def _told(self, record: Json) -> bool | None:
+        """Whether the record itself says that it is this turn's; None where it says nothing of it."""
         extension, given = record.get("payload_extension"), record.get("input")
         if self.request.idempotency_key and isinstance(extension, dict) and "idempotency_key" in extension:
             return bool(extension["idempotency_key"] == self.request.idempotency_key)
         if isinstance(given, dict) and isinstance(given.get("text"), str):
             return bool(given["text"] == self.request.prompt)
-        if not self.reattached or self.request.existing_task_id is None:
-            return True
-        return await self.client.last_prompt(str(record["id"])) == self.request.prompt
+        return None
+
+    def _is_anothers(self, task: Task, event: TaskEvent) -> bool:
+        """Whether an event tells of the end, or the pause, of another turn of the thread, which is none of this one."""
+        record = event.data
+        return (
+            event.type.startswith("task_")
+            and isinstance(record, dict)
+            and record.get("id") == task.id
+            and (record.get("status") in TERMINAL or record.get("status") == "paused")
+            and self._told(record) is False
+        )
 
 
 def event_from(raw: Sent) -> TaskEvent | None:

@@ -87,6 +87,39 @@ async def test_a_stream_brings_the_id_first_then_chunks_then_the_end(
     assert (handle.status, handle.result) == ("completed", "the answer")
 
 
+@pytest.mark.parametrize(
+    "anothers",
+    [{"payload_extension": {"idempotency_key": "another"}}, {"input": {"text": "something else"}}],
+    ids=["another key", "another text"],
+)
+@pytest.mark.parametrize("status", ["completed", "failed", "paused"])
+async def test_a_stream_is_not_ended_by_another_turn_of_its_thread(
+    backend: Backend, service: ScriptedService, anothers: dict[str, Any], status: str
+) -> None:
+    mine = task("completed", result="my answer", payload_extension={"idempotency_key": "key-of-turn-1"})
+    earlier = event("task_finished" if status != "paused" else "task_updated", task(status, result="no", **anothers))
+    service.script([stream(event("task_created", task()), earlier, event("task_finished", mine))])
+    handle = await backend.invoke(HELLO)
+    assert types(await events_of(handle)) == ["task_finished"]
+    assert handle.result == "my answer"
+
+
+async def test_a_stream_that_ends_with_another_turn_is_gone_on_with_by_reads(
+    backend: Backend, service: ScriptedService
+) -> None:
+    anothers = task("completed", result="no", payload_extension={"idempotency_key": "another"})
+    service.script(
+        [
+            stream(event("task_created", task()), event("task_finished", anothers)),
+            answer(anothers),
+            answer(task("completed", payload_extension={"idempotency_key": "key-of-turn-1"})),
+        ]
+    )
+    handle = await backend.invoke(HELLO)
+    await events_of(handle)
+    assert handle.result == "the answer"
+
+
 async def test_a_request_travels_with_key_user_and_version(backend: Backend, service: ScriptedService) -> None:
     service.script([stream(event("task_created", task()), event("task_finished", task("completed")))])
     ada = User(email="ada@example.com")
