@@ -68,6 +68,18 @@ class Connects(Protocol):
 
 
 @runtime_checkable
+class Admits(Protocol):
+    """Must ask the network whether a message is for the agent at all, which cannot be asked before the 2xx."""
+
+    async def admit(self, message: InboundMessage) -> InboundMessage:
+        """The message, `declined` where it is not. May be asked again for the same message.
+
+        Raises Retryable where that cannot be told now: the message waits, unanswered, and is asked about again.
+        """
+        ...
+
+
+@runtime_checkable
 class Enriches(Protocol):
     """Adds to a message what needs the network: people, history, files."""
 

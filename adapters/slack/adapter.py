@@ -82,6 +82,9 @@ class Slack:
     async def withdraw(self, remote_id: str, message: OutboundMessage) -> None:
         await self._posts.withdraw(remote_id, message)
 
+    async def admit(self, message: InboundMessage) -> InboundMessage:
+        return await self._enriching.admit(message)
+
     async def enrich(self, message: InboundMessage) -> InboundMessage:
         return await self._enriching.enrich(message)
 

@@ -43,6 +43,9 @@ class Judges:
     def __init__(self, channels: Mapping[str, Channel]) -> None:
         self._judges = {name: load(channel.ask) for name, channel in channels.items() if channel.ask}
 
+    def __contains__(self, channel: str) -> bool:
+        return channel in self._judges
+
     async def refusal(self, message: InboundMessage, channel: str) -> str | None:
         """Why a message that nobody addressed to us is left alone. Who cannot decide does not join in."""
         judge = self._judges.get(channel)

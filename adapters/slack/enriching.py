@@ -6,22 +6,23 @@ from contextlib import suppress
 from dataclasses import replace
 
 from adapters.slack.address import Address, load
-from adapters.slack.calls import Calls
+from adapters.slack.calls import Calls, Refusal
 from adapters.slack.engaging import Judges
 from adapters.slack.fetching import Fetching, NotFetched
 from adapters.slack.history import History
-from adapters.slack.people import People, Person
+from adapters.slack.people import People
 from adapters.slack.settings import Settings
 from adapters.slack.statuses import Statuses
-from bridge.errors import SendError
+from bridge.errors import Retryable, SendError
 from bridge.model import Act, FileRef, InboundMessage
 
 _NAMED = re.compile(r"@([UW][A-Z0-9]+)\b")
 _PEOPLE = 20
+_NOBODY = frozenset({"user_not_found", "user_not_visible"})
 
 
 class Enriching:
-    """Every addition is worth less than the message: what fails is left out."""
+    """Every addition is worth less than the message: what fails is left out. Whom the bot hears is no addition."""
 
     def __init__(
         self,
@@ -41,16 +42,23 @@ class Enriching:
         self._statuses = statuses
         self._judges = Judges(settings.channels)
 
-    async def enrich(self, message: InboundMessage) -> InboundMessage:
-        """May decline the message: a guest, or none of our business. Raises Permanent for a foreign address."""
+    async def admit(self, message: InboundMessage) -> InboundMessage:
+        """Declines it: a guest, or none of our business. Raises Retryable, or Permanent for a foreign address."""
         if message.act not in {Act.SAY, Act.EDIT} or message.declined:
             return message
         address = load(message.return_address)
-        person = await self._people.person(address, message.author.id)
-        author = person.author(message.author)
-        refusal = self._refusal(person) or await self._judges.refusal(message, address.channel)
-        if refusal:
-            return replace(message, author=author, declined=refusal)
+        refusal = await self._refusal(address, message.author.id)
+        if refusal is None and address.channel in self._judges:
+            named = (await self._people.person(address, message.author.id)).author(message.author)
+            refusal = await self._judges.refusal(replace(message, author=named), address.channel)
+        return replace(message, declined=refusal) if refusal else message
+
+    async def enrich(self, message: InboundMessage) -> InboundMessage:
+        """Raises Permanent for a foreign address."""
+        if message.act not in {Act.SAY, Act.EDIT} or message.declined:
+            return message
+        address = load(message.return_address)
+        author = (await self._people.person(address, message.author.id)).author(message.author)
         ts = message.message_key.rpartition(":")[2]
         quoted = await self._quoted(message, address, ts)
         files, left = await self._files(message, address)
@@ -68,7 +76,17 @@ class Enriching:
         self._statuses.note(complete, address)
         return complete
 
-    def _refusal(self, person: Person) -> str | None:
+    async def _refusal(self, address: Address, user: str) -> str | None:
+        """Raises Retryable where Slack does not say now who it is. A bot that is no user is nobody's guest."""
+        everybody = self._settings.allow_external and self._settings.allow_guests
+        if everybody or not user.startswith(("U", "W")):
+            return None
+        try:
+            person = await self._people.known(address, user)
+        except SendError as error:
+            if isinstance(error, Refusal) and error.error in _NOBODY:
+                return "unknown_author"
+            raise Retryable(f"whether {user} is a guest could not be told: {error}", after=_after(error)) from error
         if person.stranger and not self._settings.allow_external:
             return "external_user"
         return "guest" if person.guest and not self._settings.allow_guests else None
@@ -134,3 +152,7 @@ class Enriching:
         if abroad and address.user_team and address.user_team not in {address.team, address.enterprise}:
             facts.append("The author belongs to another organisation.")
         return "\n".join([*facts, *(f"Not attached: {reason}." for reason in left)])
+
+
+def _after(error: SendError) -> float | None:
+    return error.after if isinstance(error, Retryable) else None

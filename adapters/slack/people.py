@@ -48,21 +48,33 @@ class People:
     def __init__(self, calls: Calls, clock: Clock) -> None:
         self._calls = calls
         self._people: Remembered[tuple[str, str], Person] = Remembered(clock, seconds=_HOUR)
+        self._asked: Remembered[tuple[str, str], Person | SendError] = Remembered(clock, seconds=0)
         self._sites: Remembered[tuple[str, str], str] = Remembered(clock, seconds=24 * _HOUR)
         self._unknown: Remembered[tuple[str, str], Person] = Remembered(clock, seconds=_MOMENT)
 
     async def person(self, address: Address, user: str) -> Person:
-        """Never raises: a name is not worth a message."""
+        """Never raises: a name is not worth a message. Who was not told a moment ago is not asked for again."""
         key = (address.team, user)
-        known = self._people.get(key) or self._unknown.get(key)
-        return known or await self._people.ask(key, lambda: self._ask(address, user))
+        try:
+            return self._people.get(key) or self._unknown.get(key) or await self.known(address, user)
+        except SendError:
+            return self._unknown.put(key, Person(id=user))
 
-    async def _ask(self, address: Address, user: str) -> Person:
+    async def known(self, address: Address, user: str) -> Person:
+        """Who it is, as Slack says, and nobody where it does not. Raises Retryable or Permanent."""
+        key = (address.team, user)
+        found = self._people.get(key) or await self._asked.ask(key, lambda: self._ask(address, user))
+        if isinstance(found, SendError):
+            raise found
+        return found
+
+    async def _ask(self, address: Address, user: str) -> Person | SendError:
+        """An error is what it returns: who asked may have given up, and then nobody would catch it."""
         key = (address.team, user)
         try:
             answer = await self._calls.call("users.info", address.team, address.enterprise, user=user)
-        except SendError:
-            return self._unknown.put(key, Person(id=user))
+        except SendError as error:
+            return error
         return self._people.put(key, _person(user, answer.get("user") or {}))
 
     async def site(self, address: Address) -> str:

@@ -1,15 +1,21 @@
 """What is added to a message in the worker: people, the thread so far, files."""
 
+import asyncio
+
 import pytest
 
 from adapters.slack.fake import Fault
-from bridge.errors import ConfigError
+from bridge.errors import ConfigError, Retryable
 from bridge.model import InboundMessage
 from tests.adapters.slack.lab import Lab
 
 
 async def enriched(lab: Lab) -> InboundMessage:
-    return await lab.adapter.enrich((await lab.arrivals())[-1])
+    return await lab.adapter.enrich(await admitted(lab))
+
+
+async def admitted(lab: Lab) -> InboundMessage:
+    return await lab.adapter.admit((await lab.arrivals())[-1])
 
 
 async def test_the_author_is_named_and_asked_for_once(lab: Lab) -> None:
@@ -31,6 +37,7 @@ async def test_the_context_says_where(lab: Lab) -> None:
 
 
 async def test_a_failing_look_up_leaves_ids(lab: Lab) -> None:
+    lab.configured(allow_guests=True, allow_external=True)
     lab.slack.faults.add("users.info", Fault("limit"), Fault("status"))
     lab.people.say("<@UBOT> ask <@U2>")
     message = await enriched(lab)
@@ -48,6 +55,49 @@ async def test_guests_are_heard_only_where_allowed(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(
+    ("fault", "after"),
+    [(Fault("limit", after=7), 7), (Fault("status"), None), (Fault("error", error="missing_scope"), None)],
+    ids=["limit", "status", "scope"],
+)
+async def test_who_may_be_a_guest_waits_until_slack_says_who_it_is(lab: Lab, fault: Fault, after: float | None) -> None:
+    lab.slack.users["U1"]["is_restricted"] = True
+    lab.slack.faults.add("users.info", fault)
+    lab.people.say("<@UBOT> hi")
+
+    with pytest.raises(Retryable, match="whether U1 is a guest") as failed:
+        await admitted(lab)
+    assert failed.value.after == after
+    assert (await admitted(lab)).declined == "guest"
+
+
+async def test_who_is_known_to_nobody_is_not_heard_where_guests_are_not(lab: Lab) -> None:
+    lab.people.say("<@UBOT> hi", user="U404")
+    assert (await admitted(lab)).declined == "unknown_author"
+
+    lab.configured(allow_guests=True, allow_external=True)
+    assert (await admitted(lab)).declined is None
+
+
+async def test_a_bot_that_is_no_user_is_nobodys_guest(lab: Lab) -> None:
+    lab.configured(allow_bots={"B9"})
+    lab.people.say("<@UBOT> hi", user="", bot_id="B9", username="pager")
+
+    assert (await admitted(lab)).declined is None
+    assert lab.slack.calls["users.info"] == 0
+
+
+async def test_many_who_wait_for_one_look_up_all_hear_that_it_failed(lab: Lab) -> None:
+    lab.slack.faults.add("users.info", Fault("status"))
+    lab.people.say("<@UBOT> hi")
+    (message,) = await lab.arrivals()
+
+    told = await asyncio.gather(*(lab.adapter.admit(message) for _ in range(3)), return_exceptions=True)
+
+    assert [type(one) for one in told] == [Retryable] * 3
+    assert lab.slack.calls["users.info"] == 1
+
+
+@pytest.mark.parametrize(
     ("said", "declined"),
     [("we need help", None), ("lunch?", "not_engaged"), ("odd help", "not_engaged"), ("<@UBOT> lunch?", None)],
 )
@@ -58,7 +108,7 @@ async def test_a_function_may_be_asked_whether_a_message_concerns_the_agent(
     lab.people.say(said)
     (message,) = await lab.arrivals()
 
-    assert (await lab.adapter.enrich(message)).declined == declined
+    assert (await lab.adapter.admit(message)).declined == declined
 
 
 @pytest.mark.parametrize(

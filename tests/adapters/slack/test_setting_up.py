@@ -20,6 +20,7 @@ from adapters.slack.manifest import BOT_SCOPES, manifest
 from adapters.slack.settings import Settings
 from bridge.adapter import (
     Adapter,
+    Admits,
     Budgets,
     Closes,
     Configured,
@@ -42,7 +43,7 @@ def configured(**options: object) -> Settings:
 
 
 def test_the_adapter_has_every_ability(lab: Lab) -> None:
-    for ability in (Adapter, Enriches, Finds, Revises, Withdraws, Shows, Serves, Budgets, Closes):
+    for ability in (Adapter, Admits, Enriches, Finds, Revises, Withdraws, Shows, Serves, Budgets, Closes):
         assert isinstance(lab.adapter, ability)
     assert not isinstance(lab.adapter, Connects)
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from adapters.slack.fake import People
+from adapters.slack.fake import Fault, People
 from adapters.slack.fake.delivery import Deliveries
 from adapters.slack.fake.oauth import CLIENT_ID, CLIENT_SECRET
 from tests.adapters.slack.whole import Whole
@@ -30,6 +30,19 @@ async def test_fifteen_messages_in_one_thread_are_all_answered_in_order(whole: W
     assert places == sorted(places)
     assert [said.count(f"number-{number:02d}") for number in range(14)] == [1] * 14
     assert (books.accepted, books.answered, books.balanced) == (15, 15, True)
+
+
+async def test_a_message_waits_for_slack_to_say_who_wrote_it(whole: Whole) -> None:
+    whole.slack.users["U2"]["is_restricted"] = True
+    whole.slack.faults.add("users.info", *[Fault("status")] * 4)
+    async with whole.up():
+        asked = whole.people.say("<@UBOT> hi")
+        guests = whole.people.say("<@UBOT> hi", user="U2")
+        books = await whole.settled(step=1.0)
+
+    assert len(whole.slack.answers("C1", asked)) == 1
+    assert whole.slack.answers("C1", guests) == []
+    assert (books.answered, books.declined, books.balanced) == (1, 1, True)
 
 
 async def test_a_restart_in_between_loses_and_doubles_nothing(whole: Whole) -> None:
