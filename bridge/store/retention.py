@@ -132,8 +132,10 @@ def _words(tx: Tx, before: datetime) -> int:
 
 def _turns(tx: Tx, before: datetime) -> int:
     """Whole turns with all that was said in them and sent for them."""
-    query = select(turns.c.id).where(turns.c.finished_at < before, _settled())
-    ids = tx.connection.execute(query.order_by(turns.c.finished_at).limit(SLICE)).scalars().all()
+    query = select(turns.c.id).where(turns.c.finished_at < before, _settled()).order_by(turns.c.finished_at)
+    # One that is being set going again at this moment is left alone.
+    query = query.limit(SLICE).with_for_update(of=turns, skip_locked=True)
+    ids = tx.connection.execute(query).scalars().all()
     forget_asides(tx, ids)
     sent = select(deliveries.c.id).where(deliveries.c.turn_id.in_(ids))
     tx.connection.execute(delete(attempts).where(attempts.c.delivery_id.in_(sent)))

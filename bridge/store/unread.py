@@ -184,6 +184,7 @@ def _put_off(tx: Tx, rows: Sequence[Unreadable]) -> list[None]:
     values = [
         {
             "at": row.envelope_id,
+            "me": tx.node,
             "why": storable(row.error),
             "until": row.until,
             "to": "unread" if row.until else "parked",
@@ -194,7 +195,8 @@ def _put_off(tx: Tx, rows: Sequence[Unreadable]) -> list[None]:
     return [None] * len(rows)
 
 
-_PUT_OFF = _HERE.values(
+# Not where another node has taken it over: that one reads it, and says what becomes of it.
+_PUT_OFF = _HERE.where(arrivals.c.owner == bindparam("me")).values(
     state=bindparam("to"), error=bindparam("why"), not_before=bindparam("until"), attempt=arrivals.c.attempt + 1
 )
 

@@ -1,5 +1,6 @@
 """What is forgotten, when, and what is never forgotten before it is over."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -12,9 +13,12 @@ from bridge.store import tables
 from bridge.store.claims import HOLD, Claim
 from bridge.store.database import Store
 from bridge.store.files import StoredFileRows
+from bridge.store.leases import Locks
 from bridge.store.ledger import ledger
+from bridge.store.replay import REPLAY, Replay, Replayed, place_of
 from bridge.store.retention import FORGET, NAME, Ages, Slice
-from tests.conftest import FakeClock
+from bridge.store.writer import Tx
+from tests.conftest import FakeClock, fresh_database
 from tests.store.journeys import dead_message, deliver, end, rows_of, say, take
 
 DAY = timedelta(days=1)
@@ -204,3 +208,32 @@ async def test_a_budget_that_is_whole_again_is_forgotten_and_a_frozen_one_is_not
     await clock.advance(timedelta(days=2))
     await retention(store, clock).once()
     assert [row.key for row in await rows_of(store, tables.budgets)] == ["frozen"]
+
+
+class TestTwoTransactions:
+    @pytest.fixture
+    def database_url(self, postgres: str) -> str:
+        return fresh_database(postgres)
+
+    async def test_what_is_set_going_again_at_this_moment_is_not_forgotten(
+        self, store: Store, clock: FakeClock
+    ) -> None:
+        message_id = await dead_message(store)
+        await clock.advance(100 * DAY)
+        place = await store.read(place_of, message_id)
+        with store.engine.connect() as connection:
+            tx = Tx(connection, store.now(), "nod_two")
+            tx.held = Locks(connection, {place}).held()
+            (done,) = REPLAY.run(tx, [Replay(message_id=message_id, how="reattach", conversation_id=place)])
+            assert isinstance(done, Replayed), done
+            forgetting = asyncio.create_task(retention(store, clock).once())
+            while not (forgetting.done() or await store.read(somebody_waits)):
+                continue
+            connection.commit()
+        await forgetting
+        assert [row.state for row in await rows_of(store, tables.turns)] == ["queued"]
+        assert len(await rows_of(store, tables.messages)) == 1
+
+
+def somebody_waits(connection: Connection) -> bool:
+    return bool(connection.execute(text("SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted)")).scalar_one())
