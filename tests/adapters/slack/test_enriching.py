@@ -1,6 +1,7 @@
 """What is added to a message in the worker: people, the thread so far, files."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -170,6 +171,37 @@ async def test_history_is_bounded_and_the_newest_is_kept(lab: Lab) -> None:
     lab.people.say("<@UBOT> why?", thread_ts=root)
 
     assert (await enriched(lab)).quoted == "[what was said before is left out]\nAda: " + "y" * 50
+
+
+@pytest.mark.parametrize(
+    "gaps",
+    [lambda _: 60.0, lambda n: 86_400.0 if n == 5 else 1.0, lambda n: 3600.0 if n < 1200 else 0.01],
+    ids=["even", "long ago", "a burst at the end"],
+)
+async def test_of_a_very_long_thread_the_end_is_read(lab: Lab, gaps: Callable[[int], float]) -> None:
+    root = lab.people.say("the build is red")
+    for number in range(1500):
+        lab.clock.advance(gaps(number))
+        lab.slack.add("C1", {"user": "U2", "text": f"number {number}"}, thread_ts=root)
+    lab.people.say("<@UBOT> why?", thread_ts=root)
+
+    quoted = (await enriched(lab)).quoted
+
+    assert quoted.splitlines() == [f"Grace: number {number}" for number in range(1450, 1500)]
+    assert lab.slack.calls["conversations.replies"] <= 14
+
+
+async def test_of_a_very_long_thread_only_what_was_said_since_the_bot_spoke_is_read(lab: Lab) -> None:
+    root = lab.people.say("<@UBOT> hi")
+    await lab.arrivals()
+    for number in range(1500):
+        lab.clock.advance(60)
+        lab.slack.add("C1", {"user": "U2", "text": f"number {number}"}, thread_ts=root)
+        if number == 1497:
+            await lab.adapter.send(lab.answer("hello"))
+    lab.people.say("<@UBOT> why?", thread_ts=root)
+
+    assert (await enriched(lab)).quoted.splitlines() == ["Grace: number 1498", "Grace: number 1499"]
 
 
 async def test_saying_nothing_asks_the_agent_what_it_can_do_and_offers_prompts(lab: Lab) -> None:
