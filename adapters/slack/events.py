@@ -252,8 +252,20 @@ class Events:
         # What we said is known by its remote id, an alias of the conversation.
         remote_id = message.conversation[-1].value.rpartition(":")[0] + ":" + item["ts"]
         candidate = Candidate(value=remote_id, matched_by="reaction")
-        metadata = {} if stop else {"remote_id": remote_id, "value": verdict}
-        return (replace(message, conversation=(candidate, *message.conversation), metadata=metadata),)
+        message = replace(message, conversation=(candidate, *message.conversation))
+        if stop:
+            return (message,)
+        # Answers to commands and shortcuts do not know that a channel is shared, and are named after its owner.
+        places = (one.value.rpartition(":")[0] for one in message.conversation)
+        names = dict.fromkeys(f"{place}:{item['ts']}" for place in places)
+        return tuple(
+            replace(
+                message,
+                message_key=f"{key}:{number}" if number else key,
+                metadata={"remote_id": name, "value": verdict},
+            )
+            for number, name in enumerate(names)
+        )
 
 
 def _joined(message: InboundMessage) -> InboundMessage:

@@ -228,6 +228,19 @@ async def test_thumbs_on_an_answer_are_feedback_and_other_reactions_nothing(lab:
     assert rated.conversation[0].value == remote_id
 
 
+async def test_thumbs_on_the_answer_to_a_command_in_a_shared_channel_name_that_answer(lab: Lab) -> None:
+    lab.deliveries.shared = True
+    await lab.people.command("hi")
+    remote_id = await lab.adapter.send(lab.answer("hello"))
+    lab.people.react(remote_id.rpartition(":")[2], "+1")
+
+    _, *rated = await lab.arrivals()
+
+    assert len({one.message_key for one in rated}) == len(rated) == 2
+    assert remote_id in [one.metadata["remote_id"] for one in rated]
+    assert all(remote_id in {candidate.value for candidate in one.conversation} for one in rated)
+
+
 async def test_the_stop_sign_on_the_question_stops_it(lab: Lab) -> None:
     ts = lab.people.say("<@UBOT> hi")
     lab.people.react(ts, "octagonal_sign")
