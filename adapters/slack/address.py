@@ -25,6 +25,8 @@ class Address:
     user_team: str = ""
     ephemeral: bool = False
     """Only `user` sees it."""
+    hook: str = ""
+    """Slack's `response_url` of a slash command: the one way to tell `user` something where the bot is no member."""
 
     def dump(self) -> str:
         """As compact JSON, empty members left out."""

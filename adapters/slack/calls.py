@@ -102,6 +102,19 @@ class Calls:
                 raise
             return await self.request(method, fresh, given)  # a refused call has done nothing
 
+    async def respond(self, hook: str, said: Mapping[str, Any]) -> None:
+        """Use a `response_url`, which works for half an hour. Raises Retryable or Permanent."""
+        if not hook.startswith(("https://", self._api_url.removesuffix("api/"))):
+            raise Permanent(f"not an address of Slack: {hook[:100]!r}")
+        headers = {"Content-Type": "application/json;charset=utf-8", "User-Agent": _USER_AGENT}
+        try:
+            answer = await self._exchange("POST", hook, headers=headers, content=written(said), seconds=_LIMITS)
+            await answer.aclose()
+        except (httpx2.TransportError, httpx2.DecodingError) as error:
+            raise Retryable(f"The response_url cannot be reached: {error!r}", ambiguous=True) from error
+        if answer.status != _OK:
+            raise Permanent(f"Slack took no response: {answer.status}")
+
     async def request(self, method: str, token: str, given: dict[str, Any]) -> Answer:
         """Call a method with any token. Raises Retryable or Permanent."""
         headers = {"Authorization": f"Bearer {token}", "User-Agent": _USER_AGENT}

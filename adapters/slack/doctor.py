@@ -78,7 +78,7 @@ async def _bot(calls: Calls, sdk: Sdk, token: str, settings: Settings, clock: Cl
     data: dict[str, Any] = answer.data if isinstance(answer.data, dict) else {}
     findings = [Finding("ok", f"The bot is {data.get('user')} ({data.get('user_id')}) in {data.get('team')}.")]
     findings += _identity(settings, data)
-    findings += _scopes(answer.headers.get("x-oauth-scopes", ""))
+    findings += _scopes(answer.headers.get("x-oauth-scopes", ""), settings)
     findings += _clock(answer.headers.get("Date", ""), clock)
     findings.append(await _agent(calls, token))
     return findings
@@ -92,13 +92,15 @@ def _identity(settings: Settings, data: dict[str, Any]) -> list[Finding]:
     return []
 
 
-def _scopes(header: str) -> list[Finding]:
+def _scopes(header: str, settings: Settings) -> list[Finding]:
+    everybody = settings.allow_guests and settings.allow_external
+    needed = _NEEDED if everybody else _NEEDED | {"users:read"}  # who may be a guest is not heard before Slack says
     granted = {scope.strip() for scope in header.split(",")}
     missing = [scope for scope in BOT_SCOPES if scope not in granted]
     if not missing:
         return [Finding("ok", "All scopes are granted.")]
     advice = "OAuth & Permissions, Bot Token Scopes: add them, then Reinstall to Workspace."
-    return [Finding("fail" if _NEEDED & set(missing) else "warn", f"Scopes are missing: {', '.join(missing)}.", advice)]
+    return [Finding("fail" if needed & set(missing) else "warn", f"Scopes are missing: {', '.join(missing)}.", advice)]
 
 
 def _clock(date: str, clock: Clock) -> list[Finding]:

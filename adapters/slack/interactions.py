@@ -139,6 +139,7 @@ def slash(settings: Settings, form: Mapping[str, str], digest: str) -> Received:
         channel=channel,
         user=user,
         user_team=team,
+        hook="" if person else form.get("response_url", ""),
     )
     own = f"slash:{form.get('trigger_id') or digest[:16]}"
     rule = settings.channels.get(channel)

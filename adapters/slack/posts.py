@@ -5,6 +5,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import structlog
+
 from adapters.slack.address import Address, load, place
 from adapters.slack.calls import Calls, Refusal
 from adapters.slack.rendering import arguments, beginning_marker, client_msg_id, has_marker, is_beginning, words
@@ -15,8 +17,12 @@ from bridge.errors import Permanent, Retryable, SendError
 from bridge.markdown import split
 from bridge.model import OutboundMessage
 
+log = structlog.get_logger()
+
 _TOO_LONG = frozenset({"msg_too_long", "msg_blocks_too_long", "markdown_text_too_long"})
 _NOTHING_THERE = frozenset({"thread_not_found", "message_not_found", "channel_not_found"})
+_NO_MEMBER = frozenset({"not_in_channel", "channel_not_found"})
+_UNINVITED = "I cannot answer here: I am not in this conversation. Invite me, or write to me directly, and ask again."
 _SKEW = timedelta(minutes=6)
 """Our clock may be five minutes before Slack's: until then its signatures are still taken."""
 _PAGES = 50
@@ -43,11 +49,21 @@ class Posts:
             ts = await self._post(message, address, given)
         except (ValueError, Refusal) as error:
             if isinstance(error, Refusal) and error.error not in _TOO_LONG:
+                await self._tell_who_asked(address, error)
                 raise
             is_whole = False
             ts = await self._post_beginning(message, address)
         await self._share(message, address, ts, is_whole=is_whole)
         return address.key(ts)
+
+    async def _tell_who_asked(self, address: Address, error: Refusal) -> None:
+        """A slash command can be used where the bot is no member, and then nothing can be posted there."""
+        if not address.hook or error.error not in _NO_MEMBER:
+            return
+        try:
+            await self._calls.respond(address.hook, {"response_type": "ephemeral", "text": _UNINVITED})
+        except SendError as failed:
+            log.info("slack_who_asked_not_told", error=str(failed))
 
     async def find(self, message: OutboundMessage) -> str | None:
         """The remote id of an earlier try. What of its files did not get through is shared now."""

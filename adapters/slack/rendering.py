@@ -1,6 +1,7 @@
 """An outbound message as the arguments of chat.postMessage: blocks, fallback text, buttons, marker."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, TypeAlias
 from uuid import NAMESPACE_URL, uuid5
 
@@ -49,6 +50,7 @@ class Button(BaseModel):
 def arguments(message: OutboundMessage, address: Address, settings: Settings) -> dict[str, Any]:
     """Everything but the channel. Raises ValueError where it is longer than a message can be."""
     said = words(message)
+    address = replace(address, hook="")  # whoever sees a button can read what it carries
     text = safe(said, settings.allow_mentions | {address.user})
     if len(text) > MAX_MARKDOWN:
         raise ValueError("longer than a message can be once it is escaped")
@@ -105,7 +107,7 @@ def has_marker(found: Mapping[str, Any], message: OutboundMessage) -> bool:
 
 def stop_button(key: str, address: Address) -> Block:
     """For surfaces without Slack's own stop button."""
-    pressed = Pressed(do="stop", key=key, address=address.dump())
+    pressed = Pressed(do="stop", key=key, address=replace(address, hook="").dump())
     return {"type": "actions", "elements": [_button("Stop", "bridge_stop", pressed.model_dump_json(), "danger")]}
 
 

@@ -66,6 +66,7 @@ class Api:
             Route("/api/{method}", self._method, methods=["GET", "POST"]),
             Route("/oauth/v2/authorize", self._authorize),
             Route("/upload/v1/{file}", self._upload, methods=["POST"]),
+            Route("/commands/{number}", self._respond, methods=["POST"]),
             Route("/files-pri/{file}/{name}", self._download),
             WebSocketRoute("/socket", self._sockets.serve),
         ]
@@ -120,6 +121,10 @@ class Api:
         file = self._slack.files[request.path_params["file"]]
         file.body = await request.body()
         return PlainTextResponse(f"OK - {len(file.body)}")
+
+    async def _respond(self, request: Request) -> Response:
+        self._slack.responses.append(json.loads(await request.body()))
+        return PlainTextResponse("ok")
 
     async def _download(self, request: Request) -> Response:
         """Without a good token: 200 and the login page, as Slack does."""

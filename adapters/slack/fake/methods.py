@@ -56,6 +56,8 @@ def _chat_post_message(slack: Workspace, call: Call) -> Answer:
     channel = call.text("channel")
     if channel not in slack.channels:
         raise ApiError("channel_not_found")
+    if not slack.channels[channel].get("is_member", True):
+        raise ApiError("not_in_channel")
     if slack.channels[channel].get("is_archived"):
         raise ApiError("is_archived")
     blocks, text = checked_blocks(call.given), str(call.given.get("text") or "")

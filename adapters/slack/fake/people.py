@@ -103,7 +103,8 @@ class People:
         """The slash command."""
         return await self._deliveries.command(
             {"command": "/agent", "text": text, "user_id": user, "user_name": "ada", "channel_id": channel,
-             "team_id": TEAM, "api_app_id": APP, "trigger_id": str(self._slack.number()), "response_url": "http://x"}
+             "team_id": TEAM, "api_app_id": APP, "trigger_id": str(self._slack.number()),
+             "response_url": f"{self._slack.url}commands/1"}
         )  # fmt: skip
 
     def _tell(self, channel: str, message: Message) -> None:

@@ -76,6 +76,8 @@ class Workspace:
         }
         self.messages: dict[tuple[str, str], Message] = {}
         self.ephemeral: list[Message] = []
+        self.responses: list[Message] = []
+        """What came by `response_url`."""
         self.streams: dict[tuple[str, str], Stream] = {}
         self.files: dict[str, Stored] = {}
         self.tokens: dict[str, Grant] = {

@@ -288,6 +288,22 @@ async def test_a_notice_asks_with_buttons_that_only_some_may_press(lab: Lab) -> 
     assert [block["type"] for block in lab.slack.thread("C1", ts)[-1]["blocks"]] == ["markdown"]
 
 
+async def test_who_uses_the_command_where_the_bot_is_no_member_is_told_so(lab: Lab) -> None:
+    lab.slack.channels["C2"]["is_member"] = False
+    await lab.people.command("hi", channel="C2")
+
+    with pytest.raises(Permanent, match="not_in_channel"):
+        await lab.adapter.send(lab.answer("hello"))
+
+    (told,) = lab.slack.responses
+    assert told["response_type"] == "ephemeral"
+    assert "Invite me" in told["text"]
+    await lab.people.command("hi", channel="C1")
+    notice = lab.answer("?", kind="notice", metadata={"buttons": [{"label": "A", "decision_id": "d", "choice": "a"}]})
+    await lab.adapter.send(notice)
+    assert "commands/1" not in json.dumps(list(lab.slack.messages.values()))
+
+
 async def test_who_may_not_press_is_told_so_alone(lab: Lab) -> None:
     ts = await asked(lab)
     buttons = [{"label": "Approve", "decision_id": "dec_1", "choice": "yes", "users": ["U1"]}]

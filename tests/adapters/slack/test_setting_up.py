@@ -156,6 +156,14 @@ async def test_the_doctor_names_what_is_missing_and_where_to_click(lab: Lab) -> 
     assert "fail Slack refused apps.connections.open: missing_scope" in report
 
 
+@pytest.mark.parametrize(("everybody", "verdict"), [(True, "warn"), (False, "fail")])
+async def test_the_doctor_fails_where_nobody_can_be_told_from_a_guest(lab: Lab, everybody: bool, verdict: str) -> None:  # noqa: FBT001 - a table
+    lab.slack.tokens["xoxb-test"].scopes = frozenset(BOT_SCOPES) - {"users:read"}
+    report = await examined(lab, allow_guests=everybody, allow_external=everybody)
+
+    assert f"{verdict} Scopes are missing: users:read." in report
+
+
 async def test_the_doctor_sees_a_clock_that_is_off(lab: Lab) -> None:
     ours = FakeClock()
     ours.advance(400)
