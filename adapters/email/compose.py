@@ -40,6 +40,8 @@ class _Folding(EmailPolicy):
         if name.lower().startswith("content-"):  # RFC 2231, which the library knows
             return str(super().fold(name, value))
         named = getattr(value, "addresses", ())
+        if named and not named[0].addr_spec.isascii():  # RFC 6532: it cannot be encoded
+            return f"{name}: {text}{self.linesep}"
         words = Header(named[0].display_name if named else text, "utf-8", _LINE, name).encode(linesep=self.linesep)
         address = f"{self.linesep} <{named[0].addr_spec}>" if named else ""
         return f"{name}: {words}{address}{self.linesep}"
@@ -102,10 +104,8 @@ def compose(letter: Letter) -> EmailMessage:
 
 
 def wire_address(address: str) -> str:
-    """As mail servers take it: the domain in ASCII. ValueError where the part before it is not."""
+    """As mail servers take it: the domain in ASCII. What stands before it only its own server may change."""
     local, _, domain = address.rpartition("@")
-    if not local.isascii():
-        raise ValueError("an address that is not ASCII needs SMTPUTF8, which is not spoken here")
     return address if domain.isascii() else f"{local}@{domain.encode('idna').decode()}"
 
 

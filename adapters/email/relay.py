@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import httpx2
 
@@ -101,10 +101,15 @@ def failure(server: MailServer, status: str, text: str) -> Outcome:
 
 
 def _request(mail: Mail, url: str, secret: str, http: httpx2.AsyncClient, now: datetime) -> httpx2.Request:
-    headers = [("content-type", "message/rfc822")]
-    if mail.mail_from is not None:
-        headers.append((FROM_HEADER, f"<{mail.mail_from.strip('<>')}>"))
-    headers += [(TO_HEADER, recipient) for recipient in mail.recipients]
+    headers, query = [("content-type", "message/rfc822")], []
+    sender = [] if mail.mail_from is None else [(FROM_HEADER, "from", f"<{mail.mail_from.strip('<>')}>")]
+    for header, field, value in [*sender, *((TO_HEADER, "to", recipient) for recipient in mail.recipients)]:
+        if value.isascii():
+            headers.append((header, value))
+        else:  # no header of HTTP holds it
+            query.append((field, value))
+    if query:
+        url = f"{url}{'&' if '?' in url else '?'}{urlencode(query, errors='surrogateescape')}"
     parts = urlsplit(url)
     envelope = Envelope(
         source="",

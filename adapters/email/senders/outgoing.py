@@ -25,6 +25,11 @@ class Outgoing:
     delivery_id: str
 
 
+def no_smtputf8(recipient: str, by: str) -> Permanent:
+    """Where an address that is not ASCII before the `@` cannot be written to (RFC 6531)."""
+    return Permanent(f"{recipient} cannot be written to: {by} does not take such addresses (SMTPUTF8).")
+
+
 class Sender(Protocol):
     """Puts a mail on its way."""
 

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import httpx2
 
 from adapters.email.ingresses.events import postmark_id, resend_id, sendgrid_id
-from adapters.email.senders.outgoing import Outgoing, post
+from adapters.email.senders.outgoing import Outgoing, no_smtputf8, post
 from adapters.email.sigv4 import Credentials, sign
 from bridge.clock import Clock
 
@@ -52,6 +52,8 @@ class ProviderSender:
         self._clock = clock
 
     async def send(self, mail: Outgoing) -> str:
+        if not mail.recipient.isascii():
+            raise no_smtputf8(mail.recipient, self._provider.name)
         request = self._provider.build(self._http, self._account, mail, self._clock)
         answer = await post(self._http, request, self._provider.name)
         return self._provider.wire_id(self._account, answer)

@@ -9,7 +9,7 @@ import aiosmtplib
 
 from adapters.email.hosts import must_encrypt
 from adapters.email.oauth import AccessTokens
-from adapters.email.senders.outgoing import Outgoing, Sender
+from adapters.email.senders.outgoing import Outgoing, Sender, no_smtputf8
 from bridge.errors import Permanent, Retryable
 
 TEMPORARY = range(400, 500)
@@ -41,7 +41,10 @@ class SmtpSender:
         try:
             await self._log_in(client)
             handed_over = True
-            await client.sendmail(mail.mail_from, [mail.recipient], mail.raw)
+            options = [] if mail.recipient.isascii() else ["SMTPUTF8"]
+            await client.sendmail(mail.mail_from, [mail.recipient], mail.raw, mail_options=options)
+        except aiosmtplib.SMTPNotSupported as error:
+            raise no_smtputf8(mail.recipient, "the mail server") from error
         except aiosmtplib.SMTPRecipientsRefused as error:
             raise _refused(error.recipients[0].code, error.recipients[0].message) from error
         except aiosmtplib.SMTPAuthenticationError as error:

@@ -21,6 +21,7 @@ class Sink:
     hang_up: bool = False
     """Take the mail, then close the connection without an answer."""
     mails: list[Envelope] = field(default_factory=list)
+    smtputf8: bool = True
     tokens: tuple[str, ...] = ()
     """Access tokens that open it."""
 
@@ -51,10 +52,10 @@ class Sink:
 
 
 @asynccontextmanager
-async def open_sink() -> AsyncIterator[Sink]:
-    sink = Sink()
+async def open_sink(**changes: Any) -> AsyncIterator[Sink]:
+    sink = Sink(**changes)
     server = await asyncio.get_running_loop().create_server(
-        lambda: SMTP(sink, hostname="sink", enable_SMTPUTF8=True, auth_require_tls=False), "127.0.0.1", 0
+        lambda: SMTP(sink, hostname="sink", enable_SMTPUTF8=sink.smtputf8, auth_require_tls=False), "127.0.0.1", 0
     )
     sink.port = server.sockets[0].getsockname()[1]
     async with server:

@@ -13,6 +13,7 @@ import pytest
 
 from adapters.email.headers import decode_words
 from adapters.email.memory import Memory
+from adapters.email.mime import Limits, read_headers_of
 from adapters.email.quotes import MARKER, extract
 from adapters.email.render import render
 from adapters.email.return_address import reply_subject
@@ -161,11 +162,34 @@ async def test_a_domain_that_is_not_ascii_is_written_as_servers_know_it(tmp_path
     assert str(answer["X-Envelope-To"]) == "<jane@xn--bcher-kva.example>"
 
 
-async def test_an_address_that_cannot_be_written_is_a_final_failure() -> None:
-    async with open_email(require_auth="none") as (adapter, _):
-        (message,) = await adapter.read(posted(mail(From="j\u00e4ne@example.org")))
-        with pytest.raises(Permanent, match="SMTPUTF8"):
-            await adapter.send(outbound(message))
+@pytest.mark.parametrize("name", ["", 'J\u00e4ne, the "First" ', "Jane "])
+async def test_an_address_that_is_not_ascii_is_written_to_where_the_server_takes_it(name: str) -> None:
+    async with (
+        open_sink() as sink,
+        open_email(require_auth="none", smtp_url=f"smtp://127.0.0.1:{sink.port}") as (
+            adapter,
+            _,
+        ),
+    ):
+        quoted = f'"{name.strip().replace(chr(34), "")}" ' if name else ""
+        (message,) = await adapter.read(posted(mail(From=f"{quoted}<j\u00e4ne@b\u00fccher.example>")))
+        await adapter.send(outbound(message))
+    (arrived,) = sink.mails
+    assert arrived.rcpt_tos == ["j\u00e4ne@xn--bcher-kva.example"]
+    assert "SMTPUTF8" in arrived.mail_options
+    (to,) = read_headers_of(bytes(arrived.content or b""), Limits()).addresses("to")
+    assert (to.name, to.address) == (quoted.strip(' "'), "j\u00e4ne@xn--bcher-kva.example")
+
+
+@pytest.mark.parametrize("settings", [{}, {"sender": "mailgun", "api_key": "key"}])
+async def test_an_address_that_nobody_on_the_way_takes_is_a_final_failure(settings: dict[str, Any]) -> None:
+    async with open_sink(smtputf8=False) as sink:
+        url = f"smtp://127.0.0.1:{sink.port}"
+        async with open_email(require_auth="none", smtp_url=url, **settings) as (adapter, _):
+            (message,) = await adapter.read(posted(mail(From="j\u00e4ne@example.org")))
+            with pytest.raises(Permanent, match="SMTPUTF8"):
+                await adapter.send(outbound(message))
+    assert not sink.mails
 
 
 @pytest.mark.parametrize(

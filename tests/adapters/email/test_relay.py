@@ -6,10 +6,12 @@ from typing import Any
 import httpx2
 import pytest
 
+from adapters.email.ingresses.raw import RawIngress
 from adapters.email.relay import Mail, MailServer, Outcome, relay
 from bridge.model import Envelope
 from tests.adapters.email.mails import SECRET, mail
 from tests.adapters.email.rooms import open_email
+from tests.adapters.kits import FakeClock
 from tests.signed_requests import NOW
 
 MAIL = Mail(raw=mail(), mail_from="jane@example.org", recipients=["agent@example.com", "help@example.com"])
@@ -79,3 +81,29 @@ async def test_what_it_posts_is_what_the_ingress_takes() -> None:
         assert (await adapter.receive(envelope)).messages is None
         (message,) = await adapter.read(envelope)
     assert message.text == "Hello agent"
+
+
+async def test_an_envelope_that_is_not_ascii_reaches_the_ingress() -> None:
+    seen: list[httpx2.Request] = []
+
+    def wire(request: httpx2.Request) -> httpx2.Response:
+        seen.append(request)
+        return httpx2.Response(202)
+
+    given = Mail(raw=mail(), mail_from="j\u00e4ne@example.org", recipients=["a@example.com", "\u00e4@example.com"])
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(wire)) as http:
+        url = "http://127.0.0.1:8080/in/helpdesk"
+        assert (await relay(given, url=url, secret=SECRET, server="postfix", http=http, now=NOW)).code == 0
+    envelope = Envelope(
+        source="helpdesk",
+        method="POST",
+        path="/in/helpdesk",
+        query=seen[0].url.query.decode(),
+        headers=tuple((name.decode().lower(), value.decode()) for name, value in seen[0].headers.raw),
+        body=seen[0].content,
+        received_at=NOW,
+    )
+    ingress = RawIngress([SECRET], FakeClock())
+    await ingress.verify(envelope)
+    arrived = await ingress.open(envelope)
+    assert (arrived.mail_from, arrived.recipients) == (given.mail_from, tuple(given.recipients))
