@@ -8,10 +8,10 @@ from datetime import timedelta
 import structlog
 
 from bridge.adapter import Reads
-from bridge.backoff import delay
+from bridge.backoff import delay, scheduled
 from bridge.clock import Clock
 from bridge.entrance import Entrance
-from bridge.errors import BridgeError, StoreUnavailable
+from bridge.errors import BridgeError, Retryable, StoreUnavailable
 from bridge.model import InboundMessage, Lease
 from bridge.sealing import Sealer
 from bridge.store import unread as rows
@@ -27,6 +27,8 @@ AT_ONCE = 8
 SWEEP_SECONDS = 1.0
 BASE = timedelta(seconds=5)
 CAP = timedelta(minutes=30)
+PATIENCE = (0, 900, 1_800, 3_600, 7_200, 14_400, 28_800, 28_800)
+"""Seconds before each further try where something else is away, such as a name server: a day in all."""
 
 
 @dataclass(slots=True)
@@ -120,6 +122,8 @@ class Readings:
             async with asyncio.timeout(SECONDS):
                 messages = await self._messages(entrance.adapter, unread)
             placed = await self._placed(entrance, unread, messages, place)
+        except Retryable as error:
+            await self._put_off(unread, str(error), after=error.after, further=PATIENCE)
         except (BridgeError, TimeoutError, MemoryError) as error:
             await self._put_off(unread, str(error) or type(error).__name__)
         except Exception as error:  # an adapter's fault with one arrival must not end the reading of others
@@ -149,11 +153,17 @@ class Readings:
     async def _messages(self, adapter: Reads, unread: Unread) -> Sequence[InboundMessage]:
         return await adapter.read(unpack(unread.source, self._sealer.open(unread.sealed, purpose="envelope")))
 
-    async def _put_off(self, unread: Unread, error: str) -> None:
-        last = unread.attempt + 1 >= ATTEMPTS
-        wait = delay(unread.attempt + 1, base=BASE, cap=CAP)
-        log.warning("arrival_parked" if last else "arrival_put_off", envelope=unread.envelope_id, error=error)
-        until = None if last else self._store.now() + wait
+    async def _put_off(
+        self, unread: Unread, error: str, *, after: float | None = None, further: Sequence[float] = ()
+    ) -> None:
+        tries = unread.attempt + 1
+        wait = (
+            delay(tries, base=BASE, cap=CAP, after=after)
+            if tries < ATTEMPTS
+            else scheduled(tries - ATTEMPTS + 1, further, after=after)
+        )
+        log.warning("arrival_parked" if wait is None else "arrival_put_off", envelope=unread.envelope_id, error=error)
+        until = None if wait is None else self._store.now() + wait
         await self._store.write(rows.PUT_OFF, rows.Unreadable(envelope_id=unread.envelope_id, error=error, until=until))
 
     def _rouse(self, placed: rows.Placed) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from bridge.entrance import Entrance
 from bridge.errors import Retryable
 from bridge.model import Author, Candidate, Envelope, InboundMessage
-from bridge.reading import Readings
+from bridge.reading import ATTEMPTS, PATIENCE, Readings
 from bridge.sealing import Sealer
 from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
@@ -143,3 +143,34 @@ async def test_what_no_row_can_hold_is_put_off_and_not_read_over_and_over(desk: 
             await asyncio.sleep(0.005)
     assert (found[0].state, found[0].error) == ("unread", "PydanticSerializationError")
     assert found[0].not_before > desk.store.now()
+
+
+async def tried(desk: Desk, clock: FakeClock) -> tuple[int, timedelta]:
+    """Let every try of the one arrival fail until it is parked: how many there were, and in what time."""
+    began = clock.now()
+    async with asyncio.timeout(60):
+        while (
+            row := await desk.store.read(lambda connection: connection.execute(select(arrivals)).one())
+        ).state == "unread":
+            if row.not_before is not None and row.not_before > clock.now():
+                await clock.advance(row.not_before - clock.now())
+            await desk.readings.sweep()
+            await asyncio.sleep(0.005)
+    return row.attempt, clock.now() - began
+
+
+async def test_while_a_name_server_is_away_it_is_tried_for_most_of_a_day(desk: Desk, clock: FakeClock) -> None:
+    desk.adapter.failing = {"one"}
+    await desk.arrive("one")
+    await desk.let("one")
+    tries, lasted = await tried(desk, clock)
+    assert tries == ATTEMPTS + len(PATIENCE) - 1
+    assert timedelta(hours=11) < lasted < timedelta(hours=37)
+
+
+async def test_what_nobody_can_read_is_parked_soon(desk: Desk, clock: FakeClock) -> None:
+    desk.adapter.metadata = {"when": object()}
+    await desk.arrive("one")
+    await desk.let("one")
+    tries, lasted = await tried(desk, clock)
+    assert (tries, lasted < timedelta(minutes=15)) == (ATTEMPTS, True)
