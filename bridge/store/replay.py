@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, bindparam, func, or_, select, update
 
 from bridge.errors import Conflict, Missing
 from bridge.model import DeliveryState, Lease, TurnState, new_id
@@ -144,13 +144,24 @@ def _invoke(case: _Case) -> tuple[str, str]:
 
 
 def _reattach(case: _Case) -> tuple[str, str]:
-    """The same turn goes on from its task id, at the end of the line: a later one may be running."""
+    """The same turn goes on from its task id, at the end of the line.
+
+    A task id serves all turns of a thread, and shows the latest: behind a later one there is nothing to go on with.
+    """
     old, tx = case.turn, case.tx
     if old.task_id is None:
         raise Conflict(f"Turn {old.id} never got a task id, so there is nothing to go on with: use how=invoke.")
     if old.state == TurnState.ANSWERED.value:
         raise Conflict(
             f"Turn {old.id} is answered already: use how=repost to send its answer, how=invoke to ask again."
+        )
+    later = tx.connection.execute(
+        _MOVED_ON, {"conversation": old.conversation_id, "after": old.seq, "task": old.task_id}
+    ).scalar()
+    if later is not None:
+        raise Conflict(
+            f"Turn {later} came after {old.id} in the thread of task {old.task_id}, which shows only its latest turn: "
+            "there is nothing to go on with. Use how=invoke to ask again."
         )
     does = f"Go on with turn {old.id} at the end of the line, from task {old.task_id}, without asking the agent anew."
     if case.acting:
@@ -209,6 +220,21 @@ _TURN = (
     .where(messages.c.id == bindparam("message"))
 )
 _SAID = select(func.count()).select_from(messages).where(messages.c.turn_id == bindparam("turn"))
+_MOVED_ON = (
+    select(turns.c.id)
+    .join(conversations, conversations.c.id == turns.c.conversation_id)
+    .where(
+        turns.c.conversation_id == bindparam("conversation"),
+        turns.c.seq > bindparam("after"),
+        or_(
+            turns.c.task_id == bindparam("task"),
+            turns.c.task_id.is_(None) & turns.c.finished_at.is_(None) & (conversations.c.task_id == bindparam("task")),
+        ),
+    )
+    .order_by(turns.c.seq)
+    .limit(1)
+)
+"""A later turn that is, or will be, in the same thread."""
 _FIRST = (
     select(messages.c.source, messages.c.body, messages.c.text, conversations.c.source.label("of"))
     .join(conversations, conversations.c.id == messages.c.conversation_id)

@@ -55,12 +55,31 @@ async def test_the_agent_is_the_one_configured_now(store: Store) -> None:
 async def test_reattaching_goes_on_with_the_same_turn_behind_what_came_since(store: Store) -> None:
     message_id, woken = await dead_message(store), Woken()
     later = await say(store, "m2")
-    await operations(store, woken).replay(message_id, "reattach")
     second = await take(store, later.wake[0])
-    assert [said.message.message_key for said in second.said] == ["m2"]
-    await end(store, second, TurnState.ANSWERED)
+    await store.write(turns.END, turns.End(turn=second, state=TurnState.DEAD))  # it never reached the agent
+    await operations(store, woken).replay(message_id, "reattach")
     first = await take(store, woken[0])
-    assert (first.task_id, first.attempt, [said.id for said in first.said]) == ("task-1", 1, [message_id])
+    assert (first.task_id, first.seq, first.attempt) == ("task-1", 3, 1)
+    assert [said.id for said in first.said] == [message_id]
+
+
+async def test_what_a_later_turn_of_its_thread_has_overtaken_is_not_reattached_to(store: Store) -> None:
+    """A read of the thread's task shows the later turn: it was waited for, and then asked again all the same."""
+    message_id = await dead_message(store)
+    later = await say(store, "m2")
+    for dry_run in (True, False):
+        with pytest.raises(Conflict, match="how=invoke"):
+            await operations(store).replay(message_id, "reattach", dry_run=dry_run)
+    second = await take(store, later.wake[0])
+    with pytest.raises(Conflict, match=second.id):
+        await operations(store).replay(message_id, "reattach")
+    await end(store, second, TurnState.ANSWERED)
+    await deliver(store, second.lease, DeliveryState.SENT)
+    with pytest.raises(Conflict, match=second.id):
+        await operations(store).replay(message_id, "reattach")
+    woken = Woken()
+    await operations(store, woken).replay(message_id, "invoke")
+    assert [said.id for said in (await take(store, woken[0])).said] == [message_id]
 
 
 async def test_a_reattached_turn_may_die_again(store: Store) -> None:
