@@ -143,6 +143,12 @@ async def token_expired_over_night(whole: Whole) -> Place:
     return await ask(whole)
 
 
+async def look_up_fails(whole: Whole) -> Place:
+    whole.slack.faults.add("chat.postMessage", Fault("cut_after"))
+    whole.slack.faults.add("conversations.replies", Fault("status"))
+    return await ask(whole)
+
+
 async def plan_is_lost(whole: Whole) -> Place:
     whole.slack.faults.add("chat.postMessage", Fault("cut_after"))
     return await ask(whole)
@@ -168,11 +174,8 @@ TROUBLES: dict[str, tuple[Trouble, dict[str, str], str]] = {
     "edited before it arrives": (edited_before_it_arrives, NO, HELLO),
     "cut off after Slack took the post": (broken("chat.postMessage", Fault("cut_after")), NO, HELLO),
     "cut off before Slack took the post": (broken("chat.postMessage", Fault("cut_before")), NO, HELLO),
-    "cut off, and the look-up fails": (
-        broken("*", Fault("error", error="user_not_found"), Fault("error"), Fault("cut_after"), Fault("status")),
-        NO,
-        HELLO,
-    ),
+    "cut off, and the look-up fails": (look_up_fails, NO, HELLO),
+    "nobody says who asked": (broken("users.info", Fault("status"), Fault("limit"), Fault("cut_after")), NO, HELLO),
     "503 again and again": (broken("chat.postMessage", *[Fault("status")] * 4), NO, HELLO),
     "internal_error": (broken("chat.postMessage", Fault("error", error="internal_error")), NO, HELLO),
     "a page instead of JSON": (broken("chat.postMessage", Fault("html")), NO, HELLO),
