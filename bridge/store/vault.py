@@ -34,7 +34,8 @@ def _put_one(tx: Tx, row: _Put) -> bool:
     if row.sealed is None:
         return bool(tx.connection.execute(delete(vault).where(here)).rowcount)
     expires_at = tx.now + row.keep if row.keep is not None else None
-    if row.conversation_id is not None and tx.connection.execute(_ERASED, {"at": row.conversation_id}).first():
+    # Asked with a lock, so that an erasure that is under way is waited for, and a later one sees this.
+    if row.conversation_id is not None and tx.connection.execute(_IS_ERASED, {"at": row.conversation_id}).scalar():
         return True  # an answer was under way when it was erased: nothing may lead there again
     if row.version is None:
         values = {
@@ -58,7 +59,9 @@ def _put_one(tx: Tx, row: _Put) -> bool:
     return bool(tx.connection.execute(change).rowcount)
 
 
-_ERASED = select(conversations.c.id).where(conversations.c.id == bindparam("at"), conversations.c.key == ERASED_KEY)
+_IS_ERASED = (
+    select(conversations.c.key == ERASED_KEY).where(conversations.c.id == bindparam("at")).with_for_update(read=True)
+)
 PUT: Write[_Put, bool] = Write(_put)
 
 

@@ -12,6 +12,7 @@ from bridge.errors import Conflict, Missing, Replaced, Unprocessable
 from bridge.model import Act, Author, Candidate, DeliveryState, InboundMessage, Lease, StoredFile, TurnState, new_id
 from bridge.operations import Operations
 from bridge.retention import Retention
+from bridge.sealing import Sealer
 from bridge.store import reader, tables, turns
 from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
@@ -21,6 +22,7 @@ from bridge.store.ingest import INGEST
 from bridge.store.leases import Locks
 from bridge.store.ledger import ledger
 from bridge.store.retention import Ages
+from bridge.store.vault import StoredVault
 from bridge.store.writer import Tx, Write
 from tests.conftest import FakeClock, fresh_database
 from tests.store.journeys import deliver, end, parts_of, rows_of, say, take
@@ -309,6 +311,20 @@ class TestTwoTransactions:
             connection.commit()
         stored = await arriving
         assert stored.messages[0].conversation_id not in {None, erased}
+
+    async def test_what_an_adapter_notes_of_it_at_this_moment_goes_along(self, store: Store) -> None:
+        erased, _ = await answered(store, "m1", "room", "the secret")
+        memory = StoredVault(store, Sealer(["a-secret-key-for-these-tests-only-0123456789"]), "team")
+        with store.engine.connect() as connection:
+            tx = Tx(connection, store.now(), "nod_two")
+            tx.held = Locks(connection, {erased}).held()
+            ERASE.run(tx, [Erase(conversation_id=erased, looked_at=store.now())])
+            noting = asyncio.create_task(memory.put("token", b"x", version=None, conversation_id=erased))
+            while not (noting.done() or await store.read(lambda c: c.execute(text(_SOMEBODY_WAITS)).scalar_one())):
+                continue
+            connection.commit()
+        assert await noting
+        assert await rows_of(store, tables.vault) == []
 
 
 _SOMEBODY_WAITS = "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted)"
