@@ -46,12 +46,12 @@ class Scene:
 
 
 def scene(payload: Payload, own: str) -> Scene:
-    """Taken from `authorizations`: in a shared channel `team_id` may name the other side."""
+    """Taken from `authorizations`: in a shared channel `team_id` and `enterprise_id` may name the other side."""
     grant: Payload = (payload.get("authorizations") or ({},))[0]
     return Scene(
         payload.get("api_app_id") or "",
         grant.get("team_id") or payload.get("team_id") or "",
-        grant.get("enterprise_id") or payload.get("enterprise_id") or "",
+        (grant if "enterprise_id" in grant else payload).get("enterprise_id") or "",
         (grant.get("user_id") if grant.get("is_bot") else None) or own,
         bool(payload.get("is_ext_shared_channel")),
         payload.get("event_id") or "",

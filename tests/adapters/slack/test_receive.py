@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from adapters.slack.address import load
 from adapters.slack.fake.delivery import FORM, JSON
 from adapters.slack.fake.people import Order
 from bridge.errors import Malformed, ReceiveError, TooLarge, Unverified
@@ -477,6 +478,26 @@ async def test_a_thread_of_a_shared_channel_goes_on_after_a_shortcut_and_a_comma
 
     assert shortcut.conversation[-1].value in {candidate.value for candidate in first.conversation}
     assert answer in {candidate.value for candidate in second.conversation}
+
+
+async def test_an_organisation_at_the_other_end_of_a_shared_channel_is_not_ours(lab: Lab) -> None:
+    grant = {"enterprise_id": None, "team_id": "T1", "user_id": "UBOT", "is_bot": True, "is_enterprise_install": False}
+    said = {"type": "message", "text": "<@UBOT> hi", "ts": "1.2", "channel": "C1", "user": "U9", "user_team": "E9"}
+    envelope = {
+        "type": "event_callback",
+        "team_id": "T9",
+        "enterprise_id": "E9",
+        "api_app_id": "A1",
+        "event_id": "Ev1",
+        "is_ext_shared_channel": True,
+        "authorizations": [grant],
+        "event": said,
+    }
+
+    (message,) = lab.adapter.ingress.payload(envelope).messages or ()
+
+    assert message.declined == "external_user"
+    assert (load(message.return_address).team, load(message.return_address).enterprise) == ("T1", "")
 
 
 async def test_colleagues_of_another_workspace_of_the_organisation_are_heard_once(lab: Lab) -> None:
