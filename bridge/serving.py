@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+import httptools
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -60,6 +61,7 @@ async def listen(
         port=port,
         http=PromptProtocol,
         lifespan="off",
+        ws="none",  # its answer to a broken handshake repeats what was sent
         log_config=None,
         access_log=False,  # a status URL carries a token
         server_header=False,
@@ -110,16 +112,33 @@ class QuietServer(uvicorn.Server):
         yield
 
 
+class _Parser(httptools.HttpRequestParser):
+    """Goes on where a request wishes for another protocol: the library stops there, and its body is never read."""
+
+    def __init__(self, protocol: "PromptProtocol") -> None:
+        super().__init__(protocol)
+        self._protocol = protocol
+        self.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
+
+    def feed_data(self, data: Any) -> None:
+        try:
+            super().feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._protocol.stay(bytes(data[upgrade.args[0] :]))
+
+
 class PromptProtocol(HttpToolsProtocol):
     """A connection on which each request has to arrive in time, with a head of bounded size.
 
-    uvicorn itself waits for ever for the next byte, and keeps as many as come.
+    uvicorn itself waits for ever for the next byte, and keeps as many as come. Wishes for another protocol are not
+    heeded (RFC 9110, 7.8): Java's own client asks for HTTP/2 with each request.
     """
 
     config: _Config
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.parser = _Parser(self)
         self._deadline: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         """What came since a head was complete or a piece of a body was there: a head, or what may follow a body."""
@@ -129,6 +148,22 @@ class PromptProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._head_bytes > MOST_HEAD_BYTES:
             self._cut_off(_TOO_LONG)
+
+    def stay(self, rest: bytes) -> None:
+        """Take the request whose head has just come as if it had wished for nothing else; `rest` follows its head."""
+        headers = [(name, value) for name, value in self.headers if name not in {b"connection", b"upgrade"}]
+        if any(name == b"connection" and b"close" in value.lower() for name, value in self.headers):
+            headers.append((b"connection", b"close"))
+        version = self.scope["http_version"].encode()
+        lines = [b"%s %s HTTP/%s" % (self.scope["method"].encode(), self.url, version)]
+        lines += [b"%s: %s" % header for header in headers]
+        self.parser = _Parser(self)
+        self.parser.feed_data(b"\r\n".join([*lines, b"", b""]))
+        self.parser.feed_data(rest)
+
+    def _should_upgrade(self) -> bool:
+        """Whether uvicorn shall leave the request alone: `stay` brings it again. A tunnel is wished for in vain."""
+        return self.parser.get_method() != b"CONNECT"
 
     def on_headers_complete(self) -> None:
         self._head_bytes = 0

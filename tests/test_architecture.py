@@ -31,7 +31,7 @@ ONLY_IN = {
     "alembic": "bridge.store",
     "psycopg": "bridge.store",
     "aiohttp": "adapters.slack",  # slack_sdk speaks through a session of it
-    "httptools": "bridge.http1",
+    "httptools": "bridge.http1 bridge.serving",
     "aiohappyeyeballs": "bridge.dialling bridge.gate",
     "itsdangerous": "bridge.tokens",
     "cryptography": "bridge.sealing bridge.signing_keys adapters.email",  # certificates of one provider's posts

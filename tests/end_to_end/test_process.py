@@ -60,14 +60,38 @@ async def test_what_is_no_http_at_all_is_answered_and_forgotten(served: Served, 
     for nonsense in (
         b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
         b"GET\r\n\r\n",
+        b"GET /private HTTP/9.9\r\nhost: private\r\n\r\n",
+        b"GET /private HTTP/1.1\r\nho st: private\r\n\r\n",
+        b"CONNECT private:443 HTTP/1.1\r\nhost: private\r\n\r\n",
         b"POST /in/orders HTTP/1.1\r\ncontent-length: -1\r\n\r\n",
+        b"POST /in/orders HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nprivate\r\n",
+        b"private\x00" * 10_000,
     ):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(nonsense)
-        answer = await asyncio.wait_for(reader.read(), 30)
-        assert b" 500 " not in answer.split(b"\r\n")[0]
+        answer = await asyncio.wait_for(reader.read(), 30)  # to its end: the server closes
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert answer.count(b"HTTP/1.1") == 1
+        assert b"private" not in answer
         writer.close()
     assert (await post(served.http, request("hello"))).status_code == 202
+
+
+@pytest.mark.parametrize("wish", ["h2c", "websocket"])
+async def test_a_wish_for_another_protocol_takes_no_body_away(served: Served, port: int, wish: str) -> None:
+    """Java's own client sends one with each request, and curl does if it is told to."""
+    _, writer = connection = await asyncio.open_connection("127.0.0.1", port)
+    for sent in (request("hello"), request("and again")):
+        headers = {"host": "x", "connection": "Upgrade, HTTP2-Settings", "upgrade": wish, "http2-settings": "AAEAAEAA"}
+        told = {**sent.headers, **headers} | {"content-length": str(len(sent.body))}
+        head = "".join(f"{name}: {value}\r\n" for name, value in told.items())
+        writer.write(f"POST /in/orders HTTP/1.1\r\n{head}\r\n".encode() + sent.body)
+        answer = await asyncio.wait_for(connection[0].readuntil(b"\r\n\r\n"), PATIENCE_SECONDS)
+        assert answer.startswith(b"HTTP/1.1 202 ")
+        length = next(line for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+        await connection[0].readexactly(int(length.partition(b":")[2]))
+    writer.close()
+    assert (await served.settled())["accepted"] == 2
 
 
 async def test_half_a_request_starts_nothing(served: Served, port: int) -> None:
