@@ -20,6 +20,9 @@ GRACE_SECONDS = 5
 ARRIVAL_SECONDS = 60.0
 """How long a request may take to arrive."""
 
+LINGER_SECONDS: Final = 2.0
+"""How long what still comes is dropped behind our last words: a reset in its face would take those away, too."""
+
 MOST_HEAD_BYTES: Final = 65_536
 """As other servers have it; the parser would take, and keep, a head of any size from anybody."""
 
@@ -142,8 +145,12 @@ class PromptProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         """What came since a head was complete or a piece of a body was there: a head, or what may follow a body."""
+        self._is_over = False
+        """All is said; what still comes is dropped."""
 
     def data_received(self, data: bytes) -> None:
+        if self._is_over:
+            return
         self._head_bytes += len(data)
         super().data_received(data)
         if self._head_bytes > MOST_HEAD_BYTES:
@@ -215,4 +222,7 @@ class PromptProtocol(HttpToolsProtocol):
     def _cut_off(self, last_words: bytes) -> None:
         if not self._is_answering or (self.cycle.more_body and not self.cycle.response_started):
             self.transport.write(last_words)
-        self.transport.close()
+        self._is_over = True
+        self.flow.resume_reading()
+        self.transport.write_eof()
+        self.loop.call_later(LINGER_SECONDS, self.transport.close)

@@ -181,6 +181,8 @@ class Sink:
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             while True:
                 arrived = await read_request(reader)
+                if arrived.method != "POST":
+                    break  # for whoever had this port before
                 async with self._arrived:
                     self.received.append(Callback(headers=arrived.headers, body=arrived.body))
                     self._arrived.notify_all()

@@ -71,7 +71,7 @@ async def test_the_manifest_fits_the_configuration(config: Path, port: int) -> N
     assert code == 0
     assert made["settings"]["event_subscriptions"]["request_url"] == f"http://127.0.0.1:{port}/in/team"
     assert "a-signing-secret" not in output
-    assert "set [bridge] public_url to an https address" in advice
+    assert "Set [bridge] public_url to an https address" in advice
 
 
 async def test_the_doctor_exits_1_where_something_does_not_work(config: Path) -> None:

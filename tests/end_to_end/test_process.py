@@ -74,6 +74,7 @@ async def test_what_is_no_http_at_all_is_answered_and_forgotten(served: Served, 
         assert answer.count(b"HTTP/1.1") == 1
         assert b"private" not in answer
         writer.close()
+        await writer.wait_closed()
     assert (await post(served.http, request("hello"))).status_code == 202
 
 
@@ -91,6 +92,7 @@ async def test_a_wish_for_another_protocol_takes_no_body_away(served: Served, po
         length = next(line for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length:"))
         await connection[0].readexactly(int(length.partition(b":")[2]))
     writer.close()
+    await writer.wait_closed()
     assert (await served.settled())["accepted"] == 2
 
 
@@ -130,6 +132,7 @@ async def test_who_sends_byte_by_byte_is_cut_off_and_others_are_not(config: Path
         assert (await post(served.http, request("another"))).status_code == 202
         answer = await asyncio.wait_for(reader.read(), PATIENCE_SECONDS)  # to its end: the server closes
         writer.close()
+        await writer.wait_closed()
         assert answer.count(b"HTTP/1.1 408 ") == 1
         assert b" 400 " not in answer
         assert (await served.settled())["accepted"] == 1
@@ -146,11 +149,12 @@ async def test_a_head_without_end_is_cut_off_and_nothing_of_it_is_kept(config: P
     async with serving(config, port) as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(begin.encode())
-        for _ in range(70):
+        for _ in range(400):
             writer.write(more.encode())
             await asyncio.sleep(0)
         answer = await asyncio.wait_for(reader.read(), PATIENCE_SECONDS)  # to its end: the server closes
         writer.close()
+        await writer.wait_closed()
         assert answer.startswith(b"HTTP/1.1 431 ")
         assert json.loads(answer.partition(b"\r\n\r\n")[2])["status"] == 431
         long = "a" * 40_000
@@ -230,6 +234,7 @@ async def test_an_open_idle_connection_does_not_hold_up_the_stop(served: Served,
     served.send_signal(signal.SIGTERM)
     assert await asyncio.wait_for(served.process.wait(), 10) == 0, served.log.read_text()
     writer.close()
+    await writer.wait_closed()
 
 
 async def test_a_second_process_on_the_same_file_says_so_and_leaves(served: Served, tmp_path: Path, sink: Sink) -> None:
