@@ -1,7 +1,6 @@
 """Short ways to bring a message to a certain point of its journey, through the writes the stages use."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Literal
 
 from sqlalchemy import Table, select
@@ -28,6 +27,27 @@ from bridge.store.statements import AnyRow
 Busy = Literal["queue", "collect"]
 
 
+def arriving(
+    store: Store,
+    *messages: InboundMessage,
+    key: str,
+    source: str = "team",
+    agent: str = "local",
+    busy: str = "queue",
+) -> Arrival:
+    """What came in just now, and what was read in it."""
+    return Arrival(
+        source=source,
+        delivery_key=key,
+        digest="d",
+        sealed=b"sealed",
+        messages=messages,
+        received_at=store.now(),
+        agent=agent,
+        busy=busy,
+    )
+
+
 async def say(
     store: Store,
     key: str,
@@ -46,20 +66,7 @@ async def say(
         text=text,
         parked=parked,
     )
-    return await store.accept(
-        INGEST,
-        Arrival(
-            source=source,
-            delivery_key=f"delivery-{key}",
-            digest="d",
-            sealed=b"sealed",
-            messages=(message,),
-            received_at=store.now(),
-            keep=timedelta(days=14),
-            agent="local",
-            busy=busy,
-        ),
-    )
+    return await store.accept(INGEST, arriving(store, message, key=f"delivery-{key}", source=source, busy=busy))
 
 
 async def take(store: Store, lease: Lease) -> Turn:

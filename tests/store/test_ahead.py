@@ -17,7 +17,7 @@ from bridge.store.ingest import INGEST, Ingested
 from bridge.store.ledger import ledger
 from bridge.store.nodes import NUDGED
 from tests.conftest import FakeClock, fresh_database
-from tests.store.journeys import due, parts_of, rows_of, say, take
+from tests.store.journeys import arriving, due, parts_of, rows_of, say, take
 
 
 async def sending(store: Store, key: str = "m1") -> Delivery:
@@ -42,16 +42,7 @@ def reply(
         addressed=addressed,
         text=key,
     )
-    return Arrival(
-        source="team",
-        delivery_key=key,
-        digest="d",
-        sealed=b"",
-        messages=(message,),
-        received_at=store.now(),
-        agent="another",
-        busy=busy,
-    )
+    return arriving(store, message, key=key, agent="another", busy=busy)
 
 
 def arrived(delivery: Delivery, remote_id: str) -> Outcome:

@@ -25,7 +25,7 @@ from bridge.store.retention import Ages
 from bridge.store.vault import StoredVault
 from bridge.store.writer import Tx, Write
 from tests.conftest import FakeClock, fresh_database
-from tests.store.journeys import deliver, end, parts_of, rows_of, say, take
+from tests.store.journeys import arriving, deliver, end, parts_of, rows_of, say, take
 
 
 def operations(store: Store) -> Operations:
@@ -241,16 +241,7 @@ async def test_what_is_done_to_what_was_erased_is_done_to_nothing(store: Store, 
         act=act,
         metadata={"delivery_id": delivery.id, "value": "1"},
     )
-    arrival = Arrival(
-        source="team",
-        delivery_key="late",
-        digest="d",
-        sealed=b"",
-        messages=(message,),
-        received_at=store.now(),
-        agent="local",
-        busy="queue",
-    )
+    arrival = arriving(store, message, key="late")
     stored = await store.accept(INGEST, arrival)
     assert (stored.wake, stored.deliver) == ((), ())
     assert "another secret" not in await everything(store)
@@ -262,16 +253,7 @@ def named(store: Store, *candidates: Candidate) -> Arrival:
     message = InboundMessage(
         message_key="late", conversation=candidates, return_address="here", author=Author(id="ada"), text="and now?"
     )
-    return Arrival(
-        source="team",
-        delivery_key="late",
-        digest="d",
-        sealed=b"",
-        messages=(message,),
-        received_at=store.now(),
-        agent="local",
-        busy="queue",
-    )
+    return arriving(store, message, key="late")
 
 
 async def test_who_still_names_what_was_erased_is_told_that_it_is_not_known(store: Store) -> None:

@@ -14,7 +14,7 @@ from bridge.store.database import Store
 from bridge.store.deliveries import Delivery, Outcome
 from bridge.store.turns import NotYet, Stopping
 from tests.conftest import FakeClock
-from tests.store.journeys import due, end, parts_of, say, take
+from tests.store.journeys import arriving, due, end, parts_of, say, take
 
 
 def free(_source: str, _message: OutboundMessage) -> tuple[Cost, ...]:
@@ -145,16 +145,7 @@ def stop(store: Store, turn: Turn) -> Arrival:
         text="",
         act=Act.STOP,
     )
-    return Arrival(
-        source="team",
-        delivery_key="stop",
-        digest="d",
-        sealed=b"",
-        messages=(message,),
-        received_at=store.now(),
-        agent="local",
-        busy="queue",
-    )
+    return arriving(store, message, key="stop")
 
 
 async def test_of_two_rests_in_one_batch_the_longer_counts(store: Store, clock: FakeClock) -> None:

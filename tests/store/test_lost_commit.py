@@ -18,7 +18,7 @@ from bridge.store.on_server import OnServer
 from bridge.store.transactions import Statements, Transactions
 from bridge.store.withheld import WITHHOLD, Withheld
 from bridge.store.writer import Writer
-from tests.store.journeys import due, parts_of, rows_of, say, take
+from tests.store.journeys import arriving, due, parts_of, rows_of, say, take
 
 
 class Cut:
@@ -70,16 +70,7 @@ def saying(store: Store) -> Arrival:
         author=Author(id="ada"),
         text="hello",
     )
-    return Arrival(
-        source="team",
-        delivery_key="d1",
-        digest="d",
-        sealed=b"",
-        messages=(message,),
-        received_at=store.now(),
-        agent="local",
-        busy="queue",
-    )
+    return arriving(store, message, key="d1")
 
 
 def interrupting(store: Store, turn: Turn) -> Arrival:
@@ -92,16 +83,7 @@ def interrupting(store: Store, turn: Turn) -> Arrival:
         text="and now?",
         act=Act.EDIT,
     )
-    return Arrival(
-        source="team",
-        delivery_key="edit",
-        digest="d",
-        sealed=b"",
-        messages=(message,),
-        received_at=store.now(),
-        agent="local",
-        busy="interrupt",
-    )
+    return arriving(store, message, key="edit", busy="interrupt")
 
 
 async def test_a_turn_that_is_to_begin_anew_is_not_cancelled(store: Store, cut: Writer) -> None:

@@ -14,6 +14,7 @@ from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
 from bridge.store.ingest import INGEST
 from tests.conftest import FakeClock, fresh_database
+from tests.store.journeys import arriving
 
 Addressed = Literal["mention", "ambient"]
 
@@ -32,16 +33,7 @@ def said(store: Store, key: str, *conversations: str, addressed: Addressed) -> A
         )
         for conversation in conversations
     )
-    return Arrival(
-        source="team",
-        delivery_key=f"{key} {conversations}",
-        digest="d",
-        sealed=b"sealed",
-        messages=messages,
-        received_at=store.now(),
-        agent="local",
-        busy="queue",
-    )
+    return arriving(store, *messages, key=f"{key} {conversations}")
 
 
 def batched(arrivals: list[Arrival], size: int) -> list[list[Arrival]]:
