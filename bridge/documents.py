@@ -10,6 +10,8 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
+from bridge.storable import storable_value
+
 
 def read(text: bytes | str) -> Any:
     """As json.loads. Raises ValueError or RecursionError as that does."""
@@ -24,19 +26,9 @@ _UNSTORABLE = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")
 
 
 def read_storable(text: bytes) -> Any:
-    """The same, without what no database takes: NUL, and halves of surrogate pairs, which a cut emoji leaves."""
+    """The same, with a mark in place of what no database takes."""
     value = read(text)
-    return value if _UNSTORABLE.search(text) is None else _storable(value)
-
-
-def _storable(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.replace("\0", "").encode("utf-8", "replace").decode()
-    if isinstance(value, list):
-        return [_storable(item) for item in value]
-    if isinstance(value, dict):
-        return {_storable(name): _storable(item) for name, item in value.items()}
-    return value
+    return value if _UNSTORABLE.search(text) is None else storable_value(value)
 
 
 def written(document: Any, default: Callable[[Any], Any] | None = None) -> bytes:

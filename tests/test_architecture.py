@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 DRAWING = {
     "words": "model errors agent_rows",
     "tools": "adapter entrance clock tokens sealing backoff markdown telemetry metrics redaction documents cpu sniffing"
-    " circuit patience digests"
+    " storable circuit patience digests"
     " signing signing_keys signing_request signing_scheme signature_base"
     " settings options problems expansion units secrets_file"
     " egress transport dialling http1 gate addresses",

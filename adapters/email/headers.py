@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from bridge.storable import storable
+
 MAX_VALUE = 8 * 1024
 MAX_ADDRESSES = 100
 MAX_WORDS = 200
@@ -44,8 +46,8 @@ def decode(raw: bytes, charset: str | None) -> str:
 
 
 def _storable(text: str) -> str:
-    """Without NUL and half surrogates (UTF-7 can spell them), which no database and no JSON takes."""
-    return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
+    """Without NUL, of which text in a wrong charset is full; UTF-7 can spell half surrogates."""
+    return storable(text.replace("\x00", ""))
 
 
 def decode_words(value: str) -> str:

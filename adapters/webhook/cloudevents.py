@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from adapters.webhook.plain import clean, json_value, utf8
+from adapters.webhook.plain import json_value, utf8
 from bridge.errors import Malformed
 from bridge.model import Envelope, OutboundMessage
+from bridge.storable import storable
 
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
@@ -90,4 +91,4 @@ def _from_base64(data: Any) -> Any:
     try:
         return json_value(raw)
     except Malformed:
-        return clean(utf8(raw))
+        return storable(utf8(raw))

@@ -9,9 +9,10 @@ from typing import Any
 
 from adapters.webhook.cloudevents import BATCH, STRUCTURED, CloudEvent, attributes_in_headers, events_in
 from adapters.webhook.multipart import Upload, parts_of_form
-from adapters.webhook.plain import clean, form_fields, form_pairs, json_value, utf8
+from adapters.webhook.plain import form_fields, form_pairs, json_value, utf8
 from bridge.errors import Unsupported
 from bridge.model import Envelope
+from bridge.storable import storable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,5 +65,5 @@ def _content(declared: str, envelope: Envelope) -> tuple[Any, tuple[Upload, ...]
         pairs, uploads = parts_of_form(envelope)
         return form_fields(pairs), uploads
     if declared == "text/plain":
-        return {"text": clean(utf8(envelope.body))}, ()
+        return {"text": storable(utf8(envelope.body))}, ()
     raise Unsupported("This type is not read here. Send application/json, a form, multipart/form-data or text/plain.")

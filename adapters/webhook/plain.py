@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from bridge.errors import Malformed
+from bridge.storable import storable, storable_value
 
 MAX_FIELDS = 1000
 _LIST_FIELDS = frozenset({"files"})
@@ -24,7 +25,7 @@ def json_value(body: bytes) -> Any:
         # What a database or a UTF-8 writer would choke on later is taken out here; most bodies never need it.
         # Without an escape there is none of an awkward character, and a substring is found far sooner than a pattern.
         is_awkward = (b"\\u" in body or b"\0" in body) and _AWKWARD.search(body)
-        return _cleaned(value) if is_awkward else value
+        return storable_value(value) if is_awkward else value
     except (ValueError, RecursionError):
         raise Malformed("The body is not valid JSON.") from None
 
@@ -45,9 +46,9 @@ def form_fields(pairs: list[tuple[str, str]]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, value in pairs:
         if name in _LIST_FIELDS:
-            fields.setdefault(name, []).append(clean(value))
+            fields.setdefault(name, []).append(storable(value))
         elif value:
-            fields[clean(name)] = clean(value)
+            fields[storable(name)] = storable(value)
     for name in _JSON_FIELDS & fields.keys():
         fields[name] = json_value(fields[name].encode())
     return fields
@@ -59,22 +60,6 @@ def utf8(body: bytes) -> str:
         return body.decode()
     except UnicodeDecodeError:
         raise Malformed("The body is not UTF-8.") from None
-
-
-def clean(text: str) -> str:
-    """Text that every database and every encoder takes: no NUL, no half of a surrogate pair."""
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
-
-
-def _cleaned(value: Any) -> Any:
-    match value:
-        case str():
-            return clean(value)
-        case list():
-            return [_cleaned(item) for item in value]
-        case dict():
-            return {clean(name): _cleaned(item) for name, item in value.items()}
-    return value
 
 
 def _refuse_constant(name: str) -> Any:

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import bindparam, select
 
 from bridge.model import Act, InboundMessage, new_id
-from bridge.store.bodies import storable, storable_message
+from bridge.storable import storable
+from bridge.store.bodies import storable_message
 from bridge.store.prepared import Prepared, among
 from bridge.store.statements import insert_new
 from bridge.store.tables import arrivals, envelopes

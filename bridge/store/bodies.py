@@ -1,12 +1,12 @@
 """How messages lie in their rows: JSON, with what is queried beside it in columns of its own."""
 
 from dataclasses import replace
-from typing import Any
 
 from pydantic import TypeAdapter
 from pydantic_core import PydanticSerializationError
 
 from bridge.model import FileRef, InboundMessage, OutboundMessage
+from bridge.storable import storable_value
 
 _INBOUND = TypeAdapter(InboundMessage)
 _OUTBOUND = TypeAdapter(OutboundMessage)
@@ -43,28 +43,11 @@ def load_files(files: str | None) -> tuple[FileRef, ...]:
     return _FILES.validate_json(files) if files else ()
 
 
-def storable(text: str) -> str:
-    """Words with a mark in place of what no database takes: NUL, and halves of surrogate pairs."""
-    if not text.isascii():
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text.replace("\0", "\ufffd")
-
-
 def storable_message(message: InboundMessage) -> InboundMessage:
-    """The same where databases take all of its words, as nearly always; else with such a mark wherever they do not."""
+    """The same where databases take all of its words, as nearly always; else with a mark wherever they do not."""
     try:
         if b"\\u0000" not in _INBOUND.dump_json(message):
             return message
     except PydanticSerializationError:  # half a surrogate pair
         pass
-    return _INBOUND.validate_python(_storable(_INBOUND.dump_python(message)))
-
-
-def _storable(value: Any) -> Any:
-    if isinstance(value, str):
-        return storable(value)
-    if isinstance(value, list | tuple):
-        return [_storable(item) for item in value]
-    if isinstance(value, dict):
-        return {_storable(name): _storable(item) for name, item in value.items()}
-    return value
+    return _INBOUND.validate_python(storable_value(_INBOUND.dump_python(message)))

@@ -8,8 +8,9 @@ from typing import Any, Final, Literal
 from sqlalchemy import Boolean, String, bindparam, case, func, null, select, update
 
 from bridge.model import DeliveryState, Lease, OutboundMessage, Turn
+from bridge.storable import storable
 from bridge.store.ahead import Ahead, Named
-from bridge.store.bodies import load_outbound, storable
+from bridge.store.bodies import load_outbound
 from bridge.store.budgets import Cost, Purse
 from bridge.store.prepared import Asked, Prepared, Record, among
 from bridge.store.settling import TURN_AT, let_go, settle

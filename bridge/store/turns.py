@@ -9,8 +9,9 @@ from sqlalchemy import Boolean, bindparam, case, exists, func, or_, select, upda
 
 from bridge.errors import BridgeError
 from bridge.model import FileRef, Lease, OutboundMessage, Said, Turn, TurnState
+from bridge.storable import storable
 from bridge.store import asked
-from bridge.store.bodies import dump_files, dump_outbound, load_inbound, storable
+from bridge.store.bodies import dump_files, dump_outbound, load_inbound
 from bridge.store.prepared import Asked, Prepared, Record, among
 from bridge.store.settling import settle
 from bridge.store.tables import LIVE_DELIVERY_STATES, LIVE_TURN_STATES, conversations, deliveries, messages, turns

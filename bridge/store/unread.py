@@ -7,9 +7,9 @@ from datetime import datetime
 from sqlalchemy import Connection, bindparam, or_, select, update
 
 from bridge.model import InboundMessage, Lease
+from bridge.storable import storable
 from bridge.store.arrivals import Arrival
 from bridge.store.batch import Batch
-from bridge.store.bodies import storable
 from bridge.store.ingest import Known, roused, take_in
 from bridge.store.lookup import Lookup
 from bridge.store.prepared import Prepared, among

@@ -35,13 +35,13 @@ async def heard(room: Room, clock: FakeClock, body: bytes) -> list[str]:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b'{"id":"t","status":"completed","result":"a cut \\ud83d emoji"}', "a cut ? emoji"),
-        (b'{"id":"t","status":"completed","result":"a \\ud83d\\ude00 and a \\u0000"}', "a \U0001f600 and a "),
+        (b'{"id":"t","status":"completed","result":"a cut \\ud83d emoji"}', "a cut \ufffd emoji"),
+        (b'{"id":"t","status":"completed","result":"a \\ud83d\\ude00 and a \\u0000"}', "a \U0001f600 and a \ufffd"),
         (b'{"id":"t\\u0000\\ud83d","status":"completed","result":"done"}', "done"),
         (b'{"id":"t","status":"completed","result":null}', ""),
         (b'{"id":"t","status":"completed","result":" \\n "}', ""),
         (b'{"id":"t","status":"completed","result":{"a":[1]}}', '{"a": [1]}'),
-        (b'{"id":"t","status":"paused","result":"Which \\ud83d?"}', "Which ??"),
+        (b'{"id":"t","status":"paused","result":"Which \\ud83d?"}', "Which \ufffd?"),
     ],
 )
 async def test_an_odd_result_gets_to_the_person(

@@ -1,7 +1,6 @@
 """People may reply to what the bridge has said before it knows by which name that is known at the platform."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Literal
@@ -95,12 +94,6 @@ class TestTwoNodes:
     @pytest.fixture
     def database_url(self, postgres: str) -> str:
         return fresh_database(postgres)
-
-    @pytest.fixture
-    async def other(self, store: Store, database_url: str, clock: FakeClock) -> AsyncIterator[Store]:  # noqa: ARG002 - it is the first
-        opened = Store.open(database_url, clock, node="nod_two")
-        yield opened
-        await opened.close()
 
     async def test_a_reply_is_heard_that_comes_elsewhere_at_the_same_moment(self, store: Store, other: Store) -> None:
         for round_ in range(30):

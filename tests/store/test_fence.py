@@ -3,7 +3,6 @@
 import asyncio
 import importlib
 import pkgutil
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -17,7 +16,7 @@ from bridge.store.database import Store
 from bridge.store.nodes import BEAT, LEAVE, RECLAIM, Beat
 from bridge.store.stopping import STOP_CONVERSATION, Stop
 from bridge.store.writer import Write
-from tests.conftest import FakeClock, fresh_database
+from tests.conftest import fresh_database
 from tests.store.journeys import rows_of, say, take
 
 TTL = timedelta(seconds=5)
@@ -59,13 +58,6 @@ class Late:
 @pytest.fixture
 def database_url(postgres: str) -> str:
     return fresh_database(postgres)
-
-
-@pytest.fixture
-async def other(store: Store, database_url: str, clock: FakeClock) -> AsyncIterator[Store]:  # noqa: ARG001 - it is the first
-    opened = Store.open(database_url, clock, node="nod_two")
-    yield opened
-    await opened.close()
 
 
 def test_the_writes_of_turns_and_deliveries_are_among_them() -> None:

@@ -1,7 +1,6 @@
 """What overtakes the beginning of its conversation belongs to it all the same, whoever stores which of the two."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Literal
@@ -83,12 +82,6 @@ class TestTwoNodes:
     @pytest.fixture
     def database_url(self, postgres: str) -> str:
         return fresh_database(postgres)
-
-    @pytest.fixture
-    async def other(self, store: Store, database_url: str, clock: FakeClock) -> AsyncIterator[Store]:  # noqa: ARG002 - it is the first
-        opened = Store.open(database_url, clock, node="nod_two")
-        yield opened
-        await opened.close()
 
     async def test_a_reply_is_heard_that_is_stored_at_the_same_moment_elsewhere(
         self, store: Store, other: Store

@@ -30,12 +30,12 @@ from bridge.agent.server.tasks import (
     changes_of,
     decision_of,
     record,
-    storable,
 )
 from bridge.agent_rows import Begun, NewTurn, TaskTurn, TurnChange
 from bridge.clock import Clock
 from bridge.errors import StoreUnavailable
 from bridge.model import Json
+from bridge.storable import storable
 
 _ELSEWHERE_SECONDS: Final = 1.0
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")

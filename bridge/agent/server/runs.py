@@ -17,13 +17,14 @@ from bridge.agent.server.orders import Order
 from bridge.agent.server.reading import Reading
 from bridge.agent.server.run import ABANDONED, Run
 from bridge.agent.server.story import Telling
-from bridge.agent.server.tasks import LIVE, TaskRows, changes_of, order_of, record, stamp, storable
+from bridge.agent.server.tasks import LIVE, TaskRows, changes_of, order_of, record, stamp
 from bridge.agent.server.verdict import violation
 from bridge.agent.server.workers import Workers
 from bridge.agent_rows import Begun, NewTurn, TaskTurn, TurnChange
 from bridge.clock import Clock
 from bridge.errors import StoreUnavailable
 from bridge.model import Json
+from bridge.storable import storable
 
 log = structlog.get_logger()
 

@@ -171,11 +171,6 @@ def list_item(turn: TaskTurn) -> Json:
     }
 
 
-def storable(text: str) -> str:
-    """The text without what PostgreSQL (a NUL) or UTF-8 (half a surrogate pair) cannot hold."""
-    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
-
-
 @functools.lru_cache(maxsize=1024)  # a task tells the same few moments again and again
 def stamp(at: datetime | None) -> str | None:
     """A time as the wire has it."""

@@ -378,10 +378,10 @@ NAMES = ["type", "event", "user", "text", "ts", "channel", "subtype", "message",
 NAMES += ["attachments", "bot_id", "authorizations", "previous_message", "actions", "event_id", "thread_ts", "edited"]
 
 
-async def test_what_no_database_takes_is_left_out_of_a_text(lab: Lab) -> None:
+async def test_what_no_database_takes_is_marked_in_a_text(lab: Lab) -> None:
     lab.people.say("<@UBOT> half \ud83d, whole \U0001f600, none \0.")
 
-    assert (await lab.arrivals())[0].text == "half ?, whole \U0001f600, none ."
+    assert (await lab.arrivals())[0].text == "half \ufffd, whole \U0001f600, none \ufffd."
 
 
 JSONS = st.recursive(
