@@ -8,13 +8,13 @@ from typing import Any
 import structlog
 
 from adapters.slack.address import Address, load, place
+from adapters.slack.below import Below, Posted, beginning
 from adapters.slack.calls import Calls, Refusal
-from adapters.slack.rendering import arguments, beginning_marker, client_msg_id, has_marker, is_beginning, words
+from adapters.slack.rendering import arguments, beginning_marker, client_msg_id, has_marker, is_beginning
 from adapters.slack.settings import Settings
-from adapters.slack.uploads import Content, Uploads
+from adapters.slack.uploads import Uploads
 from bridge.clock import Clock
 from bridge.errors import Permanent, Retryable, SendError
-from bridge.markdown import split
 from bridge.model import OutboundMessage
 
 log = structlog.get_logger()
@@ -26,8 +26,6 @@ _UNINVITED = "I cannot answer here: I am not in this conversation. Invite me, or
 _SKEW = timedelta(minutes=6)
 """Our clock may be five minutes before Slack's: until then its signatures are still taken."""
 _PAGES = 50
-_BEGINNING = 1500
-_WHOLE_TEXT = "answer.md"
 _SETTLE_SECONDS = 1.0
 
 
@@ -37,7 +35,7 @@ class Posts:
     def __init__(self, settings: Settings, calls: Calls, uploads: Uploads, clock: Clock) -> None:
         self._settings = settings
         self._calls = calls
-        self._uploads = uploads
+        self._below = Below(settings, calls, uploads)
         self._clock = clock
 
     async def send(self, message: OutboundMessage) -> str:
@@ -53,7 +51,7 @@ class Posts:
                 raise
             is_whole = False
             ts = await self._post_beginning(message, address)
-        await self._share(message, address, ts, is_whole=is_whole)
+        await self._below.put(Posted(message=message, address=address, ts=ts, is_whole=is_whole))
         return address.key(ts)
 
     async def _tell_who_asked(self, address: Address, error: Refusal) -> None:
@@ -77,9 +75,17 @@ class Posts:
             ours = next((item for item in found if has_marker(item, message)), None)
             if ours is not None:
                 ts = str(ours["ts"])
-                await self._share(message, address, ts, found, is_whole=not is_beginning(ours))
+                posted = Posted(message=message, address=address, ts=ts, is_whole=not is_beginning(ours))
+                await self._below.put(posted, await self._below_of(posted, found))
                 return address.key(ts)
         return None
+
+    async def _below_of(self, posted: Posted, found: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """What stands below it: of a message outside of any thread that is a thread of its own."""
+        owes = posted.message.files or not posted.is_whole
+        if posted.address.root or not owes:
+            return found
+        return [item async for item in self._since(posted.message, replace(posted.address, root=posted.ts))]
 
     async def revise(self, remote_id: str, message: OutboundMessage) -> None:
         """Change what was sent. Raises Retryable or Permanent."""
@@ -137,31 +143,9 @@ class Posts:
         return str(answer["ts"])
 
     async def _post_beginning(self, message: OutboundMessage, address: Address) -> str:
-        """Longer than a message: its beginning as one, and all of it as a file below."""
-        beginning = split(words(message), _BEGINNING)[0]
-        short = replace(message, text=f"{beginning}\n\n… all of it is in {_WHOLE_TEXT} below.", files=())
-        given = arguments(short, address, self._settings)
+        """Longer than a message: its beginning as one, and all of it below."""
+        given = arguments(beginning(message), address, self._settings)
         return await self._post(message, address, {**given, "metadata": beginning_marker(message)})
-
-    async def _share(
-        self,
-        message: OutboundMessage,
-        address: Address,
-        ts: str,
-        found: Sequence[Mapping[str, Any]] = (),
-        *,
-        is_whole: bool,
-    ) -> None:
-        """What belongs below the message. Raises a Retryable that says that something was posted, always."""
-        contents = [] if is_whole else [Content(_WHOLE_TEXT, words(message).encode())]
-        contents += await self._uploads.load(message.files)
-        try:
-            await self._uploads.share(contents, address, ts, found)
-        except SendError as error:  # by itself it says that nothing was sent, or dies so: the words were posted again
-            after = error.after if isinstance(error, Retryable) else None
-            raise Retryable(
-                f"The words stand there, what belongs below does not: {error}", after=after, ambiguous=True
-            ) from error
 
     async def _since(self, message: OutboundMessage, address: Address) -> AsyncIterator[Mapping[str, Any]]:
         """What stands where the message belongs, from shortly before it was made."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+import structlog
 
 from adapters.slack.address import Address
 from adapters.slack.calls import Calls
@@ -12,6 +13,8 @@ from adapters.slack.sdk import Sdk
 from bridge.adapter import Files
 from bridge.errors import Permanent, Retryable
 from bridge.model import FileRef
+
+log = structlog.get_logger()
 
 _WHO = ("app_id", "bot_id", "user")
 
@@ -45,20 +48,41 @@ class Uploads:
 
     async def share(
         self, contents: Sequence[Content], address: Address, ts: str, found: Sequence[Mapping[str, Any]] = ()
-    ) -> None:
-        """Share below the message `ts`, but for what `found` shows there already. Raises Retryable or Permanent."""
+    ) -> tuple[str, ...]:
+        """Share below the message `ts`, but for what `found` shows there already. Raises Retryable.
+
+        Returns the names of those that Slack refuses for good; the others are shared without them.
+        """
         there = _shared_after(found, ts)
         missing = [content for content in contents if content.body and content.name not in there]
-        uploaded = [{"id": await self._upload(content, address), "title": content.name} for content in missing]
-        if uploaded:
+        uploaded = [(content.name, await self._taken(content, address)) for content in missing]
+        refused = [name for name, file_id in uploaded if file_id is None]
+        taken = [{"id": file_id, "title": name} for name, file_id in uploaded if file_id is not None]
+        if taken and not await self._shared(taken, address, ts):
+            refused += [file["title"] for file in taken]
+        return tuple(refused)
+
+    async def _taken(self, content: Content, address: Address) -> str | None:
+        try:
+            return await self._upload(content, address)
+        except Permanent as error:
+            log.warning("slack_file_refused", name=content.name, error=str(error))
+            return None
+
+    async def _shared(self, files: Sequence[Mapping[str, str]], address: Address, ts: str) -> bool:
+        try:
             await self._calls.call(
                 "files.completeUploadExternal",
                 address.team,
                 address.enterprise,
-                files=uploaded,
+                files=files,
                 channel_id=address.channel,
                 thread_ts=address.root or ts,
             )
+        except Permanent as error:
+            log.warning("slack_files_refused", names=[file["title"] for file in files], error=str(error))
+            return False
+        return True
 
     async def _upload(self, content: Content, address: Address) -> str:
         """Nobody sees an upload before it is shared, so repeating one is harmless."""

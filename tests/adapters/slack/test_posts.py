@@ -398,18 +398,88 @@ async def test_a_limit_met_after_the_words_are_posted_does_not_repeat_them(lab: 
     assert (failed.value.after, failed.value.ambiguous) == (7, True)
 
 
-async def test_a_missing_scope_met_after_the_words_are_posted_does_not_repeat_them(lab: Lab) -> None:
+def without_files_write(lab: Lab) -> None:
+    token = lab.slack.tokens["xoxb-test"]
+    token.scopes = token.scopes - {"files:write"}
+
+
+def notes(lab: Lab, root: str) -> list[str]:
+    blocks = [block for message in lab.slack.thread("C1", root) for block in message.get("blocks", ())]
+    return [block["elements"][0]["text"] for block in blocks if block["type"] == "context"]
+
+
+async def test_files_that_slack_will_never_take_are_named_and_hold_up_nothing(lab: Lab) -> None:
     ts = await asked(lab)
-    answer, granted = await with_file(lab), lab.slack.tokens["xoxb-test"].scopes
-    lab.slack.tokens["xoxb-test"].scopes = granted - {"files:write"}
+    without_files_write(lab)
+    answer = await with_file(lab)
 
-    with pytest.raises(Retryable, match="missing_scope") as failed:
+    remote_id = await lab.adapter.send(answer)
+    assert await lab.adapter.find(answer) == remote_id
+
+    assert lab.slack.answers("C1", ts) == ["here"]
+    assert notes(lab, ts) == ["Not attached, since Slack takes no such file from this app: report.csv"]
+
+
+async def test_of_several_files_only_those_that_slack_refuses_are_left_out(lab: Lab) -> None:
+    ts = await asked(lab)
+    names = ("a.csv", "b.csv")
+    files = [await lab.kit.files.store(name, "text/csv", name.encode(), origin="agent") for name in names]
+    lab.slack.faults.add("files.getUploadURLExternal", Fault("error", error="file_type_not_allowed"))
+
+    await lab.adapter.send(lab.answer("here", files=tuple(files)))
+
+    shared = [file["name"] for message in lab.slack.thread("C1", ts) for file in message.get("files", ())]
+    assert shared == ["b.csv"]
+    assert notes(lab, ts) == ["Not attached, since Slack takes no such file from this app: a.csv"]
+
+
+async def test_files_whose_sharing_is_refused_are_named_as_well(lab: Lab) -> None:
+    ts = await asked(lab)
+    lab.slack.faults.add("files.completeUploadExternal", Fault("error", error="not_allowed_token_type"))
+
+    await lab.adapter.send(await with_file(lab))
+
+    assert notes(lab, ts) == ["Not attached, since Slack takes no such file from this app: report.csv"]
+
+
+async def test_a_long_text_goes_on_in_messages_where_slack_takes_no_file(lab: Lab) -> None:
+    ts = await asked(lab)
+    without_files_write(lab)
+    answer = lab.answer("<a " * 3300)
+    lab.slack.faults.add("chat.update", Fault("cut_before"))
+    with pytest.raises(Retryable) as failed:
         await lab.adapter.send(answer)
-    assert failed.value.ambiguous  # so that it is looked up before anything is sent again, whoever tries that
+    assert failed.value.ambiguous
 
-    lab.slack.tokens["xoxb-test"].scopes = granted
     assert await lab.adapter.find(answer) is not None
-    assert lab.slack.answers("C1", ts) == ["here", ""]
+    assert await lab.adapter.find(answer) is not None
+
+    said = " ".join(lab.slack.answers("C1", ts))
+    assert (said.count("&lt;a"), "answer.md" in said) == (3300, False)
+
+
+async def test_a_message_that_takes_no_note_has_still_been_sent(lab: Lab) -> None:
+    ts = await asked(lab)
+    without_files_write(lab)
+    lab.slack.faults.add("chat.update", Fault("error", error="edit_window_closed"))
+
+    await lab.adapter.send(await with_file(lab))
+
+    assert (lab.slack.answers("C1", ts), notes(lab, ts)) == (["here"], [])
+
+
+async def test_the_file_of_an_answer_to_a_command_is_shared_once(lab: Lab) -> None:
+    await lab.people.command("report")
+    await lab.arrivals()
+    answer = await with_file(lab)
+    lab.slack.faults.add("files.completeUploadExternal", Fault("cut_after"))
+    with pytest.raises(Retryable):
+        await lab.adapter.send(answer)
+
+    assert await lab.adapter.find(answer) is not None
+
+    shared = [file["name"] for message in lab.slack.messages.values() for file in message.get("files", ())]
+    assert shared == ["report.csv"]
 
 
 async def test_a_file_that_somebody_else_shared_is_not_taken_for_ours(lab: Lab) -> None:
