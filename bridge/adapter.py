@@ -74,7 +74,8 @@ class Admits(Protocol):
     async def admit(self, message: InboundMessage) -> InboundMessage:
         """The message, `declined` where it is not. May be asked again for the same message.
 
-        Raises Retryable where that cannot be told now: the message waits, unanswered, and is asked about again.
+        Raises Retryable where that cannot be told now: the message waits, unanswered, and is asked about again, while
+        what was said behind it waits, too. Raises Permanent where it will not be told: the message is given up.
         """
         ...
 

@@ -38,7 +38,8 @@ class Enriching:
     async def complete(self, turn: Turn) -> Turn:
         """The turn with all that can be learnt of it in time; nothing is asked again once it has a task.
 
-        Files that were fetched stand in no row of the turn, so that it uses them is noted. Raises Replaced, or PutOff.
+        Files that were fetched stand in no row of the turn, so that it uses them is noted. Raises Replaced, PutOff,
+        or Permanent where whether it is for the agent will not be told.
         """
         if turn.task_id is not None or not any(
             one.source in self._adapters or one.source in self._admitting for one in turn.said

@@ -16,7 +16,7 @@ from bridge.clock import Clock
 from bridge.custody import as_named
 from bridge.endings import Endings
 from bridge.enriching import Enriching
-from bridge.errors import AgentError, Replaced, StoreUnavailable, Unreachable
+from bridge.errors import AgentError, Permanent, Replaced, StoreUnavailable, Unreachable
 from bridge.handing import Handing
 from bridge.lanes import AGAIN, Lanes, When
 from bridge.model import FileRef, Lease, Turn
@@ -197,7 +197,10 @@ class Turns:
         return await self._call(turn, agent)
 
     async def _call(self, turn: Turn, agent: Agent) -> When:
-        turn = turn if turn.stopping else await self._enriching.complete(turn)
+        try:
+            turn = turn if turn.stopping else await self._enriching.complete(turn)
+        except Permanent as error:
+            return await self._endings.give_up(turn, f"Not known to be for the agent: {error}", answers.UNAVAILABLE)
         wanted = tuple(said for said in turn.said if not said.message.declined)
         if not wanted:
             return await self._endings.decline(turn)

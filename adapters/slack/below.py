@@ -30,7 +30,7 @@ def beginning(message: OutboundMessage) -> OutboundMessage:
     return replace(message, text=f"{_pieces(message)[0]}\n\n… all of it is in {WHOLE_TEXT} below.", files=())
 
 
-def _pieces(message: OutboundMessage) -> list[str]:
+def _pieces(message: OutboundMessage) -> Sequence[str]:
     return split(words(message), _PIECE)
 
 

@@ -13,7 +13,7 @@ from adapters.slack.history import History
 from adapters.slack.people import People
 from adapters.slack.settings import Settings
 from adapters.slack.statuses import Statuses
-from bridge.errors import Retryable, SendError
+from bridge.errors import Permanent, Retryable, SendError
 from bridge.model import Act, FileRef, InboundMessage
 
 _NAMED = re.compile(r"@([UW][A-Z0-9]+)\b")
@@ -43,7 +43,7 @@ class Enriching:
         self._judges = Judges(settings.channels)
 
     async def admit(self, message: InboundMessage) -> InboundMessage:
-        """Declines it: a guest, or none of our business. Raises Retryable, or Permanent for a foreign address."""
+        """Declines it: a guest, or none of our business. Raises Retryable or Permanent."""
         if message.act not in {Act.SAY, Act.EDIT} or message.declined:
             return message
         address = load(message.return_address)
@@ -77,7 +77,10 @@ class Enriching:
         return complete
 
     async def _refusal(self, address: Address, user: str) -> str | None:
-        """Raises Retryable where Slack does not say now who it is. A bot that is no user is nobody's guest."""
+        """Raises Retryable where Slack does not say now who it is, Permanent where that is so of this one person alone.
+
+        A bot that is no user is nobody's guest.
+        """
         everybody = self._settings.allow_external and self._settings.allow_guests
         if everybody or not user.startswith(("U", "W")):
             return None
@@ -86,6 +89,8 @@ class Enriching:
         except SendError as error:
             if isinstance(error, Refusal) and error.error in _NOBODY:
                 return "unknown_author"
+            if await self._people.is_passed_over(address, user):
+                raise Permanent(f"Slack tells of others who they are, and of {user} not: {error}") from error
             raise Retryable(f"whether {user} is a guest could not be told: {error}", after=_after(error)) from error
         if person.stranger and not self._settings.allow_external:
             return "external_user"

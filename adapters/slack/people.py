@@ -1,5 +1,6 @@
 """Who people are and where their workspace is, asked once an hour."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,11 +9,13 @@ from adapters.slack.address import Address
 from adapters.slack.caching import Remembered
 from adapters.slack.calls import Calls
 from bridge.clock import Clock
-from bridge.errors import SendError
+from bridge.errors import Retryable, SendError
 from bridge.model import Author
 
 _HOUR = 3600.0
 _MOMENT = 60.0
+_ANSWER_SECONDS = 6.0
+_PATIENCE = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +50,13 @@ class People:
 
     def __init__(self, calls: Calls, clock: Clock) -> None:
         self._calls = calls
+        self._clock = clock
         self._people: Remembered[tuple[str, str], Person] = Remembered(clock, seconds=_HOUR)
         self._asked: Remembered[tuple[str, str], Person | SendError] = Remembered(clock, seconds=0)
         self._sites: Remembered[tuple[str, str], str] = Remembered(clock, seconds=24 * _HOUR)
         self._unknown: Remembered[tuple[str, str], Person] = Remembered(clock, seconds=_MOMENT)
+        self._untold: Remembered[tuple[str, str], float] = Remembered(clock, seconds=_HOUR)
+        """Of whom Slack does not tell, and since when."""
 
     async def person(self, address: Address, user: str) -> Person:
         """Never raises: a name is not worth a message. Who was not told a moment ago is not asked for again."""
@@ -72,10 +78,33 @@ class People:
         """An error is what it returns: who asked may have given up, and then nobody would catch it."""
         key = (address.team, user)
         try:
-            answer = await self._calls.call("users.info", address.team, address.enterprise, user=user)
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                answer = await self._calls.call("users.info", address.team, address.enterprise, user=user)
+        except TimeoutError:
+            return self._not_told(key, Retryable(f"Slack does not say who {user} is"))
         except SendError as error:
-            return error
+            return self._not_told(key, error)
+        self._untold.pop(key)
         return self._people.put(key, _person(user, answer.get("user") or {}))
+
+    def _not_told(self, key: tuple[str, str], error: SendError) -> SendError:
+        self._untold.put(key, self._untold.get(key) or self._now())
+        return error
+
+    async def is_passed_over(self, address: Address, user: str) -> bool:
+        """Whether Slack has told nothing of somebody for ten minutes, although it tells of the bot itself."""
+        since = self._untold.get((address.team, user))
+        if since is None or self._now() - since < _PATIENCE:
+            return False
+        try:
+            own = str((await self._calls.call("auth.test", address.team, address.enterprise)).get("user_id") or "")
+            await self._calls.call("users.info", address.team, address.enterprise, user=own)
+        except SendError:
+            return False
+        return True
+
+    def _now(self) -> float:
+        return self._clock.now().timestamp()
 
     async def site(self, address: Address) -> str:
         """`https://workspace.slack.com/`, or nothing."""

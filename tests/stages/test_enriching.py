@@ -77,6 +77,20 @@ async def test_what_can_never_be_told_ends_when_it_is_too_old_and_is_no_loss(sto
     assert 280 <= 1000 - len(platform.failures) <= 290  # every five minutes of a day
 
 
+async def test_what_will_not_be_told_of_one_message_keeps_nobody_behind_it_waiting(
+    store: Store, clock: FakeClock
+) -> None:
+    room = Room(store, clock, platform=Asking(failures=deque([Permanent("nothing is told of this one")])))
+    lease = await room.hear("m1")
+    await room.hear("m2")
+    await room.turns.step(lease)
+    assert not room.asked
+    await room.turns.step(lease)
+    assert (len(room.asked), (await state(room))[0]) == (1, "answered")
+    told, _ = await room.deliver(lease)
+    assert told.startswith(UNAVAILABLE.partition("(")[0])
+
+
 async def test_each_message_of_a_turn_is_completed_where_it_was_said(store: Store) -> None:
     turn = await take(store, (await say(store, "m1", source="orders")).wake[0])
     interrupting = InboundMessage(

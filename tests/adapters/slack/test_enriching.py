@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from adapters.slack.fake import Fault
-from bridge.errors import ConfigError, Retryable
+from bridge.errors import ConfigError, Permanent, Retryable
 from bridge.model import InboundMessage
 from tests.adapters.slack.lab import Lab
 
@@ -69,6 +69,40 @@ async def test_who_may_be_a_guest_waits_until_slack_says_who_it_is(lab: Lab, fau
         await admitted(lab)
     assert failed.value.after == after
     assert (await admitted(lab)).declined == "guest"
+
+
+async def put_off(lab: Lab, minutes: int) -> None:
+    for _ in range(minutes):
+        with pytest.raises(Retryable):
+            await admitted(lab)
+        lab.clock.advance(60)
+
+
+async def test_one_of_whom_slack_alone_tells_nothing_is_given_up_after_ten_minutes(lab: Lab) -> None:
+    lab.people.say("<@UBOT> hi")
+    lab.slack.faults.add("users.info", *[Fault("status")] * 11)
+    await put_off(lab, 10)
+    assert lab.slack.calls["auth.test"] == 0
+
+    with pytest.raises(Permanent, match="of U1 not"):
+        await admitted(lab)
+
+
+@pytest.mark.parametrize("fault", [Fault("status"), Fault("limit"), Fault("error", error="missing_scope")])
+async def test_while_slack_tells_of_nobody_all_wait(lab: Lab, fault: Fault) -> None:
+    lab.people.say("<@UBOT> hi")
+    lab.slack.faults.add("users.info", *[fault] * 40)
+    await put_off(lab, 20)
+
+
+async def test_whom_slack_tells_of_in_between_is_waited_for_anew(lab: Lab) -> None:
+    lab.people.say("<@UBOT> hi")
+    lab.slack.faults.add("users.info", Fault("status"))
+    await put_off(lab, 1)
+    assert (await admitted(lab)).declined is None
+    lab.clock.advance(3601)
+    lab.slack.faults.add("users.info", Fault("status"))
+    await put_off(lab, 1)
 
 
 async def test_who_is_known_to_nobody_is_not_heard_where_guests_are_not(lab: Lab) -> None:
