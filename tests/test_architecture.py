@@ -46,6 +46,7 @@ ONLY_IN = {
     "slack_sdk": "adapters.slack",
     "jmespath": "adapters.webhook",
     "aiosmtplib": "adapters.email",
+    "idna": "adapters.email",
     "aiosmtpd": "adapters.email",
     "dkim": "adapters.email",
     "authheaders": "adapters.email",

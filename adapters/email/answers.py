@@ -8,10 +8,11 @@ from email.message import EmailMessage
 import httpx2
 
 from adapters.email import return_address
-from adapters.email.compose import File, Letter, compose, wire_address
+from adapters.email.compose import File, Letter, compose
+from adapters.email.domains import plain_address
 from adapters.email.memory import Memory
 from adapters.email.return_address import ReturnAddress
-from adapters.email.senders.outgoing import Outgoing, Sender, post
+from adapters.email.senders.outgoing import Outgoing, Oversized, Sender, post
 from adapters.email.settings import Settings
 from adapters.email.threads import conversation_index
 from adapters.email.tokens import digest, make_token, reply_address
@@ -44,8 +45,14 @@ class Answers:
             raise Permanent(f"Mail to {back.to} comes back ({why}); it waits until a mail arrives from there.")
         token = make_token(self._kit.tokens, message.conversation_id, back.to)
         await self._remember(token, back, message)
-        mail = await self._outgoing(token, back, message)
-        wire_id = await self._sender.send(mail)
+        mail = await self._outgoing(token, back, message, largest=self._settings.max_attachment)
+        try:
+            wire_id = await self._sender.send(mail)
+        except Oversized:
+            if not message.files:
+                raise
+            mail = await self._outgoing(token, back, message, largest=0)  # the answer matters more than its files
+            wire_id = await self._sender.send(mail)
         if wire_id and wire_id != mail.message_id:
             await self._memory.remember(wire_id, message.conversation_id)
         return mail.message_id
@@ -60,15 +67,15 @@ class Answers:
         if index := conversation_index(back.thread_index):
             await self._memory.remember(index, message.conversation_id)
 
-    async def _outgoing(self, token: str, back: ReturnAddress, message: OutboundMessage) -> Outgoing:
+    async def _outgoing(self, token: str, back: ReturnAddress, message: OutboundMessage, *, largest: int) -> Outgoing:
+        """The mail with its files, of which none is larger than `largest` bytes."""
         settings = self._settings
         domain = settings.domain
         message_id = f"<{token}.{digest(self._kit.tokens, message.delivery_id)}@{domain}>"
-        try:
-            recipient = wire_address(back.to)
-        except ValueError as error:
-            raise Permanent(f"{back.to} cannot be written to: {error}.") from error
-        files, links = await self._files(message.files)
+        recipient = plain_address(back.to)
+        if not recipient.rpartition("@")[2].isascii():
+            raise Permanent(f"{back.to} cannot be written to: there is no such domain.")
+        files, links = await self._files(message.files, largest)
         letter = Letter(
             source=self.loop_mark,
             sender=settings.address,
@@ -97,17 +104,17 @@ class Answers:
             delivery_id=message.delivery_id,
         )
 
-    async def _files(self, refs: Sequence[FileRef]) -> tuple[list[File], list[str]]:
+    async def _files(self, refs: Sequence[FileRef], largest: int) -> tuple[list[File], list[str]]:
         """The files that can be had and are small enough; the others as links."""
         files: list[File] = []
         links: list[str] = []
         for ref in refs:
             try:
-                content = await self._content(ref)
+                content = await self._content(ref) if largest else None
             except (KeyError, SendError, Denied, httpx2.HTTPError, httpx2.InvalidURL):
                 content = None  # the answer matters more than one of its files
             media_type = ref.media_type or "application/octet-stream"
-            if content is not None and len(content) <= self._settings.max_attachment:
+            if content is not None and len(content) <= largest:
                 files.append(File(name=ref.name, media_type=media_type, content=content))
             elif not ref.url.startswith("file:"):
                 links.append(f"[{ref.name}]({ref.url})")

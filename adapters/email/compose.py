@@ -103,21 +103,6 @@ def compose(letter: Letter) -> EmailMessage:
     return mail
 
 
-def wire_address(address: str) -> str:
-    """As mail servers take it: the domain in ASCII. What stands before it only its own server may change."""
-    local, _, domain = address.rpartition("@")
-    return address if domain.isascii() else f"{local}@{domain.encode('idna').decode()}"
-
-
-def plain_domain(domain: str) -> str:
-    """A domain as mail servers compare it: lower case, in ASCII."""
-    domain = domain.lower().rstrip(".")
-    try:
-        return domain if domain.isascii() else domain.encode("idna").decode()
-    except UnicodeError:
-        return domain
-
-
 def _attach(mail: EmailMessage, file: File) -> None:
     """A file whose type or name cannot be written goes out under plainer ones: the answer matters more than they do."""
     found = _MEDIA_TYPE.match(file.media_type)

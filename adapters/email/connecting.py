@@ -1,7 +1,7 @@
 """An email source with a connection of its own: it listens for mail, or watches a mailbox."""
 
 from adapters.email.adapter import Email, Parts
-from adapters.email.compose import plain_domain
+from adapters.email.domains import plain_domain
 from adapters.email.listener import Listener
 from adapters.email.mailbox import Mailbox
 from adapters.email.settings import Settings

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from adapters.email.domains import plain_address
 from bridge.storable import storable
 
 MAX_VALUE = 8 * 1024
@@ -71,7 +72,7 @@ def _decoded_word(match: re.Match[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One mailbox: the name as shown, the address in lower case."""
+    """One mailbox: the name as shown, the address in lower case, its domain in ASCII."""
 
     name: str
     address: str
@@ -211,7 +212,7 @@ def _mailbox(name: str, address: str, *, has_angle: bool) -> Address | None:
         bare = bare.rpartition(":")[2]
     if not _MAILBOX.fullmatch(bare):
         return None
-    return Address(decode_words(name) if has_angle else "", bare.lower())
+    return Address(decode_words(name) if has_angle else "", plain_address(bare.lower()))
 
 
 def message_ids(value: str) -> list[str]:

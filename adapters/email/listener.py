@@ -10,7 +10,7 @@ from aiosmtpd.lmtp import LMTP
 from aiosmtpd.smtp import SMTP, Session
 from aiosmtpd.smtp import Envelope as SmtpEnvelope
 
-from adapters.email.compose import plain_domain
+from adapters.email.domains import plain_domain
 from adapters.email.ingresses.connected import received, wrap
 from bridge.adapter import Accept
 from bridge.clock import Clock

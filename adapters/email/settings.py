@@ -1,10 +1,11 @@
 """What an email source can be told in the configuration."""
 
 import re
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from adapters.email.domains import plain_address, plain_domain
 from adapters.email.identity import Requirement
 from adapters.email.ingresses.mailgun import SCHEME as MAILGUN
 from adapters.email.ingresses.raw import usable_secrets
@@ -14,6 +15,7 @@ from adapters.email.oauth import OAuth
 from adapters.email.tokens import Style
 
 Ingress = Literal["raw", "mailgun", "postmark", "sendgrid", "ses", "resend", "lmtp", "smtp", "imap"]
+Mailbox: TypeAlias = Annotated[str, AfterValidator(plain_address)]
 Sender = Literal["smtp", "mailgun", "postmark", "sendgrid", "ses", "resend"]
 
 _NEEDS_SECRET = {"raw", "mailgun", "resend", "postmark"}
@@ -25,11 +27,11 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    address: str = Field(pattern=r"^[^@\s+]+@[^@\s]+$", examples=["agent@example.com"])
+    address: Mailbox = Field(pattern=r"^[^@\s+]+@[^@\s]+$", examples=["agent@example.com"])
     """Where people write to; also the From of every answer."""
     name: str = ""
     """The name shown beside it."""
-    aliases: tuple[str, ...] = ()
+    aliases: tuple[Mailbox, ...] = ()
     """Other addresses of ours: mail from them is our own."""
 
     ingress: Ingress = "raw"
@@ -59,12 +61,12 @@ class Settings(BaseModel):
     dns_servers: tuple[str, ...] = ()
     """Name servers for that check (`address` or `address:port`); the machine's own if empty."""
     unauthenticated: Literal["quarantine", "drop"] = "quarantine"
-    senders: tuple[str, ...] = ()
+    senders: tuple[Mailbox, ...] = ()
     """Who may write: addresses, or domains as `@example.com`. Everybody if empty."""
     answer_lists: bool = False
 
     reply_style: Style = "plus"
-    reply_domain: str = ""
+    reply_domain: Annotated[str, AfterValidator(plain_domain)] = ""
     footer: str = "This answer was written by an automated agent."
     marker: bool = True
     """Whether mails begin with the line above which people reply."""

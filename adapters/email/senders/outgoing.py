@@ -30,6 +30,10 @@ def no_smtputf8(recipient: str, by: str) -> Permanent:
     return Permanent(f"{recipient} cannot be written to: {by} does not take such addresses (SMTPUTF8).")
 
 
+class Oversized(Permanent):
+    """The mail is larger than whoever should carry it takes."""
+
+
 class Sender(Protocol):
     """Puts a mail on its way."""
 
@@ -49,8 +53,8 @@ async def post(client: httpx2.AsyncClient, request: httpx2.Request, provider: st
         raise Retryable(f"{provider} cannot be reached: {error}") from error
     except ResponseTooLarge as error:
         raise Permanent(f"{provider} answers with more than is taken: {error}") from error
-    except httpx2.TransportError as error:
-        raise Retryable(f"{provider} did not answer: {error}", ambiguous=True) from error
+    except (httpx2.TransportError, httpx2.DecodingError) as error:
+        raise Retryable(f"The answer of {provider} was cut off or garbled: {error}", ambiguous=True) from error
     if answer.is_success:
         return answer
     detail = f"{provider} answered {answer.status_code}: {answer.text[:300]}"
@@ -63,4 +67,4 @@ async def post(client: httpx2.AsyncClient, request: httpx2.Request, provider: st
         )
     if answer.status_code in {401, 403}:
         raise Retryable(f"{detail}. Check api_key: the mail waits until it is right.")
-    raise Permanent(detail)
+    raise Oversized(detail) if answer.status_code == httpx2.codes.CONTENT_TOO_LARGE else Permanent(detail)

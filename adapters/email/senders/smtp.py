@@ -9,12 +9,13 @@ import aiosmtplib
 
 from adapters.email.hosts import must_encrypt
 from adapters.email.oauth import AccessTokens
-from adapters.email.senders.outgoing import Outgoing, Sender, no_smtputf8
+from adapters.email.senders.outgoing import Outgoing, Oversized, Sender, no_smtputf8
 from bridge.errors import Permanent, Retryable
 
 TEMPORARY = range(400, 500)
-TOO_LARGE = 552
-"""Said of a mail whose size is announced with its sender."""
+TOO_LARGE = frozenset({523, 552})
+"""Also said of a mail whose size is announced with its sender; 552 also of a full mailbox."""
+TOO_LARGE_ENHANCED = ("5.2.3", "5.3.4")
 
 
 class SmtpSender:
@@ -41,16 +42,18 @@ class SmtpSender:
         try:
             await self._log_in(client)
             handed_over = True
-            options = [] if mail.recipient.isascii() else ["SMTPUTF8"]
+            options = [] if mail.recipient.isascii() and mail.mail_from.isascii() else ["SMTPUTF8"]
             await client.sendmail(mail.mail_from, [mail.recipient], mail.raw, mail_options=options)
         except aiosmtplib.SMTPNotSupported as error:
-            raise no_smtputf8(mail.recipient, "the mail server") from error
+            raise no_smtputf8(
+                mail.recipient if mail.mail_from.isascii() else mail.mail_from, "the mail server"
+            ) from error
         except aiosmtplib.SMTPRecipientsRefused as error:
             raise _refused(error.recipients[0].code, error.recipients[0].message) from error
         except aiosmtplib.SMTPAuthenticationError as error:
             raise Retryable(f"The mail server refused our login: {error.message}. Check smtp_url and oauth.") from error
         except aiosmtplib.SMTPSenderRefused as error:
-            if error.code == TOO_LARGE:
+            if error.code in TOO_LARGE:
                 raise _refused(error.code, error.message) from error
             said = f"The mail server refused {error.sender}: {error.code} {error.message[:300]}"
             raise Retryable(f"{said}. Check smtp_url and address: the mail waits until they are right.") from error
@@ -77,7 +80,10 @@ class SmtpSender:
 
 def _refused(code: int, message: str) -> Retryable | Permanent:
     said = f"The mail server answered {code} {message[:300]}"
-    return Retryable(said) if code in TEMPORARY else Permanent(said)
+    if code in TEMPORARY:
+        return Retryable(said)
+    is_too_large = code in TOO_LARGE or message.startswith(TOO_LARGE_ENHANCED)
+    return Oversized(said) if is_too_large else Permanent(said)
 
 
 class MaildirSender:

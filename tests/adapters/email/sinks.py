@@ -17,7 +17,8 @@ class Sink:
     port: int = 0
     sender: str = "250 OK"
     rcpt: str = "250 OK"
-    data: str = "250 OK"
+    data: str | list[str] = "250 OK"
+    """One answer for all, or one for each mail."""
     hang_up: bool = False
     """Take the mail, then close the connection without an answer."""
     mails: list[Envelope] = field(default_factory=list)
@@ -48,7 +49,7 @@ class Sink:
         self.mails.append(envelope)
         if self.hang_up:
             server.transport.close()
-        return self.data
+        return self.data if isinstance(self.data, str) else self.data.pop(0)
 
 
 @asynccontextmanager

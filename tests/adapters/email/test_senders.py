@@ -192,3 +192,64 @@ async def test_a_mail_that_answers_none_says_so(tmp_path: Path) -> None:
     written = message_from_bytes((tmp_path / f"{alert.delivery_id}.eml").read_bytes())
     assert (written["Subject"], written["Auto-Submitted"]) == ("Helpdesk", "auto-generated")
     assert written["In-Reply-To"] is None
+
+
+@pytest.mark.parametrize("sender", ["mailgun", "ses", "postmark", "sendgrid", "resend"])
+async def test_a_garbled_answer_may_have_sent_the_mail(sender: str) -> None:
+    def wire(_: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, headers={"content-encoding": "gzip"}, content=b"no gzip")
+
+    async with open_email(wire=wire, sender=sender, api_key="key", access_key_id="AKID") as (adapter, _):
+        (message,) = await adapter.read(posted(mail()))
+        with pytest.raises(Retryable) as caught:
+            await adapter.send(outbound(message))
+    assert caught.value.ambiguous
+
+
+async def test_a_source_whose_own_domain_is_not_ascii_answers_from_it() -> None:
+    question = outbound(await read_one(mail()))
+    async with open_sink(smtputf8=False) as sink:
+        url = f"smtp://127.0.0.1:{sink.port}"
+        async with open_email(address="agent@b\u00fccher.example", smtp_url=url) as (adapter, _):
+            await adapter.send(question)
+    (envelope,) = sink.mails
+    assert str(envelope.mail_from).endswith("@xn--bcher-kva.example")
+    found = message_from_bytes(envelope.original_content or b"")
+    assert found["From"] == "agent@xn--bcher-kva.example"
+    assert "@xn--bcher-kva.example>" in found["Message-ID"]
+
+
+async def test_a_source_whose_own_address_is_not_ascii_says_so_to_the_mail_server() -> None:
+    question = outbound(await read_one(mail()))
+    async with open_sink() as sink:
+        url = f"smtp://127.0.0.1:{sink.port}"
+        async with open_email(address="gr\u00fc\u00dfe@example.com", smtp_url=url) as (adapter, _):
+            await adapter.send(question)
+    assert "SMTPUTF8" in sink.mails[0].mail_options
+
+
+@pytest.mark.parametrize("said", ["552 5.3.4 too big for us", "523 5.3.4 too big for us", "554 5.3.4 too big for us"])
+async def test_an_answer_whose_files_are_too_large_together_goes_without_them(said: str) -> None:
+    question = outbound(await read_one(mail()))
+    async with (
+        open_sink(data=[said, "250 OK"]) as sink,
+        open_email(smtp_url=f"smtp://127.0.0.1:{sink.port}") as (adapter, kit),
+    ):
+        files = [await kit.files.store(name, "text/plain", name.encode(), origin="agent") for name in ("a", "b")]
+        await adapter.send(replace(question, files=tuple(files)))
+    first, second = (message_from_bytes(each.original_content or b"") for each in sink.mails)
+    assert [part.get_filename() for part in first.walk()][-2:] == ["a", "b"]
+    assert not [name for name in (part.get_filename() for part in second.walk()) if name]
+    assert second["Message-ID"] == first["Message-ID"]
+    assert b"The file b could not be attached" in second.as_bytes()
+
+
+async def test_an_answer_that_is_too_large_without_files_is_given_up() -> None:
+    question = outbound(await read_one(mail()))
+    async with (
+        open_sink(data="552 5.3.4 too big") as sink,
+        open_email(smtp_url=f"smtp://127.0.0.1:{sink.port}") as (adapter, _),
+    ):
+        with pytest.raises(Permanent, match="too big"):
+            await adapter.send(question)
+    assert len(sink.mails) == 1

@@ -6,7 +6,10 @@ import pytest
 from pydantic import ValidationError
 
 from adapters.email import Settings
-from tests.adapters.email.rooms import settings
+from adapters.email.domains import plain_address, plain_domain
+from bridge.errors import Permanent
+from tests.adapters.email.mails import mail
+from tests.adapters.email.rooms import open_email, outbound, read_one, settings
 from tests.signed_requests import VERIFYING
 
 
@@ -93,3 +96,32 @@ def test_what_is_allowed_and_risky_is_told(changes: dict[str, Any], said: str) -
 
 def test_what_is_usual_is_no_surprise() -> None:
     assert settings().warnings == settings(ingress="lmtp", listen="127.0.0.1:8024").warnings == []
+
+
+@pytest.mark.parametrize(
+    ("domain", "plain"),
+    [
+        ("B\u00dcCHER.example", "xn--bcher-kva.example"),
+        ("stra\u00dfe.example", "xn--strae-oqa.example"),  # whose owner is another than that of strasse.example
+        ("\uff45xample.com", "\uff45xample.com"),  # looks like example.com, and is no domain
+        ("Example.COM.", "example.com"),
+    ],
+)
+def test_a_domain_has_one_form(domain: str, plain: str) -> None:
+    assert plain_domain(domain) == plain
+    assert plain_address(f"J\u00e4ne@{domain}") == f"J\u00e4ne@{plain}"
+
+
+@pytest.mark.parametrize("written", ["b\u00fccher.example", "xn--bcher-kva.example"])
+@pytest.mark.parametrize("listed", ["@b\u00fccher.example", "@xn--bcher-kva.example", "Jane@B\u00dcCHER.example"])
+async def test_senders_are_known_however_their_domain_is_written(written: str, listed: str) -> None:
+    message = await read_one(mail(From=f"jane@{written}"), senders=[listed], require_auth="none")
+    assert (message.author.id, message.declined) == ("jane@xn--bcher-kva.example", None)
+
+
+async def test_mail_for_a_domain_that_is_none_goes_nowhere() -> None:
+    message = await read_one(mail(From="jane@\uff45xample.com"), require_auth="none")
+    assert message.author.id == "jane@\uff45xample.com"
+    async with open_email(require_auth="none") as (adapter, _):
+        with pytest.raises(Permanent, match="no such domain"):
+            await adapter.send(outbound(message))
