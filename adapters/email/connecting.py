@@ -1,16 +1,10 @@
 """An email source with a connection of its own: it listens for mail, or watches a mailbox."""
 
 from adapters.email.adapter import Email, Parts
-from adapters.email.domains import plain_domain
 from adapters.email.listener import Listener
 from adapters.email.mailbox import Mailbox
-from adapters.email.settings import Settings
+from adapters.email.recipients import Recipients
 from bridge.adapter import Accept
-
-
-def _domains(settings: Settings) -> frozenset[str]:
-    named = [each.rpartition("@")[2] for each in (settings.address, *settings.aliases)]
-    return frozenset(map(plain_domain, filter(None, [*named, settings.reply_domain])))
 
 
 class ConnectedEmail(Email):
@@ -26,7 +20,7 @@ class ConnectedEmail(Email):
                 source=kit.source,
                 lmtp=settings.ingress == "lmtp",
                 address=settings.listen,
-                domains=_domains(settings),
+                recipients=Recipients(settings),
                 max_bytes=kit.max_body,
                 clock=kit.clock,
             )

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -10,8 +10,8 @@ from aiosmtpd.lmtp import LMTP
 from aiosmtpd.smtp import SMTP, Session
 from aiosmtpd.smtp import Envelope as SmtpEnvelope
 
-from adapters.email.domains import plain_domain
 from adapters.email.ingresses.connected import received, wrap
+from adapters.email.recipients import Recipients
 from bridge.adapter import Accept
 from bridge.clock import Clock
 from bridge.errors import ReceiveError, StoreUnavailable
@@ -19,7 +19,7 @@ from bridge.errors import ReceiveError, StoreUnavailable
 log = structlog.get_logger()
 
 _TAKEN = "250 2.1.5 OK"
-_NOT_OURS = "550 5.1.1 no mailbox here: its domain is none of this source's address, aliases and reply_domain"
+_NOT_OURS = "550 5.1.1 no mailbox here: it is none of the addresses that this source takes mail for"
 _STORED = "250 2.0.0 stored"
 _LATER = "451 4.3.0 cannot be stored now, try again"
 _LONGEST_LINE = 1 << 26
@@ -41,13 +41,13 @@ class Listener:
     """A mail server for one source. Trust comes from the server in front: bind it to loopback or a private network."""
 
     def __init__(
-        self, *, source: str, lmtp: bool, address: str, domains: Collection[str], max_bytes: int, clock: Clock
+        self, *, source: str, lmtp: bool, address: str, recipients: Recipients, max_bytes: int, clock: Clock
     ) -> None:
         self._source = source
         self._lmtp = lmtp
         host, _, port = address.rpartition(":")
         self._host, self._port = host.strip("[]") or "127.0.0.1", int(port)
-        self._domains = domains
+        self.recipients = recipients
         self._max_bytes = max_bytes
         self._clock = clock
 
@@ -71,11 +71,6 @@ class Listener:
             ident="agent-bridge",
             hostname="agent-bridge",
         )
-
-    def receives_for(self, recipient: str) -> bool:
-        """Whether it may be ours. What stands before the `@` is the mail server's to know: it may map it to us."""
-        _, at, domain = recipient.rpartition("@")
-        return not at or plain_domain(domain) in self._domains
 
     async def store(self, accept: Accept, raw: bytes, mail_from: str, recipient: str) -> str:
         """One recipient's copy; the reply line tells what became of it."""
@@ -107,7 +102,7 @@ class _Doorman:
         self, _server: SMTP, _session: Session, envelope: SmtpEnvelope, address: str, options: list[str]
     ) -> str:
         """A mail for somebody else is refused, so that its sender learns of it: nothing is ever passed on from here."""
-        if not self._listener.receives_for(address):
+        if not self._listener.recipients.include(address):
             return _NOT_OURS
         envelope.rcpt_tos.append(address)
         envelope.rcpt_options.extend(options)

@@ -46,6 +46,9 @@ class Settings(BaseModel):
     """Amazon SNS topics that may deliver."""
     listen: str = ""
     """`127.0.0.1:8024` for the `lmtp` and `smtp` ingresses."""
+    recipients: Literal["own", "domain"] = "own"
+    """Whom those take mail for: our own addresses, or whatever stands before their `@`, where a mail server maps
+    others to us. Anybody else is refused, so that whoever wrote learns of it."""
     imap_url: str = Field(default="", repr=False)
     """`imaps://user:password@host/INBOX`."""
     oauth: OAuth | None = None

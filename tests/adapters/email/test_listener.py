@@ -15,6 +15,8 @@ from bridge.model import Envelope, Received
 from tests.adapters.email.mails import mail
 from tests.adapters.email.rooms import open_email
 
+TOKEN = "ABCDEFGH23456722abcdefgh23456722"
+
 
 class Post:
     """Stores what arrives, or refuses where a test says so."""
@@ -82,7 +84,7 @@ def conversation(hello: bytes, *recipients: str, raw: bytes = b"", sender: str =
 
 
 async def test_lmtp_answers_each_recipient() -> None:
-    async with listening("lmtp") as (post, port, adapter):
+    async with listening("lmtp", aliases=["b@example.com", "c@example.com"]) as (post, port, adapter):
         post.refusals = {"b@example.com": StoreUnavailable("no"), "c@example.com": Malformed("empty\r\n250 OK")}
         lines = conversation(b"LHLO mx", "agent@example.com", "b@example.com", "c@example.com")
         assert [reply[:3] for reply in await talk(port, *lines, replies=3)] == ["250", "451", "550"]
@@ -103,8 +105,11 @@ async def test_smtp_answers_once_and_only_after_the_commit() -> None:
 
 @pytest.mark.parametrize(("ingress", "hello"), [("lmtp", b"LHLO mx"), ("smtp", b"EHLO mx")])
 async def test_mail_for_others_is_refused_before_it_is_sent(ingress: str, hello: bytes) -> None:
-    ours = ["agent@example.com", "Agent+Token@EXAMPLE.com", "help@b\u00fccher.example", "x@reply.example.com", "any"]
+    ours = ["agent@example.com", "Agent+Token@EXAMPLE.com", "help@b\u00fccher.example", "agent", "HELP+token"]
+    ours += [f"{before}{TOKEN}@Reply.example.com" for before in ("", "bounce-")]
     others = ["jane@example.org", "agent@example.com.example.org", "agent@evil-example.com", "agent@[127.0.0.1]"]
+    others += ["jane@example.com", "agent@xn--bcher-kva.example", "agents@example.com", "jane", "+@example.com"]
+    others += ["agent@reply.example.com", "x@reply.example.com", f"{TOKEN}@example.com"]
     names = {"aliases": ["help@xn--bcher-kva.example"], "reply_style": "catch_all", "reply_domain": "reply.example.com"}
     async with listening(ingress, **names) as (post, port, _):
         lines = [hello, b"MAIL FROM:<jane@example.org> SMTPUTF8"]
@@ -112,6 +117,15 @@ async def test_mail_for_others_is_refused_before_it_is_sent(ingress: str, hello:
         replies = await talk(port, *lines, replies=1, last=len(lines) - 2)
         assert [reply[:9] for reply in replies] == ["550 5.1.1"] * len(others) + ["250 2.1.5"] * len(ours)
         assert not post.stored
+
+
+async def test_whole_domains_are_taken_mail_for_where_a_mail_server_maps_addresses_to_us() -> None:
+    async with listening("lmtp", recipients="domain", reply_domain="reply.example.com") as (_, port, _adapter):
+        lines = [b"LHLO mx", b"MAIL FROM:<jane@example.org>"]
+        named = ["jane@example.com", "x@reply.example.com", "jane", "jane@example.org"]
+        lines += [f"RCPT TO:<{recipient}>".encode() for recipient in named]
+        replies = await talk(port, *lines, replies=1, last=len(named))
+    assert [reply[:3] for reply in replies] == ["250", "250", "250", "550"]
 
 
 @pytest.mark.parametrize("ingress", ["lmtp", "smtp"])
