@@ -1,6 +1,10 @@
 """Words as every database and every encoder takes them."""
 
-from typing import Any
+import hashlib
+from typing import Any, Final
+
+LONGEST_NAME: Final = 512
+"""Characters: in four bytes each, what an index of PostgreSQL takes in one entry, beside the name of a source."""
 
 
 def storable(text: str) -> str:
@@ -8,6 +12,12 @@ def storable(text: str) -> str:
     if not text.isascii():
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text.replace("\0", "\ufffd")
+
+
+def storable_name(text: str) -> str:
+    """What rows are found by: where no index takes it, its digest."""
+    name = storable(text)
+    return name if len(name) <= LONGEST_NAME else f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"
 
 
 def storable_value(value: Any) -> Any:

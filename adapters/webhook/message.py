@@ -12,6 +12,8 @@ from adapters.webhook.plain import Unmappable
 from bridge.model import Act, Author, Candidate, FileRef, InboundMessage, RequestOptions
 
 MAX_KEY_CHARS = 512
+MAX_PERSON_CHARS = 255
+"""As agents take it."""
 MAX_METADATA_CHARS = 65_536
 MAX_FILES = 100
 MAX_DEPTH = 32
@@ -139,6 +141,8 @@ def _check_size(fields: Fields) -> None:
     for name in ("conversation", "conversation_id", "task_id"):
         if len(getattr(fields, name) or "") > MAX_KEY_CHARS:
             raise Unmappable(f"{name}: longer than {MAX_KEY_CHARS} characters")
+    if any(len(name or "") > MAX_PERSON_CHARS for name in _person(fields)):
+        raise Unmappable(f"user: an id or email longer than {MAX_PERSON_CHARS} characters")
     for name in ("metadata", "output_schema"):
         value = getattr(fields, name)
         if not value:
@@ -151,6 +155,10 @@ def _check_size(fields: Fields) -> None:
             raise Unmappable(f"{name}: a number is too large") from None
         if size > MAX_METADATA_CHARS:
             raise Unmappable(f"{name}: longer than {MAX_METADATA_CHARS} characters of JSON")
+
+
+def _person(fields: Fields) -> tuple[str | None, ...]:
+    return fields.user.id, fields.user.email, fields.user_id, fields.user_email
 
 
 def _is_deep(value: object, limit: int) -> bool:

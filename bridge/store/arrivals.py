@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import bindparam, select
 
 from bridge.model import Act, InboundMessage, new_id
-from bridge.storable import storable
+from bridge.storable import storable_name
 from bridge.store.bodies import storable_message
 from bridge.store.prepared import Prepared, among
 from bridge.store.statements import insert_new
@@ -39,7 +39,7 @@ class Arrival:
     """The caller wants the events of the turn, which may be over before he could ask for them."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "delivery_key", storable(self.delivery_key))
+        object.__setattr__(self, "delivery_key", storable_name(self.delivery_key))
         if self.messages is not None:
             object.__setattr__(self, "messages", tuple(map(storable_message, self.messages)))
 

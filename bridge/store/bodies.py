@@ -6,7 +6,7 @@ from pydantic import TypeAdapter
 from pydantic_core import PydanticSerializationError
 
 from bridge.model import FileRef, InboundMessage, OutboundMessage
-from bridge.storable import storable_value
+from bridge.storable import LONGEST_NAME, storable_name, storable_value
 
 _INBOUND = TypeAdapter(InboundMessage)
 _OUTBOUND = TypeAdapter(OutboundMessage)
@@ -44,10 +44,27 @@ def load_files(files: str | None) -> tuple[FileRef, ...]:
 
 
 def storable_message(message: InboundMessage) -> InboundMessage:
-    """The same where databases take all of its words, as nearly always; else with a mark wherever they do not."""
+    """The same where databases take it, as nearly always; else with marks in its words, and digests for names."""
+    return _with_short_names(_in_storable_words(message))
+
+
+def _in_storable_words(message: InboundMessage) -> InboundMessage:
     try:
         if b"\\u0000" not in _INBOUND.dump_json(message):
             return message
     except PydanticSerializationError:  # half a surrogate pair
         pass
     return _INBOUND.validate_python(storable_value(_INBOUND.dump_python(message)))
+
+
+def _with_short_names(message: InboundMessage) -> InboundMessage:
+    """What strangers call themselves, their messages and their conversations may be of any length."""
+    names = (message.message_key, message.author.id, *(candidate.value for candidate in message.conversation))
+    if max(map(len, names)) <= LONGEST_NAME:
+        return message
+    return replace(
+        message,
+        message_key=storable_name(message.message_key),
+        author=replace(message.author, id=storable_name(message.author.id)),
+        conversation=tuple(replace(one, value=storable_name(one.value)) for one in message.conversation),
+    )

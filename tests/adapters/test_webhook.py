@@ -216,6 +216,8 @@ async def test_other_types_and_encodings_are_unsupported(kit: Kit) -> None:
         ({"text": "x", "files": ["http://["]}, "cannot be read"),
         ({"text": "x", "files": {"x": {"filepath": "/etc/passwd"}}}, "files: "),
         ({"text": "x", "conversation": "k" * 513}, "conversation: longer"),
+        ({"text": "x", "user_id": "k" * 256}, "user: an id or email longer"),
+        ({"text": "x", "user": {"email": "k" * 256}}, "user: an id or email longer"),
         ({"text": "x", "metadata": {"a": "b" * 65_536}}, "metadata: longer"),
     ],
 )

@@ -1,5 +1,7 @@
 """Words that no database takes as they are."""
 
+import secrets
+
 import pytest
 
 from bridge.model import Author, Candidate, DeliveryState, FileRef, InboundMessage, RequestOptions, TurnState
@@ -81,3 +83,11 @@ async def test_what_is_read_later_is_kept_as_well_and_so_is_why_it_could_not_be(
     messages = odd_arrival(store, odd).messages or ()
     placed = await store.accept(READ, Read(unread=waiting, messages=messages, agent="local", busy="queue"))
     assert (await take(store, placed.wake[0])).said[0].message.quoted == f"{odd[:-1]}\ufffd"
+
+
+async def test_a_name_that_no_index_takes_is_known_by_its_digest(store: Store) -> None:
+    long = secrets.token_hex(50_000)  # such as no database can compress
+    stored = await store.accept(INGEST, odd_arrival(store, long))
+    assert (await store.accept(INGEST, odd_arrival(store, long))).copy
+    (said,) = (await take(store, stored.wake[0])).said
+    assert said.message.text == long
