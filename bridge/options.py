@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
@@ -31,13 +31,25 @@ class Listen(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
+
+
 def _listen_from_text(text: object) -> object:
     if isinstance(text, Listen):
         return text
     host, colon, port = str(text).rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:  # noqa: PLR2004 - 16 bits
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not _is_host(host) or not port.isascii() or not port.isdigit() or int(port) > 65_535:  # noqa: PLR2004 - 16 bits
         raise ValueError("should be a host and a port")
-    return Listen(host.removeprefix("[").removesuffix("]"), int(port))
+    return Listen(host, int(port))
+
+
+def _is_host(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return _HOST_NAME.fullmatch(text) is not None
+    return True
 
 
 def _public_url(url: str) -> str:

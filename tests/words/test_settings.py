@@ -220,6 +220,8 @@ def test_every_problem_of_the_file_is_told_at_once_with_its_place_and_a_right_va
             "bridge.database_url: should be a SQLite file or a PostgreSQL",
         ),
         ("[bridge]\ndatabase_url='mysql://h/d'" + MINIMAL, "bridge.database_url: should be"),
+        ("[bridge]\nlisten='http://[::1'" + MINIMAL, "bridge.listen: should be a host and a port"),
+        ("[bridge]\nlisten=12:00:00" + MINIMAL, "bridge.listen: should be a host and a port"),
         ("[bridge]\npublic_url='bridge.example.com'" + MINIMAL, "bridge.public_url: should be the address"),
         (
             "[bridge]\nsecret_keys=['short']" + MINIMAL,
