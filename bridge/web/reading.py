@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from http import HTTPStatus
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from starlette.requests import Request
@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from bridge.model import FileRef
+from bridge.options import NAME
 from bridge.results import with_question
 from bridge.store import reader
 from bridge.store.database import Store
@@ -27,6 +28,8 @@ MessageState: TypeAlias = Literal[
 ]
 DeliveryState: TypeAlias = Literal["pending", "sending", "unknown", "sent", "dead", "withdrawn"]
 DestinationState: TypeAlias = Literal["failing", "disabled"]
+SourceName: TypeAlias = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
+"""One that may be configured no more."""
 
 
 class _Page(BaseModel):
@@ -35,7 +38,7 @@ class _Page(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limit: int = Field(default=100, ge=1, le=1000)
-    source: str | None = None
+    source: SourceName | None = None
 
 
 class _Messages(_Page):

@@ -14,7 +14,7 @@ from bridge.operations import Chosen, Operations, report
 from bridge.store.replay import How
 from bridge.web.access import Access
 from bridge.web.problem import problem, sentence_of
-from bridge.web.reading import DeliveryState, MessageState, json_response
+from bridge.web.reading import DeliveryState, MessageState, SourceName, json_response
 
 MAX_BODY = 65_536
 
@@ -38,7 +38,7 @@ class _Choosing(_Wish):
     """Many at once. The state has to be named, so that nobody sets everything going by mistake."""
 
     state: str
-    source: str | None = None
+    source: SourceName | None = None
     since: AwareDatetime | None = None
     limit: int = Field(default=100, ge=1, le=1000)
 

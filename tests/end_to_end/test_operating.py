@@ -126,6 +126,8 @@ async def test_reattaching_to_an_answered_turn_is_a_conflict_that_says_what_to_d
         ("messages/replay", b'{"how":"invoke"}', 422),
         ("messages/replay", b'{"how":"invoke","state":"lost"}', 422),
         ("messages/replay", b'{"how":"invoke","state":"dead","since":"2026-11-22T12:00:00"}', 422),
+        ("messages/replay", b'{"how":"invoke","state":"dead","source":"team\\u0000"}', 422),
+        ("deliveries/retry", b'{"state":"dead","source":"My Team"}', 422),
         ("deliveries/retry", b"", 422),
         ("deliveries/dlv_unknown/retry", b"", 404),
         ("deliveries/dlv_unknown/retry", b'{"how":"invoke"}', 422),
@@ -139,7 +141,16 @@ async def test_a_wish_that_makes_no_sense_is_refused(opened: Opened, path: str, 
 
 @pytest.mark.parametrize(
     "query",
-    ["limit=0", "limit=many", "since=yesterday", "since=2026-11-22T12:00:00", "state=%00", "state=daed", "stat=dead"],
+    [
+        "limit=0",
+        "limit=many",
+        "since=yesterday",
+        "since=2026-11-22T12:00:00",
+        "state=%00",
+        "state=daed",
+        "stat=dead",
+        "source=A",
+    ],
 )
 @pytest.mark.parametrize("path", ["messages", "deliveries"])
 async def test_a_filter_that_makes_no_sense_is_refused(opened: Opened, path: str, query: str) -> None:
