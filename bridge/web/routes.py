@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Mount, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bridge.errors import StoreUnavailable
@@ -33,13 +33,15 @@ def create_asgi(
         return problem(HTTPStatus.SERVICE_UNAVAILABLE, "The database cannot be reached, or this node is shutting down.")
 
     routes: Sequence[BaseRoute] = [
-        *(Mount(f"{IN}{name}", routes=routes) for name, routes in pages.items() if routes),
+        *(Mount(f"{IN}{name}", Router(routes, redirect_slashes=False)) for name, routes in pages.items() if routes),
         *v1,
         Route("/healthz", _healthz),
         Route("/readyz", readyz),
     ]
     handlers = {HTTPException: _on_http_exception, StoreUnavailable: on_store_unavailable}
-    return _Front(incoming, Starlette(routes=routes, exception_handlers=handlers))
+    others = Starlette(routes=routes, exception_handlers=handlers)
+    others.router.redirect_slashes = False  # it would lead to whatever Host was sent, without TLS, tokens included
+    return _Front(incoming, others)
 
 
 class _Front:
