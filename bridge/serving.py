@@ -38,6 +38,7 @@ def _last_words(status: int, title: str, detail: str) -> bytes:
 _TOO_SLOW: Final = _last_words(
     408, "Request Timeout", "The request did not arrive in time. Nothing of it is kept; send it again."
 )
+_NO_HTTP: Final = _last_words(400, "Bad Request", "This is no HTTP request that can be read. Nothing of it is kept.")
 _TOO_LONG: Final = _last_words(431, "Request Header Fields Too Large", f"Headers take {MOST_HEAD_BYTES} bytes at most.")
 
 
@@ -171,6 +172,10 @@ class PromptProtocol(HttpToolsProtocol):
     def _should_upgrade(self) -> bool:
         """Whether uvicorn shall leave the request alone: `stay` brings it again. A tunnel is wished for in vain."""
         return self.parser.get_method() != b"CONNECT"
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - as uvicorn has it
+        """As every other refusal; in the middle of an answer to an earlier request nothing is said."""
+        self._cut_off(_NO_HTTP)
 
     def on_headers_complete(self) -> None:
         self._head_bytes = 0

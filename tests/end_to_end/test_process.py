@@ -72,6 +72,7 @@ async def test_what_is_no_http_at_all_is_answered_and_forgotten(served: Served, 
         answer = await asyncio.wait_for(reader.read(), 30)  # to its end: the server closes
         assert answer.startswith(b"HTTP/1.1 400 ")
         assert answer.count(b"HTTP/1.1") == 1
+        assert b"content-type: application/problem+json" in answer
         assert b"private" not in answer
         writer.close()
         await writer.wait_closed()
