@@ -69,16 +69,18 @@ class Operations:
         clock: Clock,
         *,
         agents: Mapping[str, str],
+        keeps_keys: frozenset[str] = frozenset(),
         wake: Callable[[Lease], None] | None = None,
         interrupt: Callable[[str], None] | None = None,
     ) -> None:
-        """`agents` names the agent of each source by the present configuration.
+        """`agents` names the agent of each source by the present configuration, `keeps_keys` those that keep keys.
 
         `interrupt` tells this node that the running turn of a conversation is to be stopped now.
         """
         self._store = store
         self._clock = clock
         self._agents = agents
+        self._keeps_keys = keeps_keys
         self._wake = wake
         self._interrupt = interrupt
 
@@ -88,7 +90,14 @@ class Operations:
         Invoking lets in what was parked or declined.
         """
         claim = self._wake is not None
-        wish = Replay(message_id=message_id, how=how, dry_run=dry_run, claim=claim, agents=self._agents)
+        wish = Replay(
+            message_id=message_id,
+            how=how,
+            dry_run=dry_run,
+            claim=claim,
+            agents=self._agents,
+            keeps_keys=self._keeps_keys,
+        )
         if how == "invoke" and await self._store.read(is_held_back, message_id):
             done = await self._store.accept(ADMIT, wish)
         else:

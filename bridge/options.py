@@ -215,6 +215,8 @@ class RemoteAgent(AgentOptions):
     agent_id: str = Field(min_length=1, examples=["${XPANDER_AGENT_ID}"])
     choose_task_ids: bool = False
     """Whether the service lets a caller name a new thread: then a call that was cut off is looked up, not repeated."""
+    keeps_keys: bool = False
+    """Whether the service, asked again with the idempotency key of an earlier turn, tells of that turn."""
     decisions: str | None = Field(default=None, pattern=r"^/.*\{task_id\}", examples=["/tasks/{task_id}/approval"])
     """Where the service takes a person's approval, below /v1; None: approvals are made at the service itself."""
     feedback: str | None = Field(default=None, pattern=r"^/.*\{task_id\}", examples=["/tasks/{task_id}/feedback"])
@@ -231,6 +233,11 @@ class EmbeddedAgent(AgentOptions):
     api_key: SecretStr | None = Field(default=None, examples=["${OPENAI_API_KEY}"])
     model: str | None = Field(default=None, examples=["gpt-5"])
     instructions: str | None = Field(default=None, examples=["You answer in one paragraph."])
+
+    @property
+    def keeps_keys(self) -> bool:
+        """Our own service knows each turn by its key."""
+        return True
 
     @property
     def decisions(self) -> str:

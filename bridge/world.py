@@ -107,6 +107,11 @@ def agents_of(settings: Settings) -> dict[str, str]:
     return {name: source.common.agent for name, source in settings.sources.items()}
 
 
+def keeping_keys(settings: Settings) -> frozenset[str]:
+    """The agents that tell of an earlier turn again when they are asked with its key."""
+    return frozenset(name for name, agent in settings.agents.items() if agent.keeps_keys)
+
+
 def warnings(settings: Settings) -> list[str]:
     """What is allowed and yet surely a surprise."""
     found = []

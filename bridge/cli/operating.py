@@ -89,7 +89,7 @@ async def _way(
             raise BridgeError(
                 "The database is not there yet, or older than this program: run `agent-bridge migrate`."
             ) from None
-        operations = Operations(store, clock, agents=world.agents_of(settings))
+        operations = Operations(store, clock, agents=world.agents_of(settings), keeps_keys=world.keeping_keys(settings))
         return lambda wish: _alone(operations, wish)
     except httpx2.TransportError as error:
         raise BridgeError(f"The server at {base} does not answer: {error}") from error

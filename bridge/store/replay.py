@@ -32,6 +32,8 @@ class Replay:
     """Whether this node works on conversations; otherwise whoever does takes it up."""
     agents: Mapping[str, str] = field(default_factory=dict)
     """The agent each source has by the present configuration."""
+    keeps_keys: frozenset[str] = frozenset()
+    """The agents that tell of an earlier turn again when they are asked with its key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +148,8 @@ def _invoke(case: _Case) -> tuple[str, str]:
 def _reattach(case: _Case) -> tuple[str, str]:
     """The same turn goes on from its task id, at the end of the line.
 
-    A task id serves all turns of a thread, and shows the latest: behind a later one there is nothing to go on with.
+    A task id serves all turns of a thread, and shows the latest: behind a later one there is nothing to go on with,
+    unless the agent knows a turn by its key.
     """
     old, tx = case.turn, case.tx
     if old.task_id is None:
@@ -158,12 +161,14 @@ def _reattach(case: _Case) -> tuple[str, str]:
     later = tx.connection.execute(
         _MOVED_ON, {"conversation": old.conversation_id, "after": old.seq, "task": old.task_id}
     ).scalar()
-    if later is not None:
+    if later is not None and old.agent not in case.row.keeps_keys:
         raise Conflict(
             f"Turn {later} came after {old.id} in the thread of task {old.task_id}, which shows only its latest turn: "
             "there is nothing to go on with. Use how=invoke to ask again."
         )
     does = f"Go on with turn {old.id} at the end of the line, from task {old.task_id}, without asking the agent anew."
+    if later is not None:
+        does += f" Turn {later} came after it in that thread: agent {old.agent!r} is asked for it by its key."
     if case.acting:
         reposting.silence(tx, old.id)
         reposting.set_aside(tx, old.id)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,24 @@ async def test_a_turn_outlives_its_process_and_its_follower_notices_nothing(
     await agent.start()
     assert (await following)[-1] == "task_finished"
     assert (task.status, task.result, task.record["execution_attempts"]) == ("completed", "You said: sleep 1", 2)
+
+
+@pytest.mark.parametrize("mode", ["stream", "poll", "sync"])
+async def test_a_turn_that_was_overtaken_is_told_again_by_its_key(
+    http: httpx2.AsyncClient, agent: AgentProcess, mode: str
+) -> None:
+    asking = backend(http, agent, mode)
+    first = InvokeRequest(prompt="one", idempotency_key="turn-1")
+    task = await asking.invoke(first)
+    await kinds(task)
+    await kinds(await asking.invoke(InvokeRequest(prompt="two", idempotency_key="turn-2", existing_task_id=task.id)))
+
+    again = await asking.invoke(replace(first, existing_task_id=task.id))
+
+    assert (await kinds(again))[-1] == "task_finished"
+    assert (again.status, again.result) == ("completed", "You said: one")
+    thread = (await http.get(f"{agent.address}/v1/tasks/{task.id}/thread", headers={"x-api-key": "key-1"})).json()
+    assert [said["content"] for said in thread if said["role"] == "user"] == ["one", "two"]
 
 
 @pytest.mark.parametrize("mode", ["stream", "sync"])

@@ -82,6 +82,19 @@ async def test_what_a_later_turn_of_its_thread_has_overtaken_is_not_reattached_t
     assert [said.id for said in (await take(store, woken[0])).said] == [message_id]
 
 
+async def test_an_agent_that_keeps_keys_is_asked_for_a_turn_that_was_overtaken(store: Store) -> None:
+    message_id, woken = await dead_message(store), Woken()
+    second = await take(store, (await say(store, "m2")).wake[0])
+    await end(store, second, TurnState.ANSWERED)
+    await deliver(store, second.lease, DeliveryState.SENT)
+    (before, _) = await rows_of(store, tables.turns)
+    keyed = Operations(store, store._clock, agents={}, keeps_keys=frozenset({before.agent}), wake=woken.append)
+    done = await keyed.replay(message_id, "reattach")
+    assert second.id in done.does
+    turn = await take(store, woken[0])
+    assert (turn.id, turn.idempotency_key, turn.task_id) == (before.id, before.idempotency_key, "task-1")
+
+
 async def test_a_reattached_turn_may_die_again(store: Store) -> None:
     message_id = await dead_message(store)
     for _ in range(3):
