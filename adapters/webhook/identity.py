@@ -30,7 +30,8 @@ class IdentityRule:
 
     An id that the signature covers, or that the operator named himself, is the message's identity. One
     that merely stands beside a signature (X-GitHub-Delivery) tells transport attempts apart, but whoever
-    replays a captured request could change it: there the signed bytes are the message's identity. With
+    replays a captured request could change it: there the signed bytes are the message's identity. Where those tell
+    the time of the try and no id stands beside them, the body is: a sender that tries again signs anew. With
     no signature at all (tokens), the id is taken, else the body's digest: a sender without ids may repeat
     a request, and the same words again are then the same message. The place `arrival` says that this
     sender never repeats itself, so that each arrival without an id is a message of its own.
@@ -41,6 +42,8 @@ class IdentityRule:
         self._never_repeats = EACH_ARRIVAL in places
         self._scheme = scheme
         self._has_signature = scheme.kind not in {"token", "none"}
+        dated = scheme.kind == "rfc9421" or any(part.kind == "ts" for part in scheme.parts)
+        self._signs_each_try = dated and scheme.covers_body
         self._trusted = tuple(
             (location, is_configured or not self._has_signature or self._is_signed(location))
             for location in self._locations
@@ -57,7 +60,8 @@ class IdentityRule:
         if self._never_repeats and idempotency_key is None:
             key = _digest(envelope, envelope.received_at.isoformat())
             return Identity(key, key)
-        fallback = self._fallback(envelope, verified if self._has_signature else None)
+        by_proof = self._has_signature and not (self._signs_each_try and idempotency_key is None)
+        fallback = self._fallback(envelope, verified if by_proof else None)
         if idempotency_key is None:
             return Identity(fallback, fallback)
         return Identity(fallback if self._has_signature else idempotency_key, idempotency_key)

@@ -349,6 +349,30 @@ async def test_without_any_id_the_same_body_is_the_same_message(kit: Kit) -> Non
     assert first.delivery_key != (await received(kit, bearer(b'{"text":"x"}', query="a=1"))).delivery_key
 
 
+@pytest.mark.parametrize("preset", ROWS)
+async def test_a_request_that_is_made_again_is_the_same_message_although_it_is_signed_anew(
+    kit: Kit, preset: str
+) -> None:
+    """A sender that heard no answer tries again, and signs with the time of that try."""
+    ids = [("webhook-id", "msg_1"), ("svix-id", "msg_1"), ("linear-delivery", "d")]  # Linear's body tells the time, too
+    body = b'{"text":"x","prompt":"x","id":"m","event_id":"m","signature":{"token":"m"}}'
+    keys = []
+    for seconds in (0, 60):
+        at = NOW + timedelta(seconds=seconds)
+        made = adapter(kit, scheme=preset, secrets=[VERIFYING.get(preset, DEFAULT_SECRET)], challenge_token="t")
+        keys.append((await made.receive(signed(preset, envelope(body, *ids, at=at), at))).delivery_key)
+    assert keys[0] == keys[1]
+
+
+async def test_who_signs_each_try_anew_may_still_say_the_same_under_another_key(kit: Kit) -> None:
+    secrets = {"scheme": "zoom", "secrets": [DEFAULT_SECRET]}
+    keys = set()
+    for at, key in ((NOW, "k1"), (NOW + timedelta(seconds=60), "k2")):
+        request = signed("zoom", envelope(b'{"text":"yes"}', ("idempotency-key", key), at=at), at)
+        keys.add(one(await received(kit, request, **secrets)).message_key)
+    assert len(keys) == 2
+
+
 @pytest.mark.parametrize("content_type", ["application/json", "multipart/form-data; boundary=cut"])
 async def test_what_no_signature_covers_makes_no_other_message_of_a_request(kit: Kit, content_type: str) -> None:
     """Whoever replays a captured request can change its query and what its body is declared as."""
