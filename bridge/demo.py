@@ -15,6 +15,7 @@ from typing import Any
 import httpx2
 
 from bridge import console
+from bridge.adapters_by_name import adapter_module
 from bridge.egress import open_client
 from bridge.errors import BridgeError, Unverified
 from bridge.model import Envelope, new_id
@@ -24,7 +25,7 @@ from bridge.store import reader
 from bridge.store.engine import open_engine
 from bridge.store.reader import MessageView
 from bridge.trial import address, signed_request
-from bridge.world import adapter_module, load_settings
+from bridge.world import load_settings
 
 PATIENCE_SECONDS = 30
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - for this demonstration, on loopback, and published

@@ -4,10 +4,11 @@ import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from bridge.adapters_by_name import adapter_module
 from bridge.errors import ConfigError
 from bridge.model import Envelope
 from bridge.settings import Settings
-from bridge.world import adapter_module, public_url
+from bridge.world import public_url
 
 
 def signed_request(

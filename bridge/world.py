@@ -1,16 +1,12 @@
 """What the configuration names, made real: adapters, agents, links and keys."""
 
 import asyncio
-import importlib
-import pkgutil
-import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -19,6 +15,7 @@ from pydantic import BaseModel
 
 from bridge import settings as configuration
 from bridge.adapter import Adapter, Addresses, Closes, Kit
+from bridge.adapters_by_name import adapter_module, build
 from bridge.agent.backend import Backend
 from bridge.agent.server.attachments import Attachments as AgentFiles
 from bridge.agent.server.brains import BrainFault, File
@@ -33,7 +30,6 @@ from bridge.errors import ConfigError, TooLarge
 from bridge.files import Attachments
 from bridge.model import FileRef
 from bridge.options import EmbeddedAgent, RemoteAgent, guard_from, guard_of
-from bridge.problems import unknown_name
 from bridge.routing import Route
 from bridge.sealing import Sealer
 from bridge.settings import Settings, Source
@@ -47,31 +43,6 @@ from bridge.web.access import STATUS
 
 FILE_LINK: Final = timedelta(days=7)
 MAX_BODY: Final = 1 << 20
-HOME: Final = "adapters"
-"""Where the adapters are that come along."""
-
-
-def adapter_names() -> list[str]:
-    """The adapters that come along, whether configured or not."""
-    return [module.name for module in pkgutil.iter_modules(importlib.import_module(HOME).__path__)]
-
-
-def adapter_module(name: str) -> ModuleType:
-    """The module of an adapter: a name under `adapters/`, or a dotted path, looked for in the working directory, too.
-
-    Raises LookupError with a sentence.
-    """
-    path = name if "." in name else f"{HOME}.{name}"
-    if "." in name and (here := str(Path.cwd())) not in sys.path:
-        sys.path.append(here)  # an installed command does not look there by itself
-    try:
-        return importlib.import_module(path)
-    except ModuleNotFoundError as error:
-        if error.name != path:
-            raise LookupError(f"cannot import the adapter {path!r}: {error}") from error
-        raise LookupError("is no adapter" + unknown_name(name, adapter_names())) from error
-    except ImportError as error:
-        raise LookupError(f"cannot import the adapter {path!r}: {error}") from error
 
 
 def load_settings(config: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -287,7 +258,7 @@ class World:
             max_body=_max_body(source),
             options={"name": self.settings.bridge.name},
         )
-        adapter: Adapter = adapter_module(source.common.adapter).build(source.own, kit)
+        adapter = build(source.common.adapter, source.own, kit)
         if isinstance(adapter, Closes):
             stack.push_async_callback(adapter.close)
         return adapter

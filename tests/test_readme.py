@@ -26,8 +26,9 @@ from adapters.email.settings import Settings as Email
 from adapters.slack.settings import Settings as Slack
 from adapters.webhook.settings import Settings as Webhook
 from bridge import options
+from bridge.adapters_by_name import adapter_module
 from bridge.cli import cli
-from bridge.world import adapter_module, load_settings, rehearse
+from bridge.world import load_settings, rehearse
 from tests.adapters.contract import AdapterContract, Descriptor
 from tests.end_to_end.serving import free_port
 

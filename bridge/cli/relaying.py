@@ -14,7 +14,8 @@ from typing import Annotated, Any, Final, Literal
 
 import typer
 
-from bridge import console, world
+from bridge import console
+from bridge.adapters_by_name import adapter_module, adapter_names
 from bridge.cli.reading import Config, settings_from
 from bridge.egress import open_client
 from bridge.errors import ConfigError
@@ -85,7 +86,7 @@ def _by_configuration(source: str, config: Path | None) -> Callable[..., Awaitab
     if source not in settings.sources:
         raise ConfigError([f"sources.{source}: there is no such source."])
     configured = settings.sources[source]
-    hand_on = getattr(world.adapter_module(configured.common.adapter), "relay_mail", None)
+    hand_on = getattr(adapter_module(configured.common.adapter), "relay_mail", None)
     if hand_on is None:
         raise ConfigError([f"sources.{source}: the adapter {configured.common.adapter!r} takes no mail."])
     return partial(hand_on, configured.own, url=f"{local_url(settings)}/in/{source}")
@@ -93,6 +94,6 @@ def _by_configuration(source: str, config: Path | None) -> Callable[..., Awaitab
 
 def _by_secret(source: str, secret_file: Path, bridge: str) -> Callable[..., Awaitable[Any]]:
     """Without the configuration: a mail server's user needs to read none of the other secrets."""
-    modules = [world.adapter_module(name) for name in world.adapter_names()]
+    modules = [adapter_module(name) for name in adapter_names()]
     hand_on = next(found for module in modules if (found := getattr(module, "relay_signed", None)))
     return partial(hand_on, secret_file.read_text().strip(), url=f"{bridge.rstrip('/')}/in/{source}")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bridge.errors import ConfigError
-from bridge.world import load_settings, problems_of, warnings
+from bridge.world import load_settings, problems_of, rehearse, warnings
 
 SOURCE = """
 [sources.orders]
@@ -116,3 +116,29 @@ def test_a_source_is_not_told_to_choose_among_no_agents(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_settings(config, {})
     assert caught.value.problems == ("agents: needs at least one table, such as [agents.demo]",)
+
+
+SETTINGS = "from pydantic import BaseModel\nclass Settings(BaseModel): pass\n"
+BROKEN = {
+    "syntax": ("def build(:", "invalid syntax"),
+    "import": ("raise KeyError('key')", "KeyError: 'key' (import.py, line 1)"),
+    "bare": ("", "needs Settings, a pydantic model, and build(settings, kit)"),
+    "number": ("Settings = 5\ndef build(settings, kit): ...", "needs Settings"),
+    "builder": (SETTINGS, "needs Settings, a pydantic model, and build(settings, kit)"),
+    "building": (SETTINGS + "def build(settings, kit): {}['key']", "KeyError: 'key' (building.py, line 3)"),
+    "built": (SETTINGS + "def build(settings, kit): return kit", "needs max_chars, receive and send"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+async def test_a_broken_adapter_of_ones_own_is_told_in_a_sentence(tmp_path: Path, name: str) -> None:
+    code, said = BROKEN[name]
+    (tmp_path / f"odd_{name}").mkdir()
+    (tmp_path / f"odd_{name}" / f"{name}.py").write_text(code, "utf-8")
+    config = tmp_path / "bridge.toml"
+    config.write_text(f"{EMBEDDED}[sources.a]\nadapter = 'odd_{name}.{name}'\n", "utf-8")
+    with pytest.raises(ConfigError) as caught:
+        await rehearse(load_settings(config, {}))
+    (line,) = caught.value.problems
+    assert line.startswith("sources.a.adapter: ")
+    assert said in line

@@ -1,0 +1,67 @@
+"""What `adapter = "…"` in the configuration names: a module that builds an adapter."""
+
+import importlib
+import pkgutil
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+from pydantic import BaseModel
+
+from bridge.adapter import Adapter, Kit
+from bridge.errors import ConfigError
+from bridge.problems import unknown_name
+
+HOME: Final = "adapters"
+"""Where the adapters are that come along."""
+
+
+def adapter_names() -> list[str]:
+    """The adapters that come along, whether configured or not."""
+    return [module.name for module in pkgutil.iter_modules(importlib.import_module(HOME).__path__)]
+
+
+def adapter_module(name: str) -> ModuleType:
+    """The module of an adapter: a name under `adapters/`, or a dotted path, looked for in the working directory, too.
+
+    It has `Settings` and `build`. Raises LookupError with a sentence.
+    """
+    path = name if "." in name else f"{HOME}.{name}"
+    if "." in name and (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)  # an installed command does not look there by itself
+    try:
+        module = importlib.import_module(path)
+    except Exception as error:  # whatever a module of the operator does as it is imported
+        if isinstance(error, ModuleNotFoundError) and error.name == path:
+            raise LookupError("is no adapter" + unknown_name(name, adapter_names())) from error
+        raise LookupError(f"cannot import the adapter {path!r}: {_said(error)}") from error
+    if not (_is_model(getattr(module, "Settings", None)) and callable(getattr(module, "build", None))):
+        raise LookupError(f"{path!r} is no adapter: it needs Settings, a pydantic model, and build(settings, kit)")
+    return module
+
+
+def build(name: str, settings: BaseModel, kit: Kit) -> Adapter:
+    """The adapter of that name, for one source. Raises ConfigError, or ValueError about one of the settings."""
+    place = f"sources.{kit.source}.adapter"
+    try:
+        adapter = adapter_module(name).build(settings, kit)
+    except (ConfigError, ValueError):
+        raise
+    except Exception as error:  # whatever else a module of the operator does
+        raise ConfigError([f"{place}: {name!r} cannot be built: {_said(error)}"]) from error
+    if not isinstance(adapter, Adapter):
+        raise ConfigError([f"{place}: what {name!r} builds is no adapter: it needs max_chars, receive and send"])
+    return adapter
+
+
+def _is_model(found: object) -> bool:
+    return isinstance(found, type) and issubclass(found, BaseModel)
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, ImportError | SyntaxError):  # which name their place themselves
+        return str(error)
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno})"
