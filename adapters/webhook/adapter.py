@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from adapters.webhook.callback import callback_body, encoded
@@ -51,7 +52,8 @@ class WebhookAdapter:
         if declared == "multipart/form-data" and has_uploads(envelope):
             # Storing files is no work for the time before the acknowledgement.
             key = plan.identity.identify(envelope, None, None).message_key
-            return Received(delivery_key=key, messages=None, reply=self._acknowledgement())
+            reply, wait_seconds = self._promise_for_form(envelope)
+            return Received(delivery_key=key, messages=None, reply=reply, wait_seconds=wait_seconds)
         try:
             documents = documents_in(envelope, declared)
         except (Malformed, Unsupported) as error:
@@ -128,10 +130,7 @@ class WebhookAdapter:
             self._message(document, self._plan.identity.of_part(identity, document, at), signer, ())
             for at, document in zip(positions, documents, strict=True)
         )
-        reply, wait_seconds = self._acknowledgement(), None
-        if isinstance(vendor := self._plan.mapping, VendorMapping):
-            is_asynchronous = vendor.is_asynchronous(documents[0])
-            reply, wait_seconds = (vendor.started(), None) if is_asynchronous else (None, WAIT_SECONDS)
+        reply, wait_seconds = self._promise(documents[0])
         return Received(delivery_key=identity.delivery_key, messages=messages, reply=reply, wait_seconds=wait_seconds)
 
     def _kept(self, envelope: Envelope, verified: Verified, reason: str) -> Received:
@@ -139,6 +138,21 @@ class WebhookAdapter:
         identity = self._plan.identity.identify(envelope, None, verified)
         message = _parked(identity.message_key, reason, envelope.source)
         return Received(delivery_key=identity.delivery_key, messages=(message,), reply=self._acknowledgement())
+
+    def _promise(self, document: Document) -> tuple[Reply | None, float | None]:
+        """The acknowledgement, and how long the caller is kept for the answer."""
+        vendor = self._plan.mapping
+        if not isinstance(vendor, VendorMapping):
+            return self._acknowledgement(), None
+        return (vendor.started(), None) if vendor.is_asynchronous(document) else (None, WAIT_SECONDS)
+
+    def _promise_for_form(self, envelope: Envelope) -> tuple[Reply | None, float | None]:
+        """The same for a form with files, which is opened for it only where it may say how it is to be answered."""
+        if isinstance(self._plan.mapping, VendorMapping):
+            with suppress(Malformed):  # to be kept for a person
+                (document,) = documents_in(envelope)
+                return self._promise(document)
+        return self._acknowledgement(), None
 
     def _acknowledgement(self) -> Reply | None:
         status = self._plan.settings.ack_status

@@ -297,6 +297,29 @@ async def test_a_vendors_caller_waits_unless_it_says_otherwise() -> None:
     assert (json.loads(told.reply.body), told.wait_seconds) == ({"status": "Started"}, None)
 
 
+FORM = (
+    b'--cut\r\nContent-Disposition: form-data; name="prompt"\r\n\r\nRead this.\r\n'
+    b'--cut\r\nContent-Disposition: form-data; name="asynchronous"\r\n\r\n%s\r\n'
+    b'--cut\r\nContent-Disposition: form-data; name="a"; filename="a.txt"\r\n\r\nwords\r\n--cut--\r\n'
+)
+
+
+async def test_a_vendors_caller_that_sends_files_is_answered_in_its_own_form_too() -> None:
+    adapter = await adapter_of(scheme="xpander")
+    made = envelope(FORM % b"false", ("x-api-key", SECRET), content_type="multipart/form-data; boundary=cut")
+    waiting = await adapter.receive(made)
+    assert (waiting.messages, waiting.reply, waiting.wait_seconds) == (None, None, 25.0)
+    (message,) = await adapter.read(made)
+    assert (message.text, [ref.name for ref in message.files], message.quoted) == ("Read this.", ["a.txt"], "")
+    for asynchronous in (replace(made, body=FORM % b"true"), replace(made, query="asynchronous=true")):
+        told = await adapter.receive(asynchronous)
+        assert (told.messages, told.wait_seconds) == (None, None)
+        assert told.reply is not None
+        assert json.loads(told.reply.body) == {"status": "Started"}
+    broken = await adapter.receive(replace(made, body=(FORM % b"true")[:-8]))
+    assert (broken.messages, broken.reply, broken.wait_seconds) == (None, None, None)
+
+
 @pytest.mark.parametrize(
     ("query", "shown"),
     [

@@ -173,17 +173,19 @@ async def test_a_platform_that_waits_by_itself_gets_its_own_form(opened: Opened)
     assert "preference-applied" not in response.headers
 
 
-async def test_a_form_with_files_is_waited_for_too(opened: Opened) -> None:
+@pytest.mark.parametrize(("source", "field"), [("orders", "text"), ("vendor", "prompt")])
+async def test_a_form_with_files_is_waited_for_too(opened: Opened, source: str, field: str) -> None:
     boundary = "a-boundary"
     body = (
-        f'--{boundary}\r\nContent-Disposition: form-data; name="text"\r\n\r\nRead this.\r\n'
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"\r\n\r\nRead this.\r\n'
         f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="note.txt"\r\n'
         f"Content-Type: text/plain\r\n\r\nthe quick brown fox\r\n--{boundary}--\r\n"
     )
     sent = _signed(body.encode(), f"multipart/form-data; boundary={boundary}")
-    response = await ask(opened.http, sent)
+    response = await ask(opened.http, sent, None if source == "vendor" else "wait=20", source=source)
     assert response.status_code == 200, response.text
     assert "note.txt" in response.json()["result"]
+    assert response.json()["status"] == "completed"
 
 
 async def test_a_file_that_is_named_by_address_is_read_by_the_agent(opened: Opened) -> None:
