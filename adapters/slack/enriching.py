@@ -92,7 +92,7 @@ class Enriching:
             if await self._people.is_passed_over(address, user):
                 raise Permanent(f"Slack tells of others who they are, and of {user} not: {error}") from error
             raise Retryable(f"whether {user} is a guest could not be told: {error}", after=_after(error)) from error
-        if person.stranger and not self._settings.allow_external:
+        if (person.stranger or person.is_abroad(address)) and not self._settings.allow_external:
             return "external_user"
         return "guest" if person.guest and not self._settings.allow_guests else None
 

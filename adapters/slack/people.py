@@ -30,6 +30,15 @@ class Person:
     timezone: str | None = None
     guest: bool = False
     stranger: bool = False
+    team: str = ""
+    """The workspace, or organisation, that the person belongs to."""
+    enterprise: str = ""
+
+    def is_abroad(self, address: Address) -> bool:
+        """Whether of another organisation, which an event need not tell; within one, people of all workspaces meet."""
+        if not (self.team and address.team) or self.team in {address.team, address.enterprise}:
+            return False
+        return not address.enterprise or (address.tenant == "shared" and self.enterprise != address.enterprise)
 
     def author(self, before: Author) -> Author:
         """The author with what is known now."""
@@ -132,4 +141,6 @@ def _person(user: str, found: Mapping[str, Any]) -> Person:
         timezone=found.get("tz"),
         guest=bool(found.get("is_restricted") or found.get("is_ultra_restricted")),
         stranger=bool(found.get("is_stranger")),
+        team=str(found.get("team_id") or ""),
+        enterprise=str((found.get("enterprise_user") or {}).get("enterprise_id") or ""),
     )

@@ -71,6 +71,37 @@ async def test_who_may_be_a_guest_waits_until_slack_says_who_it_is(lab: Lab, fau
     assert (await admitted(lab)).declined == "guest"
 
 
+@pytest.mark.parametrize(
+    ("home", "shared", "enterprise", "declined"),
+    [
+        ({"team_id": "T9"}, True, "", "external_user"),
+        ({"team_id": "T9"}, False, "", "external_user"),  # a command does not tell that its channel is shared
+        ({"team_id": "E9"}, True, "E1", "external_user"),
+        ({"team_id": "T9", "enterprise_user": {"enterprise_id": "E9"}}, True, "E1", "external_user"),
+        ({"team_id": "T2", "enterprise_user": {"enterprise_id": "E1"}}, True, "E1", None),
+        ({"team_id": "T2"}, False, "E1", None),
+        ({"team_id": "E1"}, True, "E1", None),
+        ({"team_id": "T1"}, True, "", None),
+        ({"team_id": None}, True, "", None),
+    ],
+)
+async def test_an_event_need_not_tell_that_its_author_is_of_another_organisation(
+    lab: Lab,
+    home: dict[str, object],
+    shared: bool,  # noqa: FBT001 - a table
+    enterprise: str,
+    declined: str | None,
+) -> None:
+    """A mention comes twice, and one of the copies may name no team of its author."""
+    lab.deliveries.shared, lab.deliveries.enterprise = shared, enterprise
+    lab.slack.users["U1"].update(home)
+    lab.people.say("<@UBOT> hi")
+    assert (await admitted(lab)).declined == declined
+
+    lab.configured(allow_external=True)
+    assert (await admitted(lab)).declined is None
+
+
 async def put_off(lab: Lab, minutes: int) -> None:
     for _ in range(minutes):
         with pytest.raises(Retryable):
