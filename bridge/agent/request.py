@@ -1,5 +1,7 @@
 """What the agent is asked: one request, and its wire form in either dialect."""
 
+import hashlib
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Literal
@@ -8,6 +10,8 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from bridge.model import Author, Json
+
+_MAILBOX = re.compile(r"(?=.{1,64}\Z)[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*")
 
 
 class OutputFormat(StrEnum):
@@ -35,16 +39,22 @@ class User:
         """An author as the agent wants them: always with an id and an email.
 
         Where the platform tells no address, one under `.invalid` (RFC 2606: never deliverable)
-        stands in, since the service refuses or mangles a user without one.
+        stands in, since the service refuses or mangles a user without one. It is one by its form, too, whatever the
+        id is: a refusal of it would be one of the whole request.
         """
         return cls(
             id=author.id,
-            email=author.email or f"{author.id}@unknown.invalid",
+            email=author.email or f"{_mailbox(author.id)}@unknown.invalid",
             first_name=author.first_name or author.name,
             last_name=author.last_name,
             timezone=author.timezone,
             additional_attributes=dict(author.attributes) or None,
         )
+
+
+def _mailbox(name: str) -> str:
+    """A name as what may stand before an `@`: itself, or a digest of it."""
+    return name if _MAILBOX.fullmatch(name) else hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))

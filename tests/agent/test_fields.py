@@ -1,5 +1,6 @@
 """Every field of the agent's contract: under its wire name in both dialects, set per agent, per source, per message."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -167,3 +168,14 @@ def test_a_token_is_shown_to_nobody_but_the_agent() -> None:
     request = InvokeRequest(**given.given())
     assert "hunter" in str(request.rest_body())
     assert "hunter" not in f"{given!r} {request!r} {given.model_dump_json()}"
+
+
+@pytest.mark.parametrize(
+    "author_id",
+    ["U1", "ada.b+c", "ada lovelace", "dependabot[bot]", "grüße", "a@b", ".a", "a..b", "x" * 65, "\ud800", ""],
+)
+def test_who_has_no_address_is_given_one_that_looks_like_one(author_id: str) -> None:
+    user = User.of(Author(id=author_id))
+    assert re.fullmatch(r"[\w+-]+(\.[\w+-]+)*@unknown\.invalid", user.email, re.ASCII)
+    assert len(user.email.partition("@")[0]) <= 64
+    assert user.email == User.of(Author(id=author_id)).email != User.of(Author(id=f"{author_id}'")).email
