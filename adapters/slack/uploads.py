@@ -54,7 +54,7 @@ class Uploads:
         Returns the names of those that Slack refuses for good; the others are shared without them.
         """
         there = _shared_after(found, ts)
-        missing = [content for content in contents if content.body and content.name not in there]
+        missing = [content for content in contents if content.name not in there]
         uploaded = [(content.name, await self._taken(content, address)) for content in missing]
         refused = [name for name, file_id in uploaded if file_id is None]
         taken = [{"id": file_id, "title": name} for name, file_id in uploaded if file_id is not None]
@@ -63,6 +63,8 @@ class Uploads:
         return tuple(refused)
 
     async def _taken(self, content: Content, address: Address) -> str | None:
+        if not content.body:
+            return None  # Slack refuses what has no length
         try:
             return await self._upload(content, address)
         except Permanent as error:

@@ -433,6 +433,15 @@ async def test_of_several_files_only_those_that_slack_refuses_are_left_out(lab: 
     assert notes(lab, ts) == ["Not attached, since Slack takes no such file from this app: a.csv"]
 
 
+async def test_an_empty_file_is_named_too(lab: Lab) -> None:
+    ts = await asked(lab)
+    ref = await lab.kit.files.store("nothing.txt", "text/plain", b"", origin="agent")
+
+    await lab.adapter.send(lab.answer("here", files=(ref,)))
+
+    assert notes(lab, ts) == ["Not attached, since Slack takes no such file from this app: nothing.txt"]
+
+
 async def test_files_whose_sharing_is_refused_are_named_as_well(lab: Lab) -> None:
     ts = await asked(lab)
     lab.slack.faults.add("files.completeUploadExternal", Fault("error", error="not_allowed_token_type"))
