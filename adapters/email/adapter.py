@@ -222,7 +222,7 @@ def _domains(settings: Settings) -> tuple[str, ...]:
 
 
 def _unreadable(envelope: Envelope, why: str) -> InboundMessage:
-    key = f"unreadable {envelope.received_at.isoformat()} {len(envelope.body)}"
+    key = f"unreadable {envelope.received_at.isoformat()} {delivery_key(envelope.body)[:32]}"
     return InboundMessage(
         message_key=key,
         conversation=(Candidate(value=key, matched_by="new"),),

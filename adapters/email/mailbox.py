@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -10,18 +11,23 @@ from datetime import timedelta
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
+import structlog
 from imapclient import IMAPClient
-from imapclient.exceptions import IMAPClientError, LoginError
+from imapclient.exceptions import IMAPClientAbortError, IMAPClientError, LoginError
 
 from adapters.email.hosts import must_encrypt
-from adapters.email.ingresses.connected import CUT_HEADER, received, wrap
+from adapters.email.ingresses.connected import CUT_HEADER, REFUSED_HEADER, received, wrap
 from adapters.email.oauth import AccessTokens
 from bridge.adapter import Accept, Kit
 from bridge.errors import Retryable
 
+log = structlog.get_logger()
+
 CURSOR = "imap-cursor"
 BATCH = 20
 LATELY = timedelta(days=1)
+REFUSALS = 5
+"""Of one mail, before it is noted for a person. Between them the connection is made anew."""
 
 R = TypeVar("R")
 
@@ -56,6 +62,8 @@ class Mailbox:
         self._tokens = tokens
         self._idle_seconds = idle_seconds
         self._stop = threading.Event()
+        self._refused: Counter[int] = Counter()
+        """How many times a mail behind the cursor was refused."""
 
     async def run(self, accept: Accept) -> None:
         """Take what is there, wait for more, for ever. Raises Retryable when the connection is lost."""
@@ -115,13 +123,19 @@ class Mailbox:
             cursor = Cursor(**json.loads(stored[0])) if stored else None
             batch = await self._in_thread(self._fetch, client, cursor)
             for uid in batch.uids:
-                if raw := await self._in_thread(self._fetch_one, client, uid):
+                try:
+                    raw = await self._in_thread(self._fetch_one, client, uid)
+                except IMAPClientError as error:
+                    await self._do_without(accept, batch.end.validity, uid, error)
+                    continue
+                if raw:
                     await self._store(accept, batch.end.validity, uid, raw)
             if batch.end == cursor:
                 return
             value = json.dumps(asdict(batch.end)).encode()
             if not await self._kit.vault.put(CURSOR, value, version=stored[1] if stored else None):
                 raise Retryable("Another node reads this mailbox.")
+            self._refused.clear()
 
     def _fetch(self, client: IMAPClient, cursor: Cursor | None) -> "_Batch":
         status = client.select_folder(self._folder, readonly=True)
@@ -157,6 +171,26 @@ class Mailbox:
         )
         if len(raw) > self._kit.max_body:  # it cannot be refused any more: a person sees its beginning
             envelope = replace(envelope, headers=(*envelope.headers, (CUT_HEADER, str(len(raw)))))
+        await accept(received(f"imap:{self._folder}:{validity}:{uid}", envelope=envelope), envelope)
+
+    async def _do_without(self, accept: Accept, validity: int, uid: int, error: IMAPClientError) -> None:
+        """Note a mail that the server has refused to give out again and again; raise the error until then."""
+        if isinstance(error, IMAPClientAbortError):  # the connection broke
+            raise error
+        self._refused[uid] += 1
+        if self._refused[uid] < REFUSALS:
+            raise error
+        log.error("mail_not_given_out", source=self._kit.source, uid=uid, error=str(error))
+        envelope = wrap(
+            f"mail {uid} of {self._folder}".encode(),
+            source=self._kit.source,
+            ingress="imap",
+            mail_from=None,
+            recipients=(),
+            at=self._kit.clock.now(),
+        )
+        said = " ".join(str(error).split())[:300]
+        envelope = replace(envelope, headers=(*envelope.headers, (REFUSED_HEADER, said)))
         await accept(received(f"imap:{self._folder}:{validity}:{uid}", envelope=envelope), envelope)
 
     def _wait(self, client: IMAPClient) -> None:

@@ -11,6 +11,10 @@ CUT_HEADER = "x-cut"
 """On a mail that was larger than what is stored of one: how large it was, in bytes."""
 
 
+REFUSED_HEADER = "x-refused"
+"""On what stands for a mail that its server does not give out: what the server says."""
+
+
 def wrap(
     raw: bytes, *, source: str, ingress: str, mail_from: str | None, recipients: Sequence[str], at: datetime
 ) -> Envelope:
@@ -44,6 +48,8 @@ class ConnectedIngress:
     async def open(self, envelope: Envelope) -> Arrived:
         if (size := envelope.header(CUT_HEADER)) is not None:
             raise Malformed(f"The mail is too large ({size} bytes): max_body of the source says how large it may be.")
+        if (said := envelope.header(REFUSED_HEADER)) is not None:
+            raise Malformed(f"The mail server does not give out {envelope.body.decode()}: {said}")
         sender = envelope.header(FROM_HEADER)
         return Arrived(
             raw=envelope.body,

@@ -22,6 +22,8 @@ class Box:
     seen: list[str] = field(default_factory=list)
     """The tokens that were shown."""
     fetched: list[int] = field(default_factory=list)
+    refused: dict[int, int] = field(default_factory=dict)
+    """How many times more a mail is not given out, as Exchange does with what it cannot convert."""
 
     def put(self, raw: bytes) -> int:
         uid, self.next_uid = self.next_uid, self.next_uid + 1
@@ -77,6 +79,10 @@ class _Conversation(socketserver.StreamRequestHandler):
     def on_fetch(self, tag: str, command: str) -> None:
         for uid in map(int, command.split()[2].split(",")):
             self.box.fetched.append(uid)
+            if self.box.refused.get(uid):
+                self.box.refused[uid] -= 1
+                self.say(f"{tag} NO The message could not be converted to an RFC-822 compatible format.")
+                return
             if raw := self.box.mails.get(uid):
                 self.wfile.write(f"* {uid} FETCH (UID {uid} BODY[] {{{len(raw)}}}\r\n".encode() + raw + b")\r\n")
         self.say(f"{tag} OK done")

@@ -128,6 +128,28 @@ async def test_a_mail_that_is_too_large_is_kept_for_a_person_and_stops_nothing(b
     assert "too large" in large.text
 
 
+async def test_a_mail_that_the_server_does_not_give_out_is_noted_for_a_person_and_stops_nothing(box: Box) -> None:
+    desk = Desk()
+    for text in ("first", "second", "third"):
+        box.put(mail(text))
+    box.refused = {1: 2, 2: 1000, 3: 1}
+    async with open_kit("helpdesk") as kit:
+        url = f"imap://agent:secret@127.0.0.1:{box.port}/INBOX"
+        adapter = build(settings(ingress="imap", imap_url=url, imap_idle=1), kit)
+        assert isinstance(adapter, ConnectedEmail)
+        for _ in range(2 + 4 + 1):  # twice it passes, once it lasts, once it passes
+            with pytest.raises(Retryable, match="RFC-822"):
+                await adapter.run(desk.accept)
+        running = asyncio.create_task(adapter.run(desk.accept))
+        await until(desk, 3)
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+        first, second, third = [(await adapter.read(envelope))[0] for envelope in desk.envelopes]
+    assert (first.text, second.parked, third.text) == ("first", "malformed", "third")
+    assert "RFC-822" in second.text
+
+
 GOOGLE = {"provider": "google", "client_id": "id", "client_secret": "hush", "refresh_token": "refresh-1"}
 
 
