@@ -37,7 +37,11 @@ class Connection:
         failures = 0
         try:
             while True:
-                failures = 0 if await self._connected() else failures + 1
+                begun = self._clock.now()
+                is_elsewhere = await self._connected()
+                if self._clock.now() - begun > CAP:
+                    failures = 0  # it had worked meanwhile
+                failures = 0 if is_elsewhere else failures + 1
                 wait = delay(failures, base=BASE, cap=CAP) if failures else RENEW
                 await self._clock.sleep(wait.total_seconds())
         finally:
