@@ -198,8 +198,8 @@ class Endings:
         files: tuple[FileRef, ...] = (),
         view: View | None = None,
     ) -> When:
-        final = (
-            out[0] if view and view.is_shown and len(out) == 1 and not files and state is TurnState.ANSWERED else None
+        becomes = (
+            view if view and view.is_shown and len(out) == 1 and not files and state is TurnState.ANSWERED else None
         )
         end = rows.End(
             turn=turn,
@@ -210,13 +210,14 @@ class Endings:
             error=error,
             files=files,
             deliveries=out,
-            begun=final is not None,
+            begun=becomes is not None,
         )
-        at_once = bool(out) and final is None
         try:
-            more = await (self._handing.over(end) if at_once else self._store.write(rows.END, end))
+            if becomes is not None:
+                return AGAIN if await self._become(end, becomes) else None
+            more = await (self._handing.over(end) if out else self._store.write(rows.END, end))
             if view:
-                await self._close(turn, view, final)
+                await view.close(None)
         finally:
             # Whatever became of the view, or is heard of the commit (it may have been made although the database is
             # away): what is `sending` from the beginning is looked for nowhere else.
@@ -224,14 +225,17 @@ class Endings:
                 self._deliver(turn.lease)
         return AGAIN if more else None
 
-    async def _close(self, turn: Turn, view: View, final: OutboundMessage | None) -> None:
-        """The view ends; where it has become the answer, nothing more is posted."""
-        remote_id = await view.close(final)
-        if final is None:
-            return
-        delivery = deliveries.begin_new(turn, final, self._store.now())
-        state = DeliveryState.SENT if remote_id else DeliveryState.PENDING
-        await self._store.write(deliveries.END, deliveries.Outcome(delivery=delivery, state=state, remote_id=remote_id))
+    async def _become(self, end: rows.End, view: View) -> bool:
+        """The turn ends, and its view becomes the answer; only where it cannot, something is posted."""
+        (final,) = end.deliveries
+        with self._handing.holding(final.delivery_id):
+            more = await self._store.write(rows.END, end)
+            remote_id = await view.close(final)
+            delivery = deliveries.begin_new(end.turn, final, self._store.now())
+            state = DeliveryState.SENT if remote_id else DeliveryState.PENDING
+            outcome = deliveries.Outcome(delivery=delivery, state=state, remote_id=remote_id)
+            await self._store.write(deliveries.END, outcome)
+        return more
 
     async def _postpone(
         self, turn: Turn, error: AgentError, wait: timedelta, *, spent: int, away: bool = False

@@ -1,6 +1,7 @@
 """Answers whose delivery began in the transaction that ended their turn, on their way to the outbox."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from bridge.model import Lease, OutboundMessage
 from bridge.store.budgets import Cost
@@ -27,6 +28,15 @@ class Handing:
     def due(self, lease: Lease) -> Due:
         """To look for what else is to be delivered in a conversation."""
         return Due(lease, self._cost, self._in_hand)
+
+    @contextmanager
+    def holding(self, delivery_id: str) -> Iterator[None]:
+        """It is being made here, and nobody else's to send."""
+        self._in_hand.add(delivery_id)
+        try:
+            yield
+        finally:
+            self.let_go(delivery_id)
 
     async def over(self, end: End) -> bool:
         """End a turn that has something to say, and take that in hand if it may go at once.

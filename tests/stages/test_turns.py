@@ -277,6 +277,35 @@ async def test_a_view_is_left_by_a_node_that_loses_the_turn(store: Store, clock:
     await room.turns.lanes.close()
 
 
+class Ending(Status):
+    """A view that is to become the answer, and takes its time; then it cannot, after all."""
+
+    def __init__(self) -> None:
+        super().__init__(remote_id="stream")
+        self.closing = asyncio.Event()
+        self.may_end = asyncio.Event()
+
+    async def close(self, final: OutboundMessage | None) -> None:
+        if final is not None:
+            self.closing.set()
+            await self.may_end.wait()
+
+
+async def test_an_answer_that_a_view_is_becoming_is_nobody_elses_to_send(store: Store, clock: FakeClock) -> None:
+    """The outbox may come by, as it does after the answer before this one."""
+    view = Ending()
+    room = Room(store, clock, platform=(platform := Showing(status=view)))
+    lease = await room.hear("m1")
+    step = asyncio.create_task(room.turns.step(lease))
+    await view.closing.wait()
+    assert await room.deliver(lease) == []
+    view.may_end.set()
+    await step
+    assert await room.deliver(lease) == ["done"]
+    assert [one.repeated for one in platform.sent] == [False]
+    await room.turns.lanes.close()
+
+
 async def test_a_message_that_waited_too_long_is_given_up_visibly(room: Room, clock: FakeClock) -> None:
     lease = await room.hear("m1")
     await clock.advance(timedelta(hours=25))
