@@ -23,6 +23,7 @@ from bridge.store import deliveries, halts
 from bridge.store import turns as rows
 from bridge.store.database import Store
 from bridge.store.settling import NEAR
+from bridge.store.waiting import POSTPONE, Postponement
 from bridge.views import View
 
 log = structlog.get_logger()
@@ -241,6 +242,6 @@ class Endings:
         self, turn: Turn, error: AgentError, wait: timedelta, *, spent: int, away: bool = False
     ) -> datetime:
         until = self._store.now() + max(wait, timedelta(seconds=error.after or 0))
-        postponement = rows.Postponement(turn=turn, until=until, error=str(error), spent=spent, away=away)
-        await self._store.write(rows.POSTPONE, postponement)
+        postponement = Postponement(turn=turn, until=until, error=str(error), spent=spent, away=away)
+        await self._store.write(POSTPONE, postponement)
         return until

@@ -12,7 +12,8 @@ from bridge.errors import Retryable
 from bridge.model import REF, InboundMessage, Said, Turn
 from bridge.store.database import Store
 from bridge.store.files import NOTE_USES, Uses
-from bridge.store.turns import POSTPONE, Postponement, Stopping
+from bridge.store.turns import Stopping
+from bridge.store.waiting import POSTPONE, Postponement
 
 log = structlog.get_logger()
 

@@ -272,6 +272,7 @@ _ANSWERED_QUESTION = (
         state="queued",
         idempotency_key=bindparam("key"),
         task_id=None,
+        event_cursor=None,
         attempt=0,
         started_at=None,
         not_before=None,

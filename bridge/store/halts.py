@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, bindparam, case, exists, func, null, select, update
 
 from bridge.model import OutboundMessage, Turn, TurnState, new_id
 from bridge.store import asked
 from bridge.store.settling import settle
 from bridge.store.statements import insert_new
-from bridge.store.tables import conversations, decisions, deliveries, messages, turns
+from bridge.store.tables import Instant, conversations, decisions, deliveries, messages, turns
 from bridge.store.turns import End, Stopping, delivery_row, end_turns
 from bridge.store.writer import Tx, Write
 
@@ -28,7 +28,7 @@ class Halt:
 def _halt(tx: Tx, rows: Sequence[Halt]) -> list[bool]:
     """Cancel the turns, or put them back to begin anew; tells whether another turn waits."""
     keys = {row.turn.id: row.turn.idempotency_key for row in rows}
-    found = tx.connection.execute(_RESTARTING, {"ids": [*keys]}).all()
+    found = tx.connection.execute(_STANDING, {"ids": [*keys]}).all()
     anew = [{"at": one.id, "key": new_id("idk")} for one in found if one.restart]
     # One with another key was put back already, in a transaction whose answer was lost.
     again = {one.id for one in found if one.restart or one.idempotency_key != keys[one.id]}
@@ -43,7 +43,7 @@ def _halt(tx: Tx, rows: Sequence[Halt]) -> list[bool]:
     return [row.turn.id in again or next(more) for row in rows]
 
 
-_RESTARTING = select(turns.c.id, turns.c.restart, turns.c.idempotency_key).where(
+_STANDING = select(turns.c.id, turns.c.state, turns.c.stop_at, turns.c.restart, turns.c.idempotency_key).where(
     turns.c.id.in_(bindparam("ids", expanding=True))
 )
 _AGAIN = (
@@ -53,6 +53,7 @@ _AGAIN = (
         state=TurnState.QUEUED.value,
         idempotency_key=bindparam("key"),
         task_id=None,
+        event_cursor=None,
         attempt=0,
         started_at=None,
         not_before=None,
@@ -79,7 +80,17 @@ class Waiting:
     """The row of what a person is to decide, where there is something to choose."""
 
 
-def _wait(tx: Tx, rows: Sequence[Waiting]) -> list[None]:
+def _wait(tx: Tx, rows: Sequence[Waiting]) -> list[Stopping | None]:
+    """One that does not run any more waits already, by a transaction whose answer was lost."""
+    standing = {one.id: one for one in tx.connection.execute(_STANDING, {"ids": [row.turn.id for row in rows]})}
+    stopping = {one.id for one in standing.values() if one.stop_at is not None}
+    running = {one.id for one in standing.values() if one.state == TurnState.RUNNING.value}
+    if waiting := [row for row in rows if row.turn.id in running - stopping]:
+        _pause(tx, waiting)
+    return [Stopping() if row.turn.id in stopping else None for row in rows]
+
+
+def _pause(tx: Tx, rows: Sequence[Waiting]) -> None:
     tx.connection.execute(
         _PAUSED,
         [
@@ -103,9 +114,11 @@ def _wait(tx: Tx, rows: Sequence[Waiting]) -> list[None]:
     if open_ones:
         tx.connection.execute(decisions.insert(), open_ones)
     settle(tx, {row.turn.lease.conversation_id for row in rows if not row.notice})
-    return [None] * len(rows)
 
 
+_to_tell = exists().where(
+    decisions.c.turn_id == turns.c.id, decisions.c.choice.is_not(None), decisions.c.told_at.is_(None)
+)
 _PAUSED = (
     update(turns)
     .where(turns.c.id == bindparam("at"))
@@ -115,14 +128,16 @@ _PAUSED = (
         task_id=bindparam("task"),
         status="paused",
         pause=bindparam("what"),
-        not_before=bindparam("until"),
+        # what was decided during a look is told at once, not only at the next one
+        not_before=case((_to_tell, null()), else_=bindparam("until", type_=Instant)),
         paused_at=func.coalesce(turns.c.paused_at, bindparam("now", type_=turns.c.paused_at.type)),
         notices=turns.c.notices + bindparam("more"),
     )
 )
 _THREAD = update(conversations).where(conversations.c.id == bindparam("at")).values(task_id=bindparam("task"))
 
-WAIT: Write[Waiting, None] = Write(_wait, lease=lambda row: row.turn.lease)
+WAIT: Write[Waiting, None] = Write(_wait, lease=lambda row: row.turn.lease)  # type: ignore[arg-type]  # an error is raised to its caller
+"""Raises Stopping where a person wanted the turn stopped: it would wait with that wish."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +189,7 @@ class Declined:
 
 def _decline(tx: Tx, rows: Sequence[Declined]) -> list[bool | Stopping]:
     """The messages count as declined, and their turn as never wanted; tells whether another turn waits."""
-    found = tx.connection.execute(_RESTARTING, {"ids": [row.turn.id for row in rows]}).all()
+    found = tx.connection.execute(_STANDING, {"ids": [row.turn.id for row in rows]}).all()
     joined = {one.id for one in found if one.restart}
     declined = [row for row in rows if row.turn.id not in joined]
     if declined:

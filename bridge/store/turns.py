@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Boolean, bindparam, case, exists, func, or_, select, update
+from sqlalchemy import String, and_, bindparam, case, exists, func, or_, select, update
 
 from bridge.errors import BridgeError
 from bridge.model import FileRef, Lease, OutboundMessage, Said, Turn, TurnState
@@ -34,7 +34,7 @@ def _take(tx: Tx, rows: Sequence[Lease], asked: tuple[Asked, Asked]) -> list[Tur
     """The head of each conversation: set running and given out, or why not. Nothing left: let go of it."""
     heads = {head.conversation_id: head for head in asked[0].rows()}
     due = {key: head for key, head in heads.items() if _is_due(head, tx.now)}
-    starting = [head for head in due.values() if head.state != "running"]
+    starting = [head for head in due.values() if head.state != "running" or _is_asked_again(head)]
     _START.run(tx.connection, [{"at": head.id, "now": tx.now} for head in starting])
     settle(tx, [row.conversation_id for row in rows if row.conversation_id not in due])
     said = _said(asked[1].rows(), {head.id for head in due.values()})
@@ -46,6 +46,11 @@ def _take(tx: Tx, rows: Sequence[Lease], asked: tuple[Asked, Asked]) -> list[Tur
 
 def _is_due(head: Record, now: datetime) -> bool:
     return head.state == "running" or head.not_before is None or bool(head.not_before <= now)
+
+
+def _is_asked_again(head: Record) -> bool:
+    """Whether an earlier life began a call and did not live to learn of a task: it may have reached the agent."""
+    return bool(head.state == "running" and head.task_id is None)
 
 
 def _not_yet(heads: dict[str, Record], row: Lease) -> NotYet | None:
@@ -66,7 +71,7 @@ def _turn(lease: Lease, head: Record, said: dict[str, list[Said]]) -> Turn:
         idempotency_key=head.idempotency_key,
         task_id=head.task_id,
         event_cursor=head.event_cursor,
-        attempt=head.attempt + (head.state == "queued"),
+        attempt=head.attempt + (head.state == "queued" or _is_asked_again(head)),
         created_at=head.created_at,
         started_at=head.started_at,
         stopping=head.stop_at is not None,
@@ -118,12 +123,13 @@ _MESSAGES = Prepared(
     )
     .order_by(messages.c.received_at, messages.c.id)
 )
+_is_begun = or_(turns.c.state == "queued", and_(turns.c.state == "running", turns.c.task_id.is_(None)))
 _START = Prepared(
     update(turns)
     .where(turns.c.id == bindparam("at"))
     .values(
         state=TurnState.RUNNING.value,
-        attempt=turns.c.attempt + case((turns.c.state == "queued", 1), else_=0),
+        attempt=turns.c.attempt + case((_is_begun, 1), else_=0),
         not_before=None,
         started_at=func.coalesce(turns.c.started_at, bindparam("now", type_=turns.c.started_at.type)),
     )
@@ -143,7 +149,8 @@ class Tasked:
 
 def _note_task(tx: Tx, rows: Sequence[Tasked]) -> list[None]:
     _TASKED.run(tx.connection, [{"at": r.turn_id, "task": r.task_id, "now": tx.now} for r in rows])
-    _THREAD.run(tx.connection, [{"at": r.lease.conversation_id, "task": r.task_id} for r in rows])
+    values = [{"at": r.lease.conversation_id, "task": r.task_id, "turn": r.turn_id} for r in rows]
+    _THREAD_OF.run(tx.connection, values)
     return [None] * len(rows)
 
 
@@ -151,6 +158,11 @@ _TASKED = Prepared(
     update(turns).where(turns.c.id == bindparam("at")).values(task_id=bindparam("task"), tasked_at=bindparam("now"))
 )
 _THREAD = Prepared(update(conversations).where(conversations.c.id == bindparam("at")).values(task_id=bindparam("task")))
+_stopped = exists().where(turns.c.id == bindparam("turn", type_=String), turns.c.stop_at.is_not(None), ~turns.c.restart)
+# Not of one that was stopped meanwhile: who begins anew has said so, and wants another thread.
+_THREAD_OF = Prepared(
+    update(conversations).where(conversations.c.id == bindparam("at"), ~_stopped).values(task_id=bindparam("task"))
+)
 
 NOTE_TASK: Write[Tasked, None] = Write(_note_task, lease=lambda row: row.lease)
 
@@ -286,42 +298,3 @@ _LIVE = Prepared(
 )
 
 END: Write[End, bool] = Write(_end, lease=lambda row: row.turn.lease, look=live_turns)  # type: ignore[arg-type]  # an error is raised to its caller
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Postponement:
-    """The turn goes back to the head of the line and is tried again at `until`."""
-
-    turn: Turn
-    until: datetime
-    error: str
-    spent: int = 1
-    """0 where nothing was tried (the thread was busy, the circuit open): no attempt is counted."""
-    away: bool = False
-    """It waits for an agent that is away, which is no work on it."""
-
-
-def _postpone(tx: Tx, rows: Sequence[Postponement]) -> list[None]:
-    values = [
-        {"at": r.turn.id, "until": r.until, "why": storable(r.error), "unspent": 1 - r.spent, "is_away": r.away}
-        for r in rows
-    ]
-    _POSTPONED.run(tx.connection, values)
-    settle(tx, [row.turn.lease.conversation_id for row in rows])
-    return [None] * len(rows)
-
-
-_POSTPONED = Prepared(
-    update(turns)
-    # or it was put off already, and only the answer to that was lost
-    .where(turns.c.id == bindparam("at"), turns.c.state == TurnState.RUNNING.value)
-    .values(
-        state=TurnState.QUEUED.value,
-        not_before=bindparam("until"),
-        error=bindparam("why"),
-        attempt=turns.c.attempt - bindparam("unspent"),
-        started_at=case((bindparam("is_away", type_=Boolean), None), else_=turns.c.started_at),
-    )
-)
-
-POSTPONE: Write[Postponement, None] = Write(_postpone, lease=lambda row: row.turn.lease)

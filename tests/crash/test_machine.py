@@ -36,7 +36,7 @@ from bridge.model import (
     new_id,
 )
 from bridge.operations import Operations
-from bridge.store import deliveries, halts, turns
+from bridge.store import deliveries, halts, turns, waiting
 from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
 from bridge.store.deliveries import Delivery, Outcome
@@ -286,7 +286,7 @@ class Journeys(RuleBasedStateMachine):
         self.running.remove((life, turn))
         if self._is_running(life, turn):
             until = self.clock.now() + timedelta(seconds=seconds)
-            self._fenced(life, turns.POSTPONE, turns.Postponement(turn=turn, until=until, error="busy"), turn.lease)
+            self._fenced(life, waiting.POSTPONE, waiting.Postponement(turn=turn, until=until, error="busy"), turn.lease)
 
     @precondition(lambda self: self._living_leases())
     @rule(pick=PICK)

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from bridge.model import Act, Author, Candidate, DeliveryState, InboundMessage, Turn, TurnState
-from bridge.store import deliveries, halts, tables, turns
+from bridge.store import deliveries, halts, tables, turns, waiting
 from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
 from bridge.store.deliveries import Delivery, Outcome
@@ -114,8 +114,33 @@ async def test_an_answer_that_is_handed_over_is_looked_up_before_it_is_sent(stor
 
 async def test_a_turn_that_is_put_off_for_nothing_it_did_loses_no_attempt(store: Store, cut: Writer) -> None:
     turn = await running(store)
-    await cut(turns.POSTPONE, turns.Postponement(turn=turn, until=store.now(), error="busy", spent=0))
+    await cut(waiting.POSTPONE, waiting.Postponement(turn=turn, until=store.now(), error="busy", spent=0))
     assert (await take(store, turn.lease)).attempt == 1
+
+
+def asking(store: Store, turn: Turn) -> halts.Waiting:
+    (notice,) = parts_of(store, turn, kind="notice")
+    decision = {
+        "id": "dcs_1",
+        "conversation_id": turn.lease.conversation_id,
+        "turn_id": turn.id,
+        "delivery_id": notice.delivery_id,
+        "kind": "approval",
+        "choices": '["yes"]',
+        "people": '["ada"]',
+        "expires_at": store.now(),
+    }
+    return halts.Waiting(
+        turn=turn, task_id="task-1", pause="{}", until=store.now(), notice=(notice,), decision=decision
+    )
+
+
+async def test_a_question_is_asked_once_and_stays_open(store: Store, cut: Writer) -> None:
+    turn = await running(store)
+    await cut(halts.WAIT, asking(store, turn))
+    assert [row.open for row in await rows_of(store, tables.decisions)] == [True]
+    assert [row.marker for row in await rows_of(store, tables.deliveries)] == [None]
+    assert [(row.state, row.notices) for row in await rows_of(store, tables.turns)] == [("paused", 1)]
 
 
 async def test_a_delivery_that_is_withheld_loses_no_attempt(store: Store, cut: Writer) -> None:

@@ -5,7 +5,7 @@ import secrets
 import pytest
 
 from bridge.model import Author, Candidate, DeliveryState, FileRef, InboundMessage, RequestOptions, TurnState
-from bridge.store import reader, tables, turns
+from bridge.store import reader, tables, waiting
 from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
 from bridge.store.ingest import INGEST
@@ -16,7 +16,7 @@ from tests.store.journeys import deliver, end, rows_of, say, take
 @pytest.mark.parametrize("odd", ["nul \0", "half \ud83d"])
 async def test_why_it_failed_is_kept_whatever_was_told(store: Store, odd: str) -> None:
     turn = await take(store, (await say(store, "m1")).wake[0])
-    await store.write(turns.POSTPONE, turns.Postponement(turn=turn, until=store.now(), error=odd))
+    await store.write(waiting.POSTPONE, waiting.Postponement(turn=turn, until=store.now(), error=odd))
     turn = await take(store, turn.lease)
     await end(store, turn, TurnState.DEAD, kind="error", error=odd)
     await deliver(store, turn.lease, DeliveryState.PENDING, error=odd)
