@@ -35,8 +35,10 @@ class Standby:
         return sum(len(waiting) for waiting in self._waiting.values())
 
     def add(self, agent: str, lease: Lease, until: datetime) -> None:
-        """Wait for the agent, but not longer than `until`. Whoever waits already keeps the place in line."""
-        self._waiting.setdefault(agent, {})[lease.conversation_id] = _Waiting(lease, until)
+        """Wait for the agent, but not longer than `until`. Who waits already keeps the place in line, and the end."""
+        waiting = self._waiting.setdefault(agent, {})
+        before = waiting.get(lease.conversation_id)
+        waiting[lease.conversation_id] = _Waiting(lease, min(until, before.until) if before else until)
         self._first_until = min(until, self._first_until or until)
 
     def look(self) -> None:

@@ -10,6 +10,7 @@ import pytest
 from bridge.model import Act, Lease
 from bridge.routing import Route
 from bridge.standby import unheard
+from bridge.store import reader
 from bridge.store.arrivals import Arrival
 from bridge.store.circuits import CHANGE, Change
 from bridge.store.database import Store
@@ -114,6 +115,18 @@ async def test_who_has_waited_too_long_is_told_so_though_the_agent_is_still_away
     await room.pass_time(2)
     assert await state(room) == ("dead", 1)
     assert len(room.turns.standby) == 0
+
+
+async def test_who_says_something_again_waits_no_longer_for_that(room: Deserted) -> None:
+    await room.say("m1", "t1")
+    await room.clock.advance(timedelta(hours=23))
+    await room.desert()  # somebody has tried just now
+    await room.say("m2", "t1")
+    await room.clock.advance(timedelta(hours=1))
+    await room.desert()
+    await room.pass_time(2)
+    assert [view.state for view in await room.store.read(reader.message_list)] == ["queued", "dead"]
+    assert len(room.turns.standby) == 1
 
 
 async def test_another_node_takes_over_who_stood_by_and_the_first_one_lets_be(room: Deserted, clock: FakeClock) -> None:
