@@ -51,7 +51,7 @@ class Lanes:
         self._step = step
         self._clock = clock
         self._now = now
-        self._name = name
+        self.name = name
         self._near = near
         self._lanes: dict[str, _Lane] = {}
         self._still = False
@@ -70,7 +70,7 @@ class Lanes:
         if lane is not None and lane.task is not None:
             lane.task.cancel()
         lane = self._lanes[lease.conversation_id] = _Lane(lease)
-        lane.task = asyncio.create_task(self._run(lane), name=f"{self._name} {lease.conversation_id}")
+        lane.task = asyncio.create_task(self._run(lane), name=f"{self.name} {lease.conversation_id}")
 
     def holds(self, conversation_id: str) -> bool:
         """Whether a lane is at work on this conversation."""
@@ -114,10 +114,10 @@ class Lanes:
         except Replaced:
             return None
         except StoreUnavailable as error:
-            log.warning("store_unavailable", lane=self._name, conversation=lease.conversation_id, error=str(error))
+            log.warning("store_unavailable", lane=self.name, conversation=lease.conversation_id, error=str(error))
             return RECOVER
         except Exception:  # one conversation's trouble must not end the others; it is tried again
-            log.exception("step_failed", lane=self._name, conversation=lease.conversation_id)
+            log.exception("step_failed", lane=self.name, conversation=lease.conversation_id)
             return RECOVER
         if not isinstance(due, datetime):
             return due

@@ -43,6 +43,8 @@ class Sweeper:
         self._suspended = False
         self._hurry = asyncio.Event()
         self._beats = 0
+        self._cuts = 0
+        """So many of the store's are made up for."""
 
     async def run(self) -> None:
         """Until cancelled. A database that is away is waited for."""
@@ -64,12 +66,10 @@ class Sweeper:
             self._store.pulse.renewed(begun, TTL)
         if self._suspended and not self._store.pulse.is_late:
             leases = await self._resume()
-        if self._beats % SEARCH_EVERY == SEARCH_EVERY - 1:
-            due = self._store.now() - OVERDUE
-            leases = [*leases, *await self._store.read(overlooked, self._store.node, due), *await self._left_alone(due)]
-        self._beats += 1
         self._wake_all(leases)
-        return len(leases)
+        found = await self._search()
+        self._wake_all(found)
+        return len(leases) + len(found)
 
     async def leave(self) -> None:
         """Let go of everything at once; others need not wait for the lease to run out."""
@@ -84,10 +84,23 @@ class Sweeper:
             for lanes in self._lanes:
                 lanes.suspend()
 
+    async def _search(self) -> list[Lease]:
+        """What nobody was woken for: now and then what is overdue, at once all there is where a commit went unheard."""
+        cuts, now = self._store.cuts, self._store.now()
+        was_cut = cuts != self._cuts
+        found: list[Lease] = []
+        if was_cut or self._beats % SEARCH_EVERY == SEARCH_EVERY - 1:
+            due = now if was_cut else now - OVERDUE
+            found = [*await self._store.read(overlooked, self._store.node, due), *await self._left_alone(due)]
+        self._beats += 1
+        self._cuts = cuts
+        return found
+
     async def _left_alone(self, due: datetime) -> list[Lease]:
-        """What began before then, and no lane is at work on."""
+        """What began before then, and no lane is at work on that should be."""
         found = await self._store.read(begun, self._store.node, due)
-        return [one for one in found if not any(lanes.holds(one.conversation_id) for lanes in self._lanes)]
+        at_work = {lanes.name: lanes.holds for lanes in self._lanes}
+        return [lease for name, lease in found if name not in at_work or not at_work[name](lease.conversation_id)]
 
     async def _resume(self) -> list[Lease]:
         leases = await self._store.write(RECLAIM, self._store.now())

@@ -103,6 +103,11 @@ class Store:
         """How many writes wait for a commit, by lane."""
         return {"ingest": self._ingest_lane.waiting(), "engine": self._engine_lane.waiting()}
 
+    @property
+    def cuts(self) -> int:
+        """How often something may have been committed that this node never heard of."""
+        return self._ingest_lane.cuts + (0 if self.exclusive else self._engine_lane.cuts)
+
     async def accept(self, write: Write[A, R], args: A) -> R:
         """Write in the lane that acknowledgements wait for."""
         self._pace.arriving += 1

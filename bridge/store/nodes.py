@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from importlib.metadata import version
 from typing import Final
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, not_, or_, select, text, true, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, literal, not_, or_, select, text, true, update
 
 from bridge.model import Lease
 from bridge.store.circuits import AWAY
@@ -141,29 +141,32 @@ def overlooked(connection: Connection, node: str, before: datetime) -> list[Leas
     return [Lease(row.id, row.epoch) for row in connection.execute(query)]
 
 
-def begun(connection: Connection, node: str, before: datetime) -> list[Lease]:
+def begun(connection: Connection, node: str, before: datetime) -> list[tuple[str, Lease]]:
     """Conversations of this node in which something began before: a turn runs, a pause is over, a delivery is out.
 
-    The rows do not tell whether a lane is at work on it. None is where this node took over from another, and never
-    heard of the commit.
+    With the name of the lanes that should be at work on it, which the rows do not tell. None is where this node took
+    over from another, and never heard of the commit.
     """
-    going = select(turns.c.conversation_id).where(
+    going = select(literal("turns").label("lanes"), turns.c.conversation_id).where(
         text(LIVE_TURN),
         or_(
             and_(turns.c.state == "running", func.coalesce(turns.c.started_at, turns.c.created_at) < before),
             and_(turns.c.state == "paused", func.coalesce(turns.c.not_before, turns.c.created_at) < before),
         ),
     )
-    out = select(deliveries.c.conversation_id).where(
+    out = select(literal("outbox").label("lanes"), deliveries.c.conversation_id).where(
         text(LIVE_DELIVERY),
         deliveries.c.state == "sending",
         deliveries.c.kind != "progress",  # that ends with its turn
         deliveries.c.created_at < before,
     )
-    query = select(conversations.c.id, conversations.c.epoch).where(
-        conversations.c.id.in_(going.union(out)), conversations.c.open, conversations.c.owner == node
+    there = going.union(out).subquery()
+    query = (
+        select(there.c.lanes, conversations.c.id, conversations.c.epoch)
+        .join(conversations, conversations.c.id == there.c.conversation_id)
+        .where(conversations.c.open, conversations.c.owner == node)
     )
-    return [Lease(row.id, row.epoch) for row in connection.execute(query)]
+    return [(row.lanes, Lease(row.id, row.epoch)) for row in connection.execute(query)]
 
 
 def _leave(tx: Tx, rows: Sequence[datetime]) -> list[None]:

@@ -98,6 +98,8 @@ class Writer:
         self._urgent: deque[_Waiting] = deque()
         self._queue: deque[_Waiting] = deque()
         self._work: asyncio.Task[None] | None = None
+        self.cuts = 0
+        """How often the line broke under a transaction: it may be committed, and nobody heard what it gave us to do."""
 
     async def __call__(self, write: Write[A, R], args: A) -> R:
         """Run one write and return its result after the commit.
@@ -177,6 +179,7 @@ class Writer:
             try:
                 await self._transactions.run(lambda connection: self._statements(connection, batch), long=is_long)
             except (OperationalError, InterfaceError) as error:
+                self.cuts += error.connection_invalidated
                 if number >= TRIES or not is_transient(error):
                     return StoreUnavailable(f"The database cannot commit: {error.orig}")
             except IntegrityError as error:

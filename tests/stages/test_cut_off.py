@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,10 +13,12 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from bridge.errors import StoreUnavailable
-from bridge.model import Lease
+from bridge.model import Act, Lease
 from bridge.store.database import Store
-from bridge.sweeper import OVERDUE, SEARCH_EVERY, Sweeper
+from bridge.store.ingest import INGEST
+from bridge.sweeper import OVERDUE, Sweeper
 from tests.conftest import FakeClock, fresh_database
+from tests.stages.platform import arrival
 from tests.stages.test_turns import Room, task
 from tests.store.journeys import say, take
 
@@ -109,6 +113,30 @@ async def test_an_answer_that_was_handed_over_after_all_is_sent(far: Store, line
     assert await room.deliver(lease) == ["done"]
 
 
+async def test_what_is_edited_unheard_is_asked_with_the_next_beat(far: Store, line: Line, clock: FakeClock) -> None:
+    """Whoever sent it may repeat it, and hears that it is there already: nobody is woken for that."""
+    woken: list[Lease] = []
+    sweeper = Sweeper(far, clock, woken.append, lanes=[])
+    await sweeper.beat()
+    room = Room(far, clock)
+    lease = await room.hear("m1")
+    await room.turns.step(lease)
+    await room.deliver(lease)
+    said = arrival(far, "m1", "and now?")
+    (message,) = said.messages or ()
+    edit = replace(said, delivery_key="edit", messages=(replace(message, act=Act.EDIT),))
+    line.cut_next = True
+    with pytest.raises(StoreUnavailable):
+        await far.accept(INGEST, edit)
+    line.is_cut = False
+    assert (await far.accept(INGEST, edit)).wake == ()
+    await clock.advance(timedelta(seconds=1))
+    await sweeper.beat()
+    assert [(await take(far, one)).said[0].message.text for one in woken] == ["(Edited, it now reads:) and now?"]
+    await sweeper.beat()
+    assert len(woken) == 1
+
+
 async def test_what_was_taken_over_unheard_is_worked_on(store: Store, far: Store, line: Line, clock: FakeClock) -> None:
     woken: list[Lease] = []
     sweeper = Sweeper(far, clock, woken.append, lanes=[])
@@ -121,6 +149,5 @@ async def test_what_was_taken_over_unheard_is_worked_on(store: Store, far: Store
     with pytest.raises(StoreUnavailable):
         await sweeper.beat()
     line.is_cut = False
-    for _ in range(SEARCH_EVERY):
-        await sweeper.beat()
+    await sweeper.beat()
     assert woken == [Lease(turn.lease.conversation_id, turn.lease.epoch + 1)]

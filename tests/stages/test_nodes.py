@@ -11,14 +11,14 @@ import pytest
 from bridge.errors import Replaced
 from bridge.lanes import Lanes
 from bridge.model import Lease, TurnState
-from bridge.store import tables
+from bridge.store import deliveries, tables
 from bridge.store.database import Store
 from bridge.store.notices import CHANNEL
 from bridge.store.pulse import Pulse
 from bridge.store.settling import NEAR
 from bridge.sweeper import OVERDUE, SEARCH_EVERY, TTL, Sweeper
 from tests.conftest import FakeClock, fresh_database
-from tests.store.journeys import end, rows_of, say, take
+from tests.store.journeys import due, end, rows_of, say, take
 
 SECOND = timedelta(seconds=1)
 PATIENCE_SECONDS = 20
@@ -220,6 +220,27 @@ async def test_a_wake_up_that_never_came_is_made_up_for(nodes: tuple[Node, Node]
         found += await one.sweeper.beat()
     assert found == 1
     assert await one.next() == lease
+
+
+async def test_a_delivery_is_not_at_work_because_a_turn_is(nodes: tuple[Node, Node]) -> None:
+    one, _ = nodes
+    turn = await take(one.store, (await say(one.store, "m1")).wake[0])
+    await end(one.store, turn, TurnState.ANSWERED)
+    await one.store.write(deliveries.BEGIN, due(turn.lease))  # and nobody heard of the commit
+    await take(one.store, (await say(one.store, "m2")).wake[0])
+    one.may_end.clear()
+    one.lanes.wake(turn.lease)
+    await one.next()
+    outbox = Lanes(one.step, one.clock, now=one.store.now, name="outbox", near=NEAR)
+    sweeper = Sweeper(one.store, one.clock, outbox.wake, lanes=[one.lanes, outbox])
+    found = 0
+    for _ in range(2 * SEARCH_EVERY):
+        await one.clock.advance(SECOND)
+        found += await sweeper.beat()
+    assert found == 1
+    assert await one.next() == turn.lease
+    one.may_end.set()
+    await outbox.close()
 
 
 async def test_what_is_at_work_is_not_taken_for_overlooked(nodes: tuple[Node, Node]) -> None:
