@@ -55,6 +55,8 @@ class Lanes:
         self._near = near
         self._lanes: dict[str, _Lane] = {}
         self._still = False
+        self._missed: dict[str, Lease] = {}
+        """Woken for while all stood still."""
 
     def __len__(self) -> int:
         return len(self._lanes)
@@ -62,6 +64,7 @@ class Lanes:
     def wake(self, lease: Lease) -> None:
         """There is something to do. May be said any number of times; a newer epoch replaces an older lane."""
         if self._still:
+            self._missed[lease.conversation_id] = lease
             return
         lane = self._lanes.get(lease.conversation_id)
         if lane is not None and lane.lease.epoch >= lease.epoch:
@@ -77,15 +80,18 @@ class Lanes:
         return conversation_id in self._lanes
 
     def suspend(self) -> None:
-        """Stop every lane where it is, and take no wake-up, until `resume`: another node may be at it soon."""
+        """Stop every lane where it is, and begin none, until `resume`: another node may be at it soon."""
         self._still = True
         for lane in self._lanes.values():
             if lane.task:
                 lane.task.cancel()
 
     def resume(self) -> None:
-        """Take wake-ups again; what was stopped is woken by whoever claims it anew."""
+        """Go on with what there was to do meanwhile; what was stopped is woken by whoever claims it anew."""
         self._still = False
+        missed, self._missed = self._missed, {}
+        for lease in missed.values():  # one that is not ours any more finds that out
+            self.wake(lease)
 
     async def close(self) -> None:
         """Stop every lane where it is; what it was doing is resumed from its rows."""

@@ -13,9 +13,11 @@ from bridge.lanes import Lanes
 from bridge.model import Lease, TurnState
 from bridge.store import deliveries, tables
 from bridge.store.database import Store
+from bridge.store.nodes import RECLAIM
 from bridge.store.notices import CHANNEL
 from bridge.store.pulse import Pulse
 from bridge.store.settling import NEAR
+from bridge.store.writer import Write
 from bridge.sweeper import OVERDUE, SEARCH_EVERY, TTL, Sweeper
 from tests.conftest import FakeClock, fresh_database
 from tests.store.journeys import due, end, rows_of, say, take
@@ -191,6 +193,23 @@ async def test_back_in_time_it_goes_on_under_new_epochs(nodes: tuple[Node, Node]
     with pytest.raises(Replaced):
         await take(one.store, lease)
     await take(one.store, again)
+
+
+async def test_what_it_is_woken_for_before_it_goes_on_again_is_not_forgotten(nodes: tuple[Node, Node]) -> None:
+    one, _ = nodes
+    await say(one.store, "m1")
+    await one.clock.advance(TTL)
+    one.sweeper.look()
+
+    def arrived(write: Write[object, object], *_: object) -> None:
+        """As between the commit that claims all anew, and the moment in which this node hears of it."""
+        if write is RECLAIM:
+            one.lanes.wake(Lease("cnv_new", 1))
+
+    one.store.observe(arrived)
+    await one.sweeper.beat()
+    woken = {(await one.next()).conversation_id for _ in range(2)}
+    assert "cnv_new" in woken
 
 
 async def test_back_too_late_it_finds_the_other_at_work(nodes: tuple[Node, Node]) -> None:
