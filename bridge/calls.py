@@ -66,6 +66,7 @@ class Call:
         "alive_at",
         "task_id",
         "told",
+        "went_on",
     )
 
     def __init__(self, store: Store, turn: Turn, agent: Agent, view: View, circuits: Circuits) -> None:
@@ -80,6 +81,8 @@ class Call:
         self._given_up: BridgeError | None = None
         self.task_id = turn.task_id
         self.told: list[TaskEvent] = []
+        self.went_on = False
+        """Whether the agent was seen at work on it."""
         self.alive_at: datetime | None = None
         """When the agent last told anything of it."""
         self._heard_at = 0.0
@@ -151,6 +154,7 @@ class Call:
         try:
             async for event in task.aevents():
                 self._show_life()
+                self.went_on = self.went_on or task.status == "executing"
                 if event.type in TOLD:
                     self.told.append(event)
                 await self._view.show(event)

@@ -19,7 +19,7 @@ from bridge.model import DeliveryState, FileRef, Lease, OutboundMessage, Turn, T
 from bridge.patience import Patience
 from bridge.pauses import Pause, pause_of, with_notice
 from bridge.standby import Standby
-from bridge.store import deliveries, halts
+from bridge.store import deliveries, halts, opinions
 from bridge.store import turns as rows
 from bridge.store.database import Store
 from bridge.store.settling import NEAR
@@ -29,6 +29,8 @@ from bridge.views import View
 log = structlog.get_logger()
 
 BUSY_AGAIN = timedelta(seconds=1)
+A_MOMENT = timedelta(minutes=1)
+"""A pause counts from its commit: looked at before that is over, it would begin to wait as long again."""
 
 
 class Endings:
@@ -71,7 +73,7 @@ class Endings:
             await view.close(None)
             pause = pause_of(task, call.told)
             decidable = pause.kind != "approval" or self._agents[turn.agent].decisions is not None
-            return await self._pause(turn, task, pause if decidable else replace(pause, choices=()))
+            return await self._pause(turn, task, pause if decidable else replace(pause, choices=()), call)
         if status == "completed":
             adapter = self._adapters.get(turn.answered_through)  # none: it is not configured any more
             files = await self._own(turn.agent, task.files) if task.files else ()
@@ -139,16 +141,16 @@ class Endings:
                 if await self._store.write(halts.TELL, halts.Notice(turn, notice)):
                     self._deliver(turn.lease)
 
-    async def _pause(self, turn: Turn, task: Task, pause: Pause) -> datetime:
+    async def _pause(self, turn: Turn, task: Task, pause: Pause, call: Call) -> datetime:
         """The agent waits for a person: say so once for each thing it waits for, and look again later."""
-        now, told = self._store.now(), pause.dump()
+        now = self._store.now()
         until = now + (
-            self._patience.pause
+            self._patience.pause + A_MOMENT
             if pause.kind == "question"  # nothing but the person's next message helps
             else self._patience.look_again(turn.paused_at or now, now)
         )
-        waiting = halts.Waiting(turn=turn, task_id=task.id, pause=told, until=until)
-        if told != turn.pause:
+        waiting = halts.Waiting(turn=turn, task_id=task.id, pause=pause.dump(), until=until)
+        if await self._is_new(turn, pause, call):
             waiting = with_notice(waiting, pause, now=now, expires_at=now + self._patience.pause)
         try:
             await self._store.write(halts.WAIT, waiting)
@@ -156,6 +158,14 @@ class Endings:
             if waiting.notice:
                 self._deliver(turn.lease)
         return until
+
+    async def _is_new(self, turn: Turn, pause: Pause, call: Call) -> bool:
+        """Whether nobody was asked this yet. In the same words, it is something else once the last decision is told."""
+        before = Pause.load(turn.pause) if turn.pause else None
+        if before is None or not before.says(pause):
+            return True
+        went_on = call.went_on or before.mark != pause.mark
+        return went_on and await self._store.read(opinions.is_told, turn.id)
 
     async def halt(self, turn: Turn, call: Call, view: View) -> When:
         """One path for every way of stopping: the agent stops, late output is nobody's, the person is told."""

@@ -26,6 +26,18 @@ class Pause:
     text: str
     url: str | None = None
     choices: tuple[str, ...] = ()
+    mark: str | None = None
+    """What tells this wait from a later one in the same words, as the agent has it."""
+
+    @classmethod
+    def load(cls, dumped: str) -> "Pause":
+        """As it was kept."""
+        kept = json.loads(dumped)
+        return cls(**{**kept, "choices": tuple(kept["choices"])})
+
+    def says(self, other: "Pause") -> bool:
+        """Whether people would read the same."""
+        return replace(self, mark=None) == replace(other, mark=None)
 
     def dump(self) -> str:
         """As it is kept with the turn."""
@@ -86,7 +98,8 @@ def pause_of(task: Task, told: Iterable[TaskEvent]) -> Pause:
         return _please_log_in(login.get("connector_name"), login["auth_url"])
     if task.record.get("hitl_request"):
         text = task.result or "The agent asks for an approval before it goes on."
-        return Pause(kind="approval", text=text, choices=APPROVAL)
+        mark = json.dumps([task.record.get("paused_at"), task.record["hitl_request"]], sort_keys=True)
+        return Pause(kind="approval", text=text, choices=APPROVAL, mark=mark)
     return Pause(kind="question", text=task.result or "The agent waits for your answer.")
 
 

@@ -47,7 +47,7 @@ def decide(batch: Batch, conversation: Conversation, said: Said) -> list[Said]:
     tx.connection.execute(_DECIDE, {"at": row.id, "chosen": choice, "who": who, "now": tx.now})
     asked.conclude(tx, row, asked.DECIDED.format(choice=choice.capitalize(), who=message.author.name or who))
     if row.kind == "approval":
-        tx.connection.execute(_GO_ON, {"turn": row.turn_id})
+        tx.connection.execute(_GO_ON, {"turn": row.turn_id, "now": tx.now})
         return []
     here = (Candidate(value=conversation.id, kind="conversation_id", matched_by="decision"),)
     answer = replace(asked.spoken(row, message, choice), message_key=f"decision:{row.id}", conversation=here)
@@ -113,6 +113,12 @@ def undelivered(connection: Connection, turn_id: str) -> Decision | None:
     return None if row is None else Decision(id=row.id, choice=row.choice, decided_by=row.decided_by)
 
 
+def is_told(connection: Connection, turn_id: str) -> bool:
+    """Whether the agent knows what was decided last for this turn."""
+    query = select(decisions.c.told_at).where(decisions.c.turn_id == turn_id).order_by(decisions.c.id.desc()).limit(1)
+    return connection.execute(query).scalar() is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """The agent was told of a decision."""
@@ -141,7 +147,11 @@ _DECIDE = (
     .where(decisions.c.id == bindparam("at"), decisions.c.choice.is_(None))
     .values(choice=bindparam("chosen"), decided_by=bindparam("who"), decided_at=bindparam("now"))
 )
-_GO_ON = update(turns).where(turns.c.id == bindparam("turn"), turns.c.state == "paused").values(not_before=None)
+_GO_ON = (
+    update(turns)
+    .where(turns.c.id == bindparam("turn"), turns.c.state == "paused")
+    .values(not_before=None, paused_at=bindparam("now"))  # in time, even at the last moment: its wait begins anew
+)
 _TOLD = update(decisions).where(decisions.c.id == bindparam("at")).values(told_at=bindparam("when"))
 
 TOLD: Write[Told, None] = Write(_tell)

@@ -163,7 +163,7 @@ async def _until_away(frames: AsyncIterator[str]) -> AsyncIterator[str]:
 
 def _asked(one: Outcome) -> tuple[object, ...] | None:
     """What the agent waits for, to be told apart from what it waited for before."""
-    return (one.pause, one.decision_id) if one.state == "paused" else None
+    return ({**(one.pause or {}), "mark": None}, one.decision_id) if one.state == "paused" else None
 
 
 def _is_gap(found: Page, last: int) -> bool:

@@ -50,6 +50,7 @@ class Room:
         choose_task_ids: bool = False,
         timeout: timedelta = timedelta(minutes=30),
         platform: Plain | None = None,
+        decisions: str | None = None,
     ) -> None:
         self.store = store
         self.platform = platform or Plain()
@@ -74,7 +75,7 @@ class Room:
         self.turns = Turns(
             store,
             clock,
-            agents={"local": Agent(backend=backend, defaults={})},
+            agents={"local": Agent(backend=backend, defaults={}, decisions=decisions)},
             adapters={"team": self.platform},
             patience=Patience(),
             link=lambda ref: ref.url,
