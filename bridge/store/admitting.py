@@ -33,7 +33,9 @@ ADMIT: Write[Replay, Replayed] = Write(_admit)  # type: ignore[arg-type]  # an e
 
 
 def _admit_one(tx: Tx, row: Replay) -> Replayed | Conflict:
-    found = tx.connection.execute(_LOCKED, {"at": row.message_id}).one()
+    found = tx.connection.execute(_LOCKED, {"at": row.message_id}).one_or_none()
+    if found is None:
+        return Conflict(f"{row.message_id} is not there any more.")
     if found.turn_id is not None or found.blanked:
         return Conflict(f"{row.message_id} was let in already, or what it said is forgotten.")
     message = replace(load_inbound(found.body, found.text), parked=None, declined=None)

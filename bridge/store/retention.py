@@ -16,6 +16,7 @@ from bridge.store.tables import (
     attempts,
     budgets,
     captures,
+    conversations,
     deliveries,
     destinations,
     discards,
@@ -118,7 +119,7 @@ def _captures(tx: Tx, before: datetime) -> int:
 
 def _words(tx: Tx, before: datetime) -> int:
     query = (
-        select(messages.c.id, messages.c.turn_id)
+        select(messages.c.id, messages.c.turn_id, turns.c.conversation_id)
         .outerjoin(turns, turns.c.id == messages.c.turn_id)
         .where(messages.c.received_at < before, ~messages.c.blanked)
         .where(messages.c.turn_id.is_(None) | _settled())
@@ -126,16 +127,18 @@ def _words(tx: Tx, before: datetime) -> int:
         .limit(SLICE)
     )
     found: Sequence[AnyRow] = tx.connection.execute(query).all()
-    blank(tx, [row.id for row in found], {row.turn_id for row in found if row.turn_id})
-    return len(found)
+    over = _held(tx, {row.turn_id: row.conversation_id for row in found if row.turn_id})
+    alone = set(_held_alone(tx, [row.id for row in found if row.turn_id is None]))
+    gone = [row.id for row in found if row.turn_id in over or row.id in alone]
+    blank(tx, gone, over)
+    return len(gone)
 
 
 def _turns(tx: Tx, before: datetime) -> int:
     """Whole turns with all that was said in them and sent for them."""
-    query = select(turns.c.id).where(turns.c.finished_at < before, _settled()).order_by(turns.c.finished_at)
-    # One that is being set going again at this moment is left alone.
-    query = query.limit(SLICE).with_for_update(of=turns, skip_locked=True)
-    ids = tx.connection.execute(query).scalars().all()
+    query = select(turns.c.id, turns.c.conversation_id).where(turns.c.finished_at < before, _settled())
+    found = tx.connection.execute(query.order_by(turns.c.finished_at).limit(SLICE)).all()
+    ids = _held(tx, {row.id: row.conversation_id for row in found})
     forget_asides(tx, ids)
     sent = select(deliveries.c.id).where(deliveries.c.turn_id.in_(ids))
     tx.connection.execute(delete(attempts).where(attempts.c.delivery_id.in_(sent)))
@@ -143,6 +146,23 @@ def _turns(tx: Tx, before: datetime) -> int:
         tx.connection.execute(delete(table).where(table.c.turn_id.in_(ids)))
     tx.connection.execute(delete(turns).where(turns.c.id.in_(ids)))
     return len(ids)
+
+
+def _held(tx: Tx, of: Mapping[str, str]) -> set[str]:
+    """Of these turns, by their conversations, those that nobody sets going again before the commit.
+
+    Whoever does so locks the conversation. One that is being set going again at this moment is left alone.
+    """
+    here = select(conversations.c.id).where(conversations.c.id.in_(set(of.values())))
+    held = tx.connection.execute(here.order_by(conversations.c.id).with_for_update(skip_locked=True)).scalars().all()
+    over = select(turns.c.id).where(turns.c.id.in_(of), turns.c.conversation_id.in_(held), _settled())
+    return set(tx.connection.execute(over).scalars())
+
+
+def _held_alone(tx: Tx, message_ids: Sequence[str]) -> Sequence[str]:
+    """Likewise of these messages without a turn those that nobody lets in before the commit."""
+    alone = select(messages.c.id).where(messages.c.id.in_(message_ids), messages.c.turn_id.is_(None))
+    return tx.connection.execute(alone.order_by(messages.c.id).with_for_update(skip_locked=True)).scalars().all()
 
 
 def _settled() -> ColumnElement[bool]:
@@ -153,7 +173,8 @@ def _settled() -> ColumnElement[bool]:
 def _messages(tx: Tx, before: datetime) -> int:
     """What never had a turn: declined, parked, withdrawn before it began."""
     query = select(messages.c.id).where(messages.c.received_at < before, messages.c.turn_id.is_(None))
-    ids = tx.connection.execute(query.order_by(messages.c.received_at).limit(SLICE)).scalars().all()
+    found = tx.connection.execute(query.order_by(messages.c.received_at).limit(SLICE)).scalars().all()
+    ids = _held_alone(tx, found)
     tx.connection.execute(delete(messages).where(messages.c.id.in_(ids)))
     return len(ids)
 

@@ -10,14 +10,16 @@ from bridge.errors import Replaced
 from bridge.model import DeliveryState, StoredFile, TurnState
 from bridge.retention import Retention
 from bridge.store import tables
+from bridge.store.admitting import ADMIT
+from bridge.store.blanks import BLANK_DELIVERY
 from bridge.store.claims import HOLD, Claim
 from bridge.store.database import Store
 from bridge.store.files import StoredFileRows
 from bridge.store.leases import Locks
 from bridge.store.ledger import ledger
-from bridge.store.replay import REPLAY, Replay, Replayed, place_of
+from bridge.store.replay import REPLAY, How, Replay, Replayed, place_of
 from bridge.store.retention import FORGET, NAME, Ages, Slice
-from bridge.store.writer import Tx
+from bridge.store.writer import Tx, Write
 from tests.conftest import FakeClock, fresh_database
 from tests.store.journeys import dead_message, deliver, end, rows_of, say, take
 
@@ -215,24 +217,45 @@ class TestTwoTransactions:
     def database_url(self, postgres: str) -> str:
         return fresh_database(postgres)
 
+    @pytest.mark.parametrize("ages", [AGES, Ages(payloads=DAY, rows=DAY, dedupe=400 * DAY)])
+    @pytest.mark.parametrize("how", ["reattach", "invoke", "repost"])
     async def test_what_is_set_going_again_at_this_moment_is_not_forgotten(
-        self, store: Store, clock: FakeClock
+        self, store: Store, clock: FakeClock, how: How, ages: Ages
     ) -> None:
         message_id = await dead_message(store)
         await clock.advance(100 * DAY)
         place = await store.read(place_of, message_id)
+        wish = Replay(message_id=message_id, how=how, conversation_id=place)
+        await self.forget_during(store, clock, ages, REPLAY, wish)
+        assert [(row.text, row.blanked) for row in await rows_of(store, tables.messages)] == [("hello", False)]
+        live = {row.state for table in (tables.turns, tables.deliveries) for row in await rows_of(store, table)}
+        assert live & {"queued", "pending"}
+        assert all(row.body != BLANK_DELIVERY for row in await rows_of(store, tables.deliveries))
+
+    @pytest.mark.parametrize("ages", [AGES, Ages(payloads=DAY, rows=DAY, dedupe=400 * DAY)])
+    async def test_what_is_let_in_at_this_moment_is_not_forgotten(
+        self, store: Store, clock: FakeClock, ages: Ages
+    ) -> None:
+        message_id = (await say(store, "m1", parked="unverified")).messages[0].message_id
+        await clock.advance(100 * DAY)
+        wish = Replay(message_id=message_id, how="invoke", agents={"team": "local"})
+        await self.forget_during(store, clock, ages, ADMIT, wish)
+        assert [(row.text, row.blanked) for row in await rows_of(store, tables.messages)] == [("hello", False)]
+
+    async def forget_during(
+        self, store: Store, clock: FakeClock, ages: Ages, write: Write[Replay, Replayed], wish: Replay
+    ) -> None:
+        """Another node does what was wished, and commits once retention has looked at it, or waits for it."""
         with store.engine.connect() as connection:
             tx = Tx(connection, store.now(), "nod_two")
-            tx.held = Locks(connection, {place}).held()
-            (done,) = REPLAY.run(tx, [Replay(message_id=message_id, how="reattach", conversation_id=place)])
+            tx.held = Locks(connection, {wish.conversation_id}).held()
+            (done,) = write.run(tx, [wish])
             assert isinstance(done, Replayed), done
-            forgetting = asyncio.create_task(retention(store, clock).once())
+            forgetting = asyncio.create_task(retention(store, clock, ages).once())
             while not (forgetting.done() or await store.read(somebody_waits)):
                 continue
             connection.commit()
         await forgetting
-        assert [row.state for row in await rows_of(store, tables.turns)] == ["queued"]
-        assert len(await rows_of(store, tables.messages)) == 1
 
 
 def somebody_waits(connection: Connection) -> bool:
