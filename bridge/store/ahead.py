@@ -1,17 +1,17 @@
 """What people said to a message of ours before its platform had told the bridge by which name it is known there."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import String, bindparam, literal_column, update
+from sqlalchemy import bindparam, select, update
 
 from bridge.store import strays
 from bridge.store.arrivals import Arrival
 from bridge.store.batch import Batch
 from bridge.store.bodies import load_inbound
 from bridge.store.lookup import Lookup
-from bridge.store.prepared import Prepared, Record
+from bridge.store.prepared import Prepared, Record, among
 from bridge.store.said import Said
 from bridge.store.tables import conversations
 from bridge.store.writer import Tx
@@ -28,7 +28,11 @@ class Named:
 
 
 class Ahead:
-    """Asked before the names are noted; heard once they are."""
+    """Asked before the names are noted; heard once they are.
+
+    Who spoke to us directly by such a name began a conversation, and is being answered there. What is said next belongs
+    to what was replied to: a noted name leads before the key of a conversation, see `Lookup`.
+    """
 
     def __init__(self, tx: Tx, named: Mapping[tuple[str, str], Named]) -> None:
         """`named`: for each source and name there the conversation it is of."""
@@ -36,20 +40,20 @@ class Ahead:
         self.named = named
         strays.hold(tx, named)
         self._asked = strays.ask(tx, named)
+        wanted: dict[str, set[str]] = {}
+        for source, name in named:
+            wanted.setdefault(source, set()).add(name)
+        self._elders = [
+            (source, _ELDERS.ask(tx.connection, {"source": source, "names": names})) for source, names in wanted.items()
+        ]
+
+    def news(self) -> Sequence[tuple[str, str]]:
+        """The names, each of one source, but for those that led elsewhere before anybody can have replied."""
+        elders = {(source, row.key): row.created_at for source, asked in self._elders for row in asked.rows()}
+        return [key for key, one in sorted(self.named.items()) if key not in elders or elders[key] >= one.since]
 
     def heed(self) -> Collection[str]:
-        """Put it into those conversations, which the next beat wakes; tells which of them.
-
-        Who mentioned us began a conversation by that name, and is being answered there. It gives the name up: what is
-        said next belongs to what was replied to.
-        """
-        _GIVE_UP.run(
-            self._tx.connection,
-            [
-                {"of": source, "name": name, "mine": one.conversation_id, "since": one.since}
-                for (source, name), one in sorted(self.named.items())
-            ],
-        )
+        """Put it into those conversations, which the next beat wakes; tells which of them."""
         found = [(source, row) for source, asked in self._asked.items() for row in asked.rows()]
         if not found:
             return ()
@@ -90,13 +94,8 @@ def _said(source: str, row: Record) -> Said:
 
 
 _NUDGE = update(conversations).where(conversations.c.id == bindparam("at")).values(nudged=True)
-_GIVE_UP = Prepared(
-    update(conversations)
-    .where(
-        conversations.c.source == bindparam("of"),
-        conversations.c.key == bindparam("name"),
-        conversations.c.id != bindparam("mine"),
-        conversations.c.created_at >= bindparam("since", type_=conversations.c.created_at.type),
+_ELDERS = Prepared(
+    select(conversations.c.key, conversations.c.created_at).where(
+        conversations.c.source == bindparam("source"), among(conversations.c.key, "names")
     )
-    .values(key=literal_column("'ahead:'", String) + conversations.c.id)
 )

@@ -197,8 +197,8 @@ def _end(tx: Tx, rows: Sequence[Outcome], asked: tuple[Asked, Ahead]) -> list[bo
     # one that is there already was noted in a transaction whose answer was lost
     insert_missing(tx.connection, attempts, [_attempt(outcomes[key], tx.now) for key in sorted(outcomes)])
     names = [
-        {"source": source, "key": key, "conversation_id": named.conversation_id}
-        for (source, key), named in sorted(ahead.named.items())
+        {"source": source, "key": key, "conversation_id": ahead.named[source, key].conversation_id}
+        for source, key in ahead.news()
     ]
     insert_missing(tx.connection, aliases, names)
     waiting, due = _left(tx, outcomes, standing.rows())

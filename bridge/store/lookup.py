@@ -160,13 +160,10 @@ class Lookup:
             value = {"key": conversation.key, "conversation_id": conversation.id, "task_id": conversation.task_id}[kind]
             self._heard[source, kind, str(value)] = conversation
         if asked.by_alias is not None:
-            owners = {row.key: row.conversation_id for row in asked.by_alias.rows()}
-            self._follow(
-                source, {key: owner for key, owner in owners.items() if (source, "key", key) not in self._heard}
-            )
+            self._follow(source, {row.key: row.conversation_id for row in asked.by_alias.rows()})
 
     def _follow(self, source: str, owners: Mapping[str, str]) -> None:
-        """By what else the conversations are known."""
+        """By what else the conversations are known, before the key of one that began by such a name: see `Ahead`."""
         if owners:
             rows = {c.id: c for c in self._select(_BY_ID, {"values": set(owners.values())})}
             for key, conversation_id in owners.items():

@@ -18,6 +18,8 @@ from bridge.store.nodes import NUDGED
 from tests.conftest import FakeClock, fresh_database
 from tests.store.journeys import arriving, due, parts_of, rows_of, say, take
 
+Addressed = Literal["ambient", "mention", "direct"]
+
 
 async def sending(store: Store, key: str = "m1") -> Delivery:
     """What was asked at one source, and is being answered at another."""
@@ -30,9 +32,7 @@ async def sending(store: Store, key: str = "m1") -> Delivery:
     return delivery
 
 
-def reply(
-    store: Store, key: str, to: str, *, busy: str = "collect", addressed: Literal["ambient", "mention"] = "ambient"
-) -> Arrival:
+def reply(store: Store, key: str, to: str, *, busy: str = "collect", addressed: Addressed = "ambient") -> Arrival:
     message = InboundMessage(
         message_key=key,
         conversation=(Candidate(value=to, matched_by="thread"),),
@@ -105,15 +105,16 @@ class TestTwoNodes:
         states = [view.state for view in await store.read(reader.message_list, limit=1000)]
         assert states.count("queued") == states.count("answered") == 90
 
-    async def test_a_mention_that_comes_elsewhere_at_the_same_moment_does_not_keep_the_thread(
-        self, store: Store, other: Store
+    @pytest.mark.parametrize("addressed", ["mention", "direct"])
+    async def test_what_is_said_to_us_elsewhere_at_the_same_moment_does_not_keep_the_thread(
+        self, store: Store, other: Store, addressed: Addressed
     ) -> None:
         for round_ in range(20):
             sent = [await sending(store, f"m{round_}-{number}") for number in range(3)]
             await asyncio.gather(
                 *(store.write(deliveries.END, arrived(delivery, f"r {delivery.id}")) for delivery in sent),
                 *(
-                    other.accept(INGEST, reply(other, f"to {one.id}", f"r {one.id}", addressed="mention"))
+                    other.accept(INGEST, reply(other, f"to {one.id}", f"r {one.id}", addressed=addressed))
                     for one in sent
                 ),
             )
