@@ -132,11 +132,12 @@ class Installations:
             if later is None or later[1] == stored[1]:
                 raise
             return self._keep(Installation(**json.loads(later[0])))  # the other node was quicker
+        lasts = answer.get("expires_in")
         new = replace(
             current,
             bot_token=answer["access_token"],
-            refresh_token=answer["refresh_token"],
-            expires_at=self._now() + float(answer["expires_in"]),
+            refresh_token=answer.get("refresh_token") or "",
+            expires_at=self._now() + float(lasts) if lasts else 0.0,  # without it the token stays
         )
         if not await self._vault.put(new.vault_name, new.dump(), version=stored[1]):
             later = await self._vault.get(old.vault_name)
@@ -145,7 +146,7 @@ class Installations:
         return self._keep(new)
 
     async def _refreshed(self, refresh_token: str) -> dict[str, Any]:
-        """What a refresh token brings, once. Raises Retryable or Permanent."""
+        """What a refresh token brings, once: an `access_token` at least. Raises Retryable or Permanent."""
         secret = self._settings.client_secret
         try:
             answer = await self.client.oauth_v2_access(
@@ -158,7 +159,11 @@ class Installations:
             raise failure_of("oauth.v2.access", error) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Retryable(f"Slack cannot be reached for oauth.v2.access: {error!r}") from error
-        return answer.data if isinstance(answer.data, dict) else {}
+        except AttributeError as error:  # the SDK looks for `ok` in whatever text a gateway has put there
+            raise Retryable("What answered for oauth.v2.access was not Slack") from error
+        if not isinstance(answer.data, dict) or not isinstance(answer.data.get("access_token"), str):
+            raise Retryable("Slack's answer to oauth.v2.access holds no token")
+        return answer.data
 
     async def close(self) -> None:
         """Close the connections."""

@@ -13,7 +13,7 @@ from adapters.slack.fake.oauth import CLIENT_ID, CLIENT_SECRET, TOKEN_SECONDS
 from adapters.slack.installations import ROTATE_BEFORE, Installation
 from adapters.slack.pages import Pages
 from adapters.slack.settings import Settings
-from bridge.errors import Permanent
+from bridge.errors import Permanent, Retryable
 from tests.adapters.slack.lab import Lab
 
 MANY = {"bot_token": None, "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
@@ -223,6 +223,25 @@ async def test_tokens_are_rotated_before_they_expire(lab: Lab, browser: httpx2.A
     (due,) = await lab.adapter.installations.expiring()
     await lab.adapter.installations.rotate(due)
 
+    assert await lab.adapter.installations.expiring() == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault("html"), Fault("gzip"), Fault("status"), Fault("status", status=200), Fault("cut_before"), Fault("limit")],
+)
+async def test_a_rotation_that_brings_nothing_is_made_again(
+    lab: Lab, browser: httpx2.AsyncClient, fault: Fault
+) -> None:
+    await installed(lab, browser)
+    lab.clock.advance(TOKEN_SECONDS)
+    (due,) = await lab.adapter.installations.expiring()
+    lab.slack.faults.add("oauth.v2.access", fault)
+
+    with pytest.raises(Retryable):
+        await lab.adapter.installations.rotate(due)
+
+    await lab.adapter.installations.rotate(due)
     assert await lab.adapter.installations.expiring() == []
 
 
