@@ -9,7 +9,7 @@ from slack_sdk.errors import SlackApiError
 
 from adapters.slack.calls import Calls
 from adapters.slack.manifest import BOT_SCOPES
-from adapters.slack.sdk import Sdk, failure_of
+from adapters.slack.sdk import UNANSWERED, Sdk, failure_of
 from adapters.slack.settings import Settings
 from bridge.clock import Clock
 from bridge.egress import exchange_of, open_client
@@ -73,7 +73,7 @@ async def _bot(calls: Calls, sdk: Sdk, token: str, settings: Settings, clock: Cl
                 "fail", str(failure_of("auth.test", error)), "Copy the Bot User OAuth Token (xoxb-…) into bot_token."
             )
         ]
-    except (OSError, TimeoutError) as error:
+    except UNANSWERED as error:
         return [Finding("fail", f"{settings.api_url} cannot be reached: {error}", "Check the network and api_url.")]
     data: dict[str, Any] = answer.data if isinstance(answer.data, dict) else {}
     findings = [Finding("ok", f"The bot is {data.get('user')} ({data.get('user_id')}) in {data.get('team')}.")]

@@ -6,12 +6,11 @@ from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-import aiohttp
 import structlog
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
-from adapters.slack.sdk import Sdk, failure_of
+from adapters.slack.sdk import UNANSWERED, Sdk, failure_of
 from adapters.slack.settings import Settings
 from bridge.adapter import Vault
 from bridge.clock import Clock
@@ -157,10 +156,8 @@ class Installations:
             )
         except SlackApiError as error:
             raise failure_of("oauth.v2.access", error) from None
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except UNANSWERED as error:
             raise Retryable(f"Slack cannot be reached for oauth.v2.access: {error!r}") from error
-        except AttributeError as error:  # the SDK looks for `ok` in whatever text a gateway has put there
-            raise Retryable("What answered for oauth.v2.access was not Slack") from error
         if not isinstance(answer.data, dict) or not isinstance(answer.data.get("access_token"), str):
             raise Retryable("Slack's answer to oauth.v2.access holds no token")
         return answer.data

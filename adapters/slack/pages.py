@@ -7,7 +7,6 @@ from functools import partial
 from html import escape
 from typing import Any, TypeAlias
 
-import aiohttp
 import structlog
 from slack_bolt import BoltResponse
 from slack_bolt.adapter.starlette.async_handler import to_async_bolt_request, to_starlette_response
@@ -26,6 +25,7 @@ from starlette.routing import Route
 
 from adapters.slack.installations import Installation, Installations
 from adapters.slack.manifest import BOT_SCOPES
+from adapters.slack.sdk import UNANSWERED
 from adapters.slack.settings import Settings
 from bridge.adapter import Kit
 
@@ -129,7 +129,7 @@ class Pages(AsyncOAuthFlow):
         """None, too, where Slack could not be asked; Bolt lets that through."""
         try:
             return await super().run_installation(code)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except UNANSWERED as error:
             log.warning("slack_install_failed", error=repr(error))
             return None
 

@@ -1,11 +1,16 @@
 """What Slack's own SDK does for us: OAuth, sockets, uploads. Its Web API calls cost twice as much as ours (`calls`)."""
 
+from typing import Final
+
 import aiohttp
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from adapters.slack.calls import failure
 from bridge.errors import Permanent, Retryable
+
+UNANSWERED: Final = (aiohttp.ClientError, TimeoutError, OSError, AttributeError)
+"""What the SDK raises where Slack itself said nothing; the last where a gateway put a text in place of its answer."""
 
 _TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=10)
 

@@ -91,11 +91,11 @@ async def test_a_code_slack_does_not_know_is_told_without_details(lab: Lab, brow
 
 
 @pytest.mark.parametrize("method", ["oauth.v2.access", "auth.test"])
-@pytest.mark.parametrize("kind", ["cut_after", "error", "html", "limit"])
+@pytest.mark.parametrize("kind", ["cut_after", "error", "html", "limit", "status"])
 async def test_whatever_goes_wrong_with_slack_there_is_a_page_and_nothing_is_kept(
     lab: Lab, browser: httpx2.AsyncClient, method: str, kind: Kind
 ) -> None:
-    lab.slack.faults.add(method, Fault(kind, error="internal_error", after=1))
+    lab.slack.faults.add(method, Fault(kind, error="internal_error", after=1, status=200))
     page = await installed(lab, browser)
 
     assert (page.status_code, "Start again" in page.text) == (502, True)

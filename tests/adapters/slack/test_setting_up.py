@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from adapters.slack.commands import commands
 from adapters.slack.doctor import examine
+from adapters.slack.fake import Fault
 from adapters.slack.fake.delivery import SECRET
 from adapters.slack.fake.oauth import CLIENT_ID, CLIENT_SECRET
 from adapters.slack.manifest import BOT_SCOPES, manifest
@@ -142,6 +143,12 @@ async def test_the_doctor_finds_a_good_app_good(lab: Lab) -> None:
     assert "ok Socket Mode is on." in report
     assert "ok The clock agrees with Slack's." in report
     assert lab.slack.messages == {}
+
+
+@pytest.mark.parametrize("fault", [Fault("cut_before"), Fault("gzip"), Fault("html"), Fault("status", status=200)])
+async def test_whatever_answers_in_slacks_place_is_a_finding(lab: Lab, fault: Fault) -> None:
+    lab.slack.faults.add("auth.test", fault)
+    assert (await examined(lab)).startswith("fail")
 
 
 async def test_the_doctor_names_what_is_missing_and_where_to_click(lab: Lab) -> None:
