@@ -275,7 +275,10 @@ class Files(Protocol):
     """Attachments, stored by content."""
 
     async def store(self, name: str, media_type: str | None, content: bytes, *, origin: str) -> FileRef:
-        """Store and return a reference of the form `file:fil_…`. Twice the same content is one file."""
+        """Store and return a reference of the form `file:fil_…`. Twice the same content is one file.
+
+        Raises TooLarge for more than the bridge takes (`[bridge] max_file`), whatever the source's own limit says.
+        """
         ...
 
     async def load(self, ref: FileRef) -> bytes:

@@ -8,7 +8,7 @@ from datetime import timedelta
 import structlog
 
 from bridge.adapter import Adapter, Admits, Enriches
-from bridge.errors import Retryable
+from bridge.errors import ReceiveError, Retryable, SendError
 from bridge.model import REF, InboundMessage, Said, Turn
 from bridge.store.database import Store
 from bridge.store.files import NOTE_USES, Uses
@@ -94,6 +94,6 @@ async def _enrich(adapter: Enriches, message: InboundMessage) -> InboundMessage:
     try:
         async with asyncio.timeout(ENRICH_SECONDS):
             return await adapter.enrich(message)
-    except TimeoutError:
-        log.warning("not_enriched", message=message.message_key)
+    except (TimeoutError, SendError, ReceiveError) as error:
+        log.warning("not_enriched", message=message.message_key, error=repr(error))
         return message

@@ -15,7 +15,7 @@ from adapters.email.ingresses.arrived import Arrived, Ingress, delivery_key
 from adapters.email.memory import Memory
 from adapters.email.mime import Limits, read_headers_of
 from adapters.email.oauth import AccessTokens
-from adapters.email.opened import Opened, Rules, open_mail
+from adapters.email.opened import Opened, Rules, left_out, open_mail
 from adapters.email.reading import Admission, Reading, admit, key_of, message_of, message_of_report
 from adapters.email.reports import Report
 from adapters.email.return_address import ReturnAddress
@@ -210,11 +210,13 @@ class Email:
         """Store the attachments; those of a mail that goes nowhere stay in the stored mail."""
         if not reading.admission.is_open:
             return reading
-        files = [
-            await self._kit.files.store(each.name, each.media_type, each.content, origin=reading.key)
-            for each in reading.opened.attachments
-        ]
-        return replace(reading, files=tuple(files))
+        files, notes = [], list(reading.opened.notes)
+        for each in reading.opened.attachments:
+            try:
+                files.append(await self._kit.files.store(each.name, each.media_type, each.content, origin=reading.key))
+            except TooLarge:
+                notes.append(left_out(each))
+        return replace(reading, files=tuple(files), opened=replace(reading.opened, notes=tuple(notes)))
 
 
 def _domains(settings: Settings) -> tuple[str, ...]:

@@ -183,12 +183,15 @@ def _attachments(parts: list[Part], rules: Rules) -> tuple[tuple[Attachment, ...
     notes: list[str] = []
     for file in _files(parts, rules):
         if len(file.content) > rules.max_attachment or len(kept) >= rules.max_attachments:
-            notes.append(
-                f"The attachment {file.name!r} ({len(file.content)} bytes) was left out: it exceeds the limit."
-            )
+            notes.append(left_out(file))
         else:
             kept.append(file)
     return tuple(kept), notes
+
+
+def left_out(file: Attachment) -> str:
+    """The note about one that is not taken over."""
+    return f"The attachment {file.name!r} ({len(file.content)} bytes) was left out: it exceeds the limit."
 
 
 def _files(parts: list[Part], rules: Rules) -> Iterator[Attachment]:

@@ -11,7 +11,7 @@ from adapters.slack.calls import Calls
 from adapters.slack.installations import Installations
 from adapters.slack.settings import Settings
 from bridge.adapter import Kit
-from bridge.errors import SendError
+from bridge.errors import SendError, TooLarge
 from bridge.model import FileRef
 
 log = structlog.get_logger()
@@ -44,10 +44,13 @@ class Fetching:
         try:
             token = await self._installations.token(address.team, address.enterprise)
             body, media_type = await self._download(ref, token)
-        except (SendError, aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (SendError, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:  # one redirected to no URL
             log.warning("slack_file_not_fetched", name=ref.name, error=repr(error))
             raise NotFetched(f"{ref.name} could not be fetched from Slack") from error
-        return await self._files.store(ref.name, ref.media_type or media_type, body, origin=self._source)
+        try:
+            return await self._files.store(ref.name, ref.media_type or media_type, body, origin=self._source)
+        except TooLarge as error:
+            raise NotFetched(f"{ref.name} is larger than the bridge takes") from error
 
     async def _asked(self, address: Address, ref: FileRef) -> FileRef:
         """Files of other organisations come without an address at first."""

@@ -73,8 +73,14 @@ class WebhookAdapter:
             (document,) = documents_in(envelope)
         except Malformed as error:
             return (_parked(identity.message_key, str(error), envelope.source),)
-        uploads = [await self._stored(upload) for upload in document.uploads]
-        return (self._message(document, identity.message_key, envelope.source, uploads),)
+        uploads, left = [], []
+        for upload in document.uploads:
+            try:
+                uploads.append(await self._stored(upload))
+            except TooLarge:
+                left.append(f"The file {upload.name} was left out: it is too large.")
+        message = self._message(document, identity.message_key, envelope.source, uploads)
+        return (replace(message, context="\n".join(left)),)
 
     async def enrich(self, message: InboundMessage) -> InboundMessage:
         """Files that were named by address are fetched here: checked, capped, and theirs to forget with the rest."""

@@ -9,6 +9,7 @@ from typing import TypeVar
 import httpx2
 
 from bridge.adapter import Kit
+from bridge.errors import TooLarge
 from bridge.model import FileRef
 from bridge.tokens import Tokens
 
@@ -70,9 +71,12 @@ class DictFiles:
 
     def __init__(self) -> None:
         self.contents: dict[str, bytes] = {}
+        self.max_bytes = 1 << 30
 
     async def store(self, name: str, media_type: str | None, content: bytes, *, origin: str) -> FileRef:
         assert origin, "every file says where it came from"
+        if len(content) > self.max_bytes:
+            raise TooLarge(f"The file {name} is too large.")
         url = f"file:fil_{hashlib.sha256(content).hexdigest()[:12]}"
         self.contents[url] = content
         return FileRef(url=url, name=name, media_type=media_type, size=len(content))

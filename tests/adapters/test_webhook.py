@@ -384,6 +384,15 @@ async def test_what_no_signature_covers_makes_no_other_message_of_a_request(kit:
         assert len(keys) == 1
 
 
+async def test_a_file_of_a_form_above_what_the_bridge_takes_is_told_of(kit: Kit) -> None:
+    assert isinstance(kit.files, DictFiles)
+    kit.files.max_bytes = 0
+    request = bearer(MULTIPART, content_type="multipart/form-data; boundary=cut")
+    (message,) = await adapter(kit, scheme="bearer", secrets=[DEFAULT_SECRET]).read(request)
+    assert (message.files, message.parked) == ((), None)
+    assert "left out: it is too large" in message.context
+
+
 async def test_a_sender_that_never_repeats_itself_may_say_the_same_twice(kit: Kit) -> None:
     keys = []
     for seconds in (0, 0, 1):

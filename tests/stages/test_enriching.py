@@ -106,3 +106,6 @@ async def test_each_message_of_a_turn_is_completed_where_it_was_said(store: Stor
     adapters["orders"] = Knowing(address="here")
     complete = await Enriching(store, adapters).complete(both)
     assert [one.message.context for one in complete.said] == ["known here", "known there"]
+    adapters["orders"] = Knowing(address="elsewhere")  # who cannot tell more keeps nothing from being answered
+    complete = await Enriching(store, adapters).complete(both)
+    assert [one.message.context for one in complete.said] == ["", "known there"]

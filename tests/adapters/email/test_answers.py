@@ -23,6 +23,7 @@ from bridge.model import FileRef
 from tests.adapters.email.mails import mail, posted
 from tests.adapters.email.rooms import open_email, outbound, parsed, read_one
 from tests.adapters.email.sinks import open_sink
+from tests.adapters.kits import DictFiles
 
 BOUNCE = (
     "--b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx\r\n\r\n"
@@ -279,6 +280,17 @@ async def test_attachments_have_limits_that_are_told() -> None:
         (message,) = await adapter.read(posted(raw))
     assert len(message.files) == 1
     assert message.context.count("was left out") == 2
+
+
+async def test_an_attachment_above_what_the_bridge_takes_is_told_of() -> None:
+    parts = [f"--b\r\nContent-Type: image/png; name={name}.png\r\n\r\n{name * 4}\r\n" for name in ("a", "bb")]
+    raw = mail(f"{''.join(parts)}--b--\r\n", Content_Type='multipart/mixed; boundary="b"')
+    async with open_email() as (adapter, kit):
+        assert isinstance(kit.files, DictFiles)
+        kit.files.max_bytes = 5
+        (message,) = await adapter.read(posted(raw))
+    assert ([ref.name for ref in message.files], message.parked) == (["a.png"], None)
+    assert "The attachment 'bb.png' (8 bytes) was left out" in message.context
 
 
 async def test_a_signature_that_hides_the_text_is_not_called_encryption() -> None:

@@ -8,6 +8,7 @@ import pytest
 from adapters.slack.fake import Fault
 from bridge.errors import ConfigError, Permanent, Retryable
 from bridge.model import InboundMessage
+from tests.adapters.kits import DictFiles
 from tests.adapters.slack.lab import Lab
 
 
@@ -332,6 +333,17 @@ async def test_a_file_above_the_cap_stays_at_slack(lab: Lab) -> None:
     lab.people.say("<@UBOT> look", files=[file])
 
     assert "larger than 2 bytes" in (await enriched(lab)).context
+
+
+async def test_a_file_above_what_the_bridge_takes_is_told_of(lab: Lab) -> None:
+    assert isinstance(lab.kit.files, DictFiles)
+    lab.kit.files.max_bytes = 2
+    file = lab.people.file("a.png", b"png", "image/png")
+    lab.people.say("<@UBOT> look", files=[file])
+
+    message = await enriched(lab)
+    assert (message.text, message.files) == ("look", ())
+    assert "Not attached: a.png is larger than the bridge takes." in message.context
 
 
 async def test_a_file_of_another_organisation_is_asked_for_first(lab: Lab) -> None:
