@@ -98,7 +98,8 @@ class Events:
                 return ()  # said to nobody of us, outside of any thread: the bulk of a busy channel
             addressed = "mention"
         text = flat(event, where.own)
-        is_command = addressed != "ambient" and not engaged
+        refusal = self._refusal(where, event, channel, raw, addressed)
+        is_command = addressed != "ambient" and not engaged and refusal is None  # whom nobody hears commands nothing
         act = COMMANDS.get(text.lower().strip(" .!"), Act.SAY) if is_command else Act.SAY
         message = self._inbound(
             where,
@@ -107,7 +108,7 @@ class Events:
             text=text,
             act=act,
             quoted=attached(event, where.own) if raw and event.get("attachments") else "",
-            declined=None if act is not Act.SAY else self._refusal(where, event, channel, raw, addressed),
+            declined=refusal,
             message_key=where.message_key(channel, ts),
         )
         return (_joined(message) if engaged else message,)

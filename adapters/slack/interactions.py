@@ -43,7 +43,7 @@ def interaction(settings: Settings, payload: Payload, digest: str) -> Received:
     kind = payload["type"]
     key = f"{payload.get('api_app_id') or _app(payload)}:{digest}"
     if kind == "block_actions":
-        messages = tuple(filter(None, (_pressed(payload, action, digest) for action in payload["actions"])))
+        messages = tuple(filter(None, (_pressed(payload, action, digest, settings) for action in payload["actions"])))
         return Received(delivery_key=key, messages=messages, reply=OK)
     if kind == "message_action" and payload.get("callback_id") == ASK_ABOUT:
         return Received(delivery_key=key, messages=(_asked_about(payload, settings),), reply=OK)
@@ -56,7 +56,7 @@ def _app(payload: Payload) -> str:
     return str((payload.get("message") or {}).get("app_id") or "")
 
 
-def _pressed(payload: Payload, action: Payload, digest: str) -> InboundMessage | None:
+def _pressed(payload: Payload, action: Payload, digest: str, settings: Settings) -> InboundMessage | None:
     user = payload["user"]
     team = (payload.get("team") or {}).get("id") or user.get("team_id") or ""
     try:
@@ -81,8 +81,19 @@ def _pressed(payload: Payload, action: Payload, digest: str) -> InboundMessage |
         author=Author(id=user["id"], trust="verified", name=user.get("name"), attributes={"team": team}),
         act=act,
         metadata=metadata,
-        declined="not_allowed" if pressed.users and user["id"] not in pressed.users else None,
+        declined=_refusal(pressed, address, user, settings),
     )
+
+
+def _refusal(pressed: Pressed, address: Address, user: Payload, settings: Settings) -> str | None:
+    """Why it does nothing: whose words are not heard decides nothing either."""
+    if pressed.users and user["id"] not in pressed.users:
+        return "not_allowed"
+    home = user.get("team_id")
+    abroad = home and home not in {address.team, address.enterprise}
+    if abroad and (address.tenant == "shared" or not address.enterprise) and not settings.allow_external:
+        return "external_user"
+    return None
 
 
 def _posted(payload: Payload, address: Address) -> tuple[str, ...]:

@@ -69,10 +69,13 @@ class Lab:
         self._deliveries = 0
 
     def configured(self, **options: Any) -> Slack:
-        given = {"signing_secret": SECRET, "bot_token": "xoxb-test", "api_url": f"{self.slack.url}api/"}
-        self.adapter = build(Settings(**{**given, **options}), self.kit)
+        self.adapter = build(self.settings(**options), self.kit)
         self._built.append(self.adapter)
         return self.adapter
+
+    def settings(self, **options: Any) -> Settings:
+        given = {"signing_secret": SECRET, "bot_token": "xoxb-test", "api_url": f"{self.slack.url}api/"}
+        return Settings(**{**given, **options})
 
     async def close(self) -> None:
         for adapter in self._built:

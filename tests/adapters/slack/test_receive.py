@@ -8,9 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adapters.slack.address import load
+from adapters.slack.address import Address, load
 from adapters.slack.fake.delivery import FORM, JSON
 from adapters.slack.fake.people import Order
+from adapters.slack.interactions import Pressed, interaction
 from bridge.errors import Malformed, ReceiveError, TooLarge, Unverified
 from bridge.model import Act
 from tests.adapters.slack.lab import Lab
@@ -105,6 +106,37 @@ async def test_people_of_other_organisations_are_heard_only_where_allowed(lab: L
 
     lab.configured(allow_external=True)
     assert await declined(lab) == [None]
+
+
+@pytest.mark.parametrize("words", ["stop", "mute", "reset", "unmute"])
+async def test_whom_nobody_hears_commands_nothing(lab: Lab, words: str) -> None:
+    lab.configured(channels={"C2": {"allow": False}})
+    lab.people.say(f"<@UBOT> {words}", user_team="T9")
+    lab.people.say(f"<@UBOT> {words}", bot_id="B9", app_id="A9")
+    lab.people.say(f"<@UBOT> {words}", channel="C2")
+    assert await declined(lab) == ["external_user"] * 2 + ["bot"] * 2 + ["channel_not_served"] * 2
+    assert {message.act for message in await lab.arrivals()} <= {Act.SAY}
+
+
+@pytest.mark.parametrize(("team", "refusal"), [("T9", "external_user"), ("T1", None)])
+async def test_a_button_is_pressed_by_those_who_are_heard(lab: Lab, team: str, refusal: str | None) -> None:
+    pressed = Pressed(
+        do="decide",
+        key="k",
+        id="dcs_1",
+        value="approve",
+        address=Address(app="A1", tenant="shared", team="T1", channel="C1", root="1.1").dump(),
+    )
+    payload = {
+        "type": "block_actions",
+        "api_app_id": "A1",
+        "team": {"id": "T1"},
+        "user": {"id": "U9", "team_id": team},
+        "actions": [{"value": pressed.model_dump_json()}],
+    }
+    for allowed in (False, True):
+        (message,) = interaction(lab.settings(allow_external=allowed), payload, "digest").messages or ()
+        assert message.declined == (None if allowed else refusal)
 
 
 async def test_a_channel_can_have_its_own_agent_be_left_out_or_engage_by_itself(lab: Lab) -> None:
