@@ -17,6 +17,8 @@ _BYTES: Final = {
     "MiB": 1_048_576,
     "GiB": 1_073_741_824,
 }
+LONGEST: Final = timedelta(days=36_500)
+"""A century: there are dates for so long before now, and for so long after it."""
 _PART: Final = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*(ms|s|m|h|d|w)\s*", re.ASCII)
 _SIZE: Final = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*([A-Za-z]*)", re.ASCII)
 
@@ -28,7 +30,10 @@ def duration_from_text(text: object) -> timedelta:
     # A bare number is refused: nobody can tell later whether it meant seconds or minutes.
     if not isinstance(text, str) or not re.fullmatch(rf"(?:{_PART.pattern})+", text.strip(), re.ASCII):
         raise ValueError('write a time with its unit (ms, s, m, h, d, w), such as "30m" or "1h 30m"')
-    return timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text)))
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
+    if seconds > LONGEST.total_seconds():
+        raise ValueError(f'should be {LONGEST.days} days at most: "{LONGEST.days}d"')
+    return timedelta(seconds=seconds)
 
 
 def bytes_from_text(text: object) -> int:

@@ -23,6 +23,12 @@ def test_times_without_a_clear_meaning_are_refused(text: object) -> None:
         duration_from_text(text)
 
 
+@pytest.mark.parametrize("text", ["36501d", "5300w", "999999999w", "876000h 1ms"])
+def test_a_time_for_which_there_are_no_dates_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="36500 days at most"):
+        duration_from_text(text)
+
+
 @pytest.mark.parametrize(
     ("text", "size"), [(5, 5), ("5", 5), ("1 MiB", 1 << 20), ("1.5kB", 1500), ("25 mb", 25_000_000), ("1GiB", 1 << 30)]
 )
