@@ -35,6 +35,7 @@ from bridge.sealing import Sealer
 from bridge.settings import Settings, Source
 from bridge.shares import Limits, Shares
 from bridge.store.database import Store
+from bridge.store.engine import open_engine
 from bridge.store.files import StoredFileRows
 from bridge.store.migrations import migrate
 from bridge.store.vault import StoredVault
@@ -114,6 +115,7 @@ def _leads_here(url: str) -> bool:
 
 async def rehearse(settings: Settings) -> None:
     """Build all that `serve` would build, over an empty database. Raises ConfigError with what only building finds."""
+    open_engine(settings.bridge.database_url).dispose()  # which connects nowhere
     with tempfile.TemporaryDirectory(prefix="agent-bridge-check-") as folder:
         async with AsyncExitStack() as stack:
             clock = SystemClock()

@@ -197,8 +197,11 @@ def _lock_file(database_url: str) -> IO[str] | None:
     path = make_url(database_url).database
     if not path or path == ":memory:":
         raise StoreUnavailable("SQLite needs a file: a database in memory would not survive a restart.")
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    file = Path(f"{path}.lock").open("a", encoding="ascii")  # noqa: SIM115 - held open as long as the store
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        file = Path(f"{path}.lock").open("a", encoding="ascii")  # noqa: SIM115 - held open as long as the store
+    except OSError as error:
+        raise StoreUnavailable(f"{path}.lock cannot be made: {error.strerror or error}.") from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

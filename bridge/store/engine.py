@@ -5,9 +5,12 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.pool import QueuePool
 
+from bridge.errors import ConfigError
+
+_EXAMPLE: Final = '"postgresql://user:password@host:5432/db", with %40 for an @ in the password'
 MIN_SQLITE = (3, 35)  # RETURNING
 CACHE_KIB: Final = 2 * 1024
 """For each of five connections. More only repeats what the system's own cache holds: with 300 and 800 MB an accept
@@ -15,11 +18,18 @@ took the same processor time with 2, 8 and 16 MB, and a tenth more with 64."""
 
 
 def open_engine(database_url: str) -> Engine:
-    """An engine for `sqlite:///…` or `postgresql://…`. Nothing is connected yet."""
-    url = make_url(database_url)
+    """An engine for `sqlite:///…` or `postgresql://…`. Nothing is connected yet. Raises ConfigError."""
+    try:
+        url = make_url(database_url)
+    except (ArgumentError, ValueError):  # its words may repeat a part of the password
+        raise ConfigError([f"bridge.database_url: cannot be read as an address; for example {_EXAMPLE}"]) from None
     if url.get_backend_name() == "sqlite":
         return _sqlite(database_url)
-    return _postgresql(url)
+    try:
+        return _postgresql(url)
+    except ModuleNotFoundError as error:
+        needs = "PostgreSQL needs the extra `postgres`: pip install 'agent-bridge[postgres]'"
+        raise ConfigError([f"bridge.database_url: {needs} ({error})"]) from error
 
 
 def is_sqlite(engine: Engine) -> bool:

@@ -1,5 +1,7 @@
 """Brings a database to the newest schema: only when it is behind, and by one process at a time."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
@@ -7,13 +9,16 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
+
+from bridge.errors import StoreUnavailable
 
 _ADVISORY_LOCK = 0x0A6E_7B71  # any number of our own; held for the length of a migration
 
 
 def is_behind(engine: Engine) -> bool:
-    """Whether the schema is older than this program. Reads one row and changes nothing."""
-    with engine.connect() as connection:
+    """Whether the schema is older than this program. Reads one row and changes nothing. Raises StoreUnavailable."""
+    with _told(), engine.connect() as connection:
         return _current(connection) != _newest()
 
 
@@ -21,11 +26,11 @@ def migrate(engine: Engine, *, patience: str = "10s") -> bool:
     """Bring the schema up to date. False if there was nothing to do. Safe to run on several nodes at once.
 
     Another one that migrates is waited for as long as that takes; nodes at work are waited for with `patience` only,
-    since whoever comes behind would wait, too.
+    since whoever comes behind would wait, too. Raises StoreUnavailable.
     """
     if not is_behind(engine):
         return False  # no DDL, not even a harmless-looking one: it would wait for locks of nodes at work
-    with engine.begin() as connection:
+    with _told(), engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
             connection.execute(text("SELECT set_config('lock_timeout', :patience, true)"), {"patience": patience})
@@ -33,6 +38,15 @@ def migrate(engine: Engine, *, patience: str = "10s") -> bool:
             return False
         command.upgrade(_config(connection), "head")
     return True
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What the database says, in a sentence: a start is where an address, a password or a file turns out wrong."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise StoreUnavailable(f"The database cannot be used: {' '.join(str(error.orig).split())}") from error
 
 
 def _current(connection: Connection) -> str | None:
