@@ -3,13 +3,13 @@
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from ipaddress import ip_address, ip_network
-from typing import Annotated, Any, Final, Literal, NamedTuple, Self
-from urllib.parse import urlsplit
+from ipaddress import ip_network
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from bridge.addresses import Guard
+from bridge.places import DatabaseUrl, Exempt, HttpUrl, Listen, ListenAddress, PublicUrl
 from bridge.units import Duration, Size
 
 Busy = Literal["collect", "queue", "interrupt", "steer"]
@@ -21,69 +21,7 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
 
 
-class Listen(NamedTuple):
-    """Where to accept connections."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-_HOST_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
-
-
-def _listen_from_text(text: object) -> object:
-    if isinstance(text, Listen):
-        return text
-    host, colon, port = str(text).rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not _is_host(host) or not port.isascii() or not port.isdigit() or int(port) > 65_535:  # noqa: PLR2004 - 16 bits
-        raise ValueError("should be a host and a port")
-    return Listen(host, int(port))
-
-
-def _is_host(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return _HOST_NAME.fullmatch(text) is not None
-    return True
-
-
-def _public_url(url: str) -> str:
-    if not url:
-        return url  # derived from `listen`
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment or parts.username:
-        raise ValueError("should be the address under which the world reaches this bridge, with http or https")
-    return url.rstrip("/")
-
-
-def _http_url(url: str) -> str:
-    if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
-        raise ValueError("should be an http or https address")
-    return url.rstrip("/")
-
-
-def _database_url(url: str) -> str:
-    kind, _, rest = url.partition("://")
-    if kind.partition("+")[0] not in {"sqlite", "postgresql"} or not rest.strip("/") or rest.startswith("/:memory:"):
-        raise ValueError("should be a SQLite file or a PostgreSQL database")
-    return url
-
-
-def _exempt(entry: str) -> str:
-    if "/" in entry:
-        ip_network(entry)  # says itself what is wrong
-    elif not entry or any(sign in entry for sign in ":*@ "):
-        raise ValueError("should be an exact host name, or a network such as 10.1.0.0/16")
-    return entry.lower()
-
-
-PublicUrl = Annotated[str, AfterValidator(_public_url)]
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
+FunctionName = Annotated[str, Field(pattern=r"^[\w.]+:[\w.]+$")]
 LongSecret = Annotated[SecretStr, Field(min_length=16)]
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 """The name of an agent or a source: it is part of an address, of metrics and of keys."""
@@ -113,14 +51,12 @@ class BridgeOptions(Options):
 
     name: str = Field(default="Agent Bridge", examples=["Ask Acme"])
     """What people see in pages and manifests."""
-    listen: Annotated[Listen, BeforeValidator(_listen_from_text)] = Field(
-        default=Listen("127.0.0.1", 8080), examples=["127.0.0.1:8080"]
-    )
+    listen: ListenAddress = Field(default=Listen("127.0.0.1", 8080), examples=["127.0.0.1:8080"])
     public_url: PublicUrl = Field(default="", examples=["https://bridge.example.com"])
-    database_url: Annotated[str, AfterValidator(_database_url)] = Field(
+    database_url: DatabaseUrl = Field(
         default="sqlite:///data/bridge.db", examples=["postgresql://user:password@host/db"], repr=False
     )
-    database_direct_url: Annotated[str, AfterValidator(_database_url)] | None = Field(
+    database_direct_url: DatabaseUrl | None = Field(
         default=None, examples=["postgresql://user:password@host:5432/db"], repr=False
     )
     """The same database without the pooler that `database_url` leads through: one connection listens there."""
@@ -129,9 +65,7 @@ class BridgeOptions(Options):
     """Newest first."""
     admin_token: LongSecret | None = Field(default=None, examples=["${BRIDGE_ADMIN_TOKEN}"])
     allow_private_callbacks: bool = False
-    egress_allow: tuple[Annotated[str, AfterValidator(_exempt)], ...] = Field(
-        default=(), examples=[["10.1.0.0/16", "inside.example.com"]]
-    )
+    egress_allow: tuple[Exempt, ...] = Field(default=(), examples=[["10.1.0.0/16", "inside.example.com"]])
     """Networks and exact host names that addresses from outside may lead to although they are private."""
     max_file: Size = Field(default=25 * 1024 * 1024, examples=["25 MiB"])
     concurrency: int = Field(default=1000, ge=1, examples=[1000])
@@ -228,7 +162,7 @@ class EmbeddedAgent(AgentOptions):
 
     kind: Literal["embedded"]
     brain: Literal["demo", "openai", "python"] = "demo"
-    function: str | None = Field(default=None, pattern=r"^[\w.]+:[\w.]+$", examples=["package.module:function"])
+    function: FunctionName | None = Field(default=None, examples=["package.module:function"])
     base_url: HttpUrl | None = Field(default=None, examples=["https://api.openai.com/v1"])
     api_key: SecretStr | None = Field(default=None, examples=["${OPENAI_API_KEY}"])
     model: str | None = Field(default=None, examples=["gpt-5"])

@@ -117,7 +117,7 @@ def _path_of(config: Path | None, environ: Mapping[str, str]) -> Path | None:
 
 def _text_of(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # editors on Windows write a byte order mark
     except OSError as error:
         raise ConfigError([f"Cannot read {path}: {error.strerror or error}."]) from error
     except UnicodeDecodeError as error:
@@ -165,10 +165,11 @@ class _Loading:
 
     def _parsed(self, path: Path | None, text: str) -> dict[str, Any]:
         try:
-            raw = tomllib.loads(text)
+            expanded, problems = expand(tomllib.loads(text), self._environ)
         except tomllib.TOMLDecodeError as error:
             raise ConfigError([f"{path} is not TOML: {error}."]) from error
-        expanded, problems = expand(raw, self._environ)
+        except RecursionError as error:
+            raise ConfigError([f"{path} is nested too deeply."]) from error
         self._problems += problems
         self._unexpanded += [problem.path for problem in problems]
         return dict(expanded)

@@ -16,7 +16,7 @@ DRAWING = {
     "tools": "adapter entrance clock tokens sealing backoff markdown telemetry metrics redaction documents cpu sniffing"
     " storable circuit patience digests"
     " signing signing_keys signing_request signing_scheme signature_base"
-    " settings options problems expansion units secrets_file"
+    " settings options places problems expansion units secrets_file"
     " egress transport dialling http1 gate addresses",
     "world": "store agent files",
     "ground": "circuits shares destinations lanes handing endings answers pauses views calls results recording watching"

@@ -25,7 +25,7 @@ from pydantic.fields import FieldInfo
 from adapters.email.settings import Settings as Email
 from adapters.slack.settings import Settings as Slack
 from adapters.webhook.settings import Settings as Webhook
-from bridge import options
+from bridge import options, places
 from bridge.adapters_by_name import adapter_module
 from bridge.cli import cli
 from bridge.world import load_settings, rehearse
@@ -179,7 +179,7 @@ def is_told(field: FieldInfo, written: str) -> bool:
 def in_toml(value: Any) -> str:
     """A default as people would write it."""
     match value:
-        case options.Listen():
+        case places.Listen():
             return json.dumps(str(value))
         case timedelta():
             return json.dumps(_time(value))

@@ -17,7 +17,6 @@ from bridge.cli.adapters import WithAdapters
 from bridge.cli.reading import FAILED, MISUSED, AsJson, Config, read, settings_from
 from bridge.clock import SystemClock
 from bridge.errors import BridgeError, ConfigError
-from bridge.options import EmbeddedAgent
 from bridge.settings import secret_values
 from bridge.store import ledger as counts
 from bridge.store.database import Store
@@ -146,8 +145,10 @@ def agent(
 ) -> None:
     """Serve the embedded agent alone, for anything that speaks the contract. Needs no configuration."""
     write_down("json", "info", secrets=api_key)
-    options = EmbeddedAgent(kind="embedded", brain="python" if function else "demo", function=function)
-    uvloop.run(standalone.serve(listen, api_key, database, agent_id, options))
+    options = standalone.standalone(
+        listen=listen, api_key=api_key, database=database, agent_id=agent_id, function=function
+    )
+    uvloop.run(standalone.serve(options))
 
 
 @cli.command()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bridge.cli import main
 from bridge.clock import SystemClock
 from bridge.model import DeliveryState, TurnState
 from bridge.store.database import Store
@@ -128,3 +129,49 @@ def test_the_ledger_names_what_is_stuck(config: Path, database_url: str) -> None
 def test_wrong_use_is_told_apart_from_failure(tmp_path: Path, words: tuple[str, ...]) -> None:
     config = write_config(tmp_path, database_url=f"sqlite:///{tmp_path}/bridge.db", callback="http://127.0.0.1:9/")
     assert command(config, *words).returncode == 2
+
+
+POSTGRES = "secret_keys = ['one-secret-key-of-many']\ndatabase_url = "
+UNUSABLE = {
+    "not a database": ("database_url = 'sqlite:///bridge.toml'", 1, "file is not a database"),
+    "a folder": ("database_url = 'sqlite:///.'", 1, "unable to open database file"),
+    "nobody there": (f"{POSTGRES}'postgresql://u:hunter2@127.0.0.1:1/d'", 1, "Connection refused"),
+    "no port": (f"{POSTGRES}'postgresql://u:pass@word:hunter2@127.0.0.1/d'", 2, "bridge.database_url: cannot be read"),
+}
+
+
+@pytest.mark.parametrize("words", [("serve",), ("migrate",), ("ledger",), ("messages", "replay", "m", "--how", "done")])
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_a_database_that_cannot_be_used_is_told_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    option, code, said = UNUSABLE[name]
+    config = tmp_path / "bridge.toml"
+    source = "[sources.a]\nadapter = 'webhook'\nsecrets = ['whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw']\n"
+    listen = f"listen = '127.0.0.1:{free_port()}'"
+    config.write_text(f"[bridge]\n{listen}\n{option}\n[agents.local]\nkind = 'embedded'\n{source}", "utf-8")
+    done = command(config, *words)
+    assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+    assert "Traceback" not in done.stderr
+    assert "hunter2" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--api-key", ""), "--api-key[1]: should have at least 1 character"),
+        (("--listen", "127.0.0.1:99999"), "--listen: should be a host and a port"),
+        (("--database", "mysql://h/d"), "--database: should be a SQLite file or a PostgreSQL database"),
+        (("--function", "answer"), "--function: should match pattern"),
+        (("--agent-id", "a/b"), "--agent-id: should match pattern"),
+    ],
+)
+def test_the_agent_alone_tells_what_is_wrong_with_its_options(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["agent-bridge", "agent", "--api-key", "key", *words])
+    with pytest.raises(SystemExit) as leaving:
+        main()
+    assert leaving.value.code == 2
+    assert said in capsys.readouterr().err

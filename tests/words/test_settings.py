@@ -222,6 +222,11 @@ def test_every_problem_of_the_file_is_told_at_once_with_its_place_and_a_right_va
         ("[bridge]\ndatabase_url='mysql://h/d'" + MINIMAL, "bridge.database_url: should be"),
         ("[bridge]\nlisten='http://[::1'" + MINIMAL, "bridge.listen: should be a host and a port"),
         ("[bridge]\nlisten=12:00:00" + MINIMAL, "bridge.listen: should be a host and a port"),
+        (
+            MINIMAL.replace("[sources", "base_url='https://a:99999'\n[sources"),
+            "agents.support.base_url: has a port that is none",
+        ),
+        ("[bridge]\npublic_url='https://a:bc'" + MINIMAL, "bridge.public_url: has a port that is none"),
         ("[bridge]\npublic_url='bridge.example.com'" + MINIMAL, "bridge.public_url: should be the address"),
         (
             "[bridge]\nsecret_keys=['short']" + MINIMAL,
@@ -230,10 +235,16 @@ def test_every_problem_of_the_file_is_told_at_once_with_its_place_and_a_right_va
         ("[bridge]\negress_allow=['10.0.0.1/8']" + MINIMAL, "bridge.egress_allow[0]: 10.0.0.1/8 has host bits set"),
         ("[bridge]\negress_allow=['*.example.com']" + MINIMAL, "bridge.egress_allow[0]: should be an exact host name"),
         ("[bridge\n", "bridge.toml is not TOML"),
+        ("a = " + "[" * 10_000, "bridge.toml is nested too deeply"),
+        ("[a" + ".a" * 3_000 + "]", "bridge.toml is nested too deeply"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(text: str, line: str) -> None:
     assert line in "\n".join(problems(text))
+
+
+def test_a_byte_order_mark_is_no_mistake() -> None:
+    assert loaded("\ufeff" + MINIMAL).agents.keys() == {"support"}
 
 
 def test_no_secret_is_ever_repeated_in_a_problem_or_a_printed_tree() -> None:
