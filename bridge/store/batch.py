@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import Boolean, bindparam, or_, select, update
 
 from bridge.model import Lease, new_id
 from bridge.store import asked
@@ -259,7 +259,8 @@ _CLAIM = Prepared(
         epoch=bindparam("to_epoch"),
         last_at=bindparam("to_last"),
         agent=bindparam("to_agent"),
-        nudged=bindparam("foreign"),
+        # one that another node left us is still to be noticed: what was said here wakes whoever runs turns, no more
+        nudged=or_(conversations.c.nudged, bindparam("foreign", type_=Boolean)),
         open=True,
         wake_at=None,
     )

@@ -13,7 +13,7 @@ from bridge.lanes import Lanes
 from bridge.model import Lease, TurnState
 from bridge.store import deliveries, tables
 from bridge.store.database import Store
-from bridge.store.nodes import RECLAIM
+from bridge.store.nodes import NUDGED, RECLAIM
 from bridge.store.notices import CHANNEL
 from bridge.store.pulse import Pulse
 from bridge.store.settling import NEAR
@@ -112,6 +112,15 @@ async def test_without_any_hint_the_beat_finds_it(nodes: tuple[Node, Node]) -> N
     assert await one.sweeper.beat() == 1
     assert await one.next() == first.wake[0]
     assert await one.sweeper.beat() == 0  # once is enough
+
+
+async def test_what_another_node_left_to_do_is_not_forgotten_over_what_is_said_here(nodes: tuple[Node, Node]) -> None:
+    """That wakes whoever runs turns; what the other one has left may be for whoever delivers."""
+    one, two = nodes
+    await say(one.store, "m1")
+    await say(two.store, "m2")
+    lease = (await say(one.store, "m3")).wake[0]
+    assert await one.store.write(NUDGED, 10) == [lease]
 
 
 async def test_a_lost_connection_for_hints_is_opened_again(nodes: tuple[Node, Node], database_url: str) -> None:
