@@ -63,9 +63,10 @@ class Enriching:
             return said
         try:
             async with asyncio.timeout(ADMIT_SECONDS):
-                return replace(said, message=await adapter.admit(said.message))
+                message = await adapter.admit(said.message)
         except TimeoutError as error:
             raise Retryable(f"whether it is for the agent could not be told within {ADMIT_SECONDS} seconds") from error
+        return said if message is said.message else replace(said, message=message)
 
     async def _put_off(self, turn: Turn, error: Retryable) -> PutOff:
         """Waits longer the older it is; once it is too old to be answered, the turn ends as every one that is."""

@@ -28,9 +28,9 @@ class Connection(asyncio.Protocol):
     """An open connection. `ask`, then `chunk` until it is empty, then the next; `close` may come at any time."""
 
     __slots__ = (
-        "_chunks", "_ends_with_close", "_head_bytes", "_held_up", "_keeps", "_loop", "_lost", "_method", "_mourner",
-        "_parser", "_transport", "_waiter", "_waiting_bytes", "_whole", "headers", "idle_since", "is_gone", "reason",
-        "status",
+        "_chunks", "_ends_with_close", "_has_answered", "_head_bytes", "_held_up", "_keeps", "_loop", "_lost",
+        "_method", "_mourner", "_parser", "_transport", "_waiter", "_waiting_bytes", "_whole", "headers", "idle_since",
+        "is_gone", "reason", "status",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -49,6 +49,7 @@ class Connection(asyncio.Protocol):
     def _begin(self, method: str) -> None:
         self._method = method
         self.status, self.reason = 0, b""
+        self._has_answered = False
         self.headers: Headers = []
         self._chunks: list[bytes] = []
         self._waiting_bytes = self._head_bytes = 0
@@ -65,10 +66,6 @@ class Connection(asyncio.Protocol):
     def is_idle(self) -> bool:
         """Whether the exchange is over and the peer keeps the connection for another."""
         return self._whole and self._keeps and not self._chunks and self.is_open
-
-    @property
-    def _has_answered(self) -> bool:
-        return bool(self.status) and self.status not in _INTERIM
 
     def close(self) -> None:
         """At once; what is on its way is lost."""
@@ -218,7 +215,8 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
-        if self.status in _INTERIM:
+        self._has_answered = self.status not in _INTERIM
+        if not self._has_answered:
             return
         self._ends_with_close = not any(
             name.lower() in {b"content-length", b"transfer-encoding"} for name, _ in self.headers
@@ -237,7 +235,7 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def on_message_complete(self) -> None:
-        if self.status not in _INTERIM:
+        if self._has_answered:
             self._keeps = self._keeps and self._parser.should_keep_alive()
             self._finish()
 

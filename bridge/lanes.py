@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
 import structlog
-from structlog.contextvars import bind_contextvars, clear_contextvars
+from structlog.contextvars import bind_contextvars
 
 from bridge.clock import Clock
 from bridge.errors import Replaced, StoreUnavailable
@@ -73,7 +74,9 @@ class Lanes:
         if lane is not None and lane.task is not None:
             lane.task.cancel()
         lane = self._lanes[lease.conversation_id] = _Lane(lease)
-        lane.task = asyncio.create_task(self._run(lane), name=f"{self.name} {lease.conversation_id}")
+        # In a context of its own: the lines of whoever woke it have nothing to do with it.
+        name, context = f"{self.name} {lease.conversation_id}", Context()
+        lane.task = asyncio.create_task(self._run(lane), name=name, context=context)
 
     def holds(self, conversation_id: str) -> bool:
         """Whether a lane is at work on this conversation."""
@@ -100,7 +103,6 @@ class Lanes:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self, lane: _Lane) -> None:
-        clear_contextvars()  # those of whoever woke it
         bind_contextvars(conversation=lane.lease.conversation_id)
         try:
             while lane.is_nudged:

@@ -35,10 +35,14 @@ class Answer:
     """An answer whose head has come. `chunks` can be read once; `aclose` is owed in any case, and may come twice."""
 
     status: int
-    headers: Mapping[str, str]
-    """Read with any spelling of a name."""
+    raw_headers: Headers
     chunks: AsyncIterator[bytes]
     aclose: Callable[[], Awaitable[None]]
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Read with any spelling of a name. Made when it is asked for: an answer as expected is not."""
+        return httpx2.Headers(self.raw_headers)
 
 
 @dataclass(slots=True)  # frozen would triple the time it takes to make one, and every call does
@@ -120,11 +124,10 @@ class Transport(httpx2.AsyncBaseTransport):
             dial,
         )
         body = await self._answer(call)
-        shown = httpx2.Headers(body.connection.headers)
-        chunks = aiter(body)
-        if not self._gate and "content-encoding" in shown:
-            chunks = httpx2.Response(200, headers=shown, stream=body).aiter_bytes()
-        return Answer(body.connection.status, shown, chunks, body.aclose)
+        connection, chunks = body.connection, aiter(body)
+        if not self._gate and b"content-encoding" in {name.lower() for name, _ in connection.headers}:
+            chunks = httpx2.Response(200, headers=connection.headers, stream=body).aiter_bytes()
+        return Answer(connection.status, connection.headers, chunks, body.aclose)
 
     async def aclose(self) -> None:
         await self._pool.close()

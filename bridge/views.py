@@ -1,6 +1,7 @@
 """What a person sees while a turn runs. Its id on the platform is committed, so that no crash leaves it behind."""
 
-from typing import Protocol
+import functools
+from typing import Protocol, cast
 
 import structlog
 
@@ -76,8 +77,13 @@ class LiveView:
         return await self._progress.close(final)
 
     def leave(self) -> None:
-        if isinstance(self._progress, Leaves):
-            self._progress.leave()
+        if _leaves(type(self._progress)):
+            cast("Leaves", self._progress).leave()
+
+
+@functools.cache  # asked at every end of a turn; a protocol costs as much to ask as a row to write
+def _leaves(kind: type[Progress]) -> bool:
+    return issubclass(kind, Leaves)
 
 
 async def open_view(store: Store, turn: Turn, adapter: Shows | None) -> View:

@@ -297,9 +297,11 @@ class World:
             self.pages.extend(server.pages)
         at_sources = {name: source.common.defaults.given() for name, source in self.settings.sources.items()}
         for name, options in configured.items():
+            backend = self._backend(name, options, server)
             self.agents[name] = Agent(
-                backend=self._backend(name, options, server),
-                defaults=options.defaults.given(),
+                backend=backend,
+                # with its address, or every request would be made, and checked, a second time
+                defaults={**options.defaults.given(), "agent_id": backend.agent_id},
                 source_defaults=at_sources,
                 decisions=options.decisions,
                 feedback=options.feedback,

@@ -141,15 +141,12 @@ class Events:
             user_team=event.get("user_team") or event.get("source_team") or where.team,
         )
         rule = self._settings.channels.get(channel)
-        own = replace(address, tenant=where.enterprise or where.team)
         thread, matched_by = ("dm", "person") if person else (root, "thread")
+        # Commands and shortcuts do not tell that a channel is shared, and one may be shared later.
+        places = (replace(address, tenant=where.enterprise or where.team), address) if where.shared else (address,)
         return InboundMessage(
             message_key=message_key,
-            # Commands and shortcuts do not tell that a channel is shared, and one may be shared later.
-            conversation=tuple(
-                Candidate(value=place.key(thread), matched_by=matched_by)
-                for place in ((own, address) if where.shared else (address,))
-            ),
+            conversation=tuple(Candidate(value=place.key(thread), matched_by=matched_by) for place in places),
             return_address=address.dump(),
             author=Author(id=user, trust="verified", attributes={"team": address.user_team}),
             addressed=addressed,

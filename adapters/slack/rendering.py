@@ -50,7 +50,8 @@ class Button(BaseModel):
 def arguments(message: OutboundMessage, address: Address, settings: Settings) -> dict[str, Any]:
     """Everything but the channel. Raises ValueError where it is longer than a message can be."""
     said = words(message)
-    address = replace(address, hook="")  # whoever sees a button can read what it carries
+    if address.hook:  # whoever sees a button can read what it carries
+        address = replace(address, hook="")
     text = safe(said, settings.allow_mentions | {address.user})
     if len(text) > MAX_MARKDOWN:
         raise ValueError("longer than a message can be once it is escaped")

@@ -67,7 +67,8 @@ class Backend:
             api_key=api_key if api_key is not None else os.environ.get("XPANDER_API_KEY", ""),
             clock=clock or SystemClock(),
         )
-        self._agent_id = agent_id or os.environ.get("XPANDER_AGENT_ID")
+        self.agent_id = agent_id or os.environ.get("XPANDER_AGENT_ID")
+        """Who is asked where a request does not say."""
         self._mode: Mode = mode
         self._timeout = timeout
         self._poll_every = poll_every
@@ -157,7 +158,7 @@ class Backend:
         if (known := await self._referenced_task(prompt or "")) is not None:
             return known
         request = InvokeRequest(
-            agent_id=agent_id or self._agent_id or os.environ.get("XPANDER_AGENT_ID"),
+            agent_id=agent_id or self.agent_id or os.environ.get("XPANDER_AGENT_ID"),
             prompt=prompt or "",
             existing_task_id=existing_task_id,
             file_urls=tuple(file_urls or ()),
@@ -201,7 +202,7 @@ class Backend:
         return self._task(await self._client.invoke_async(request), pursuit)
 
     def _addressed(self, request: InvokeRequest) -> InvokeRequest:
-        agent_id, task_id = request.agent_id or self._agent_id, self.task_id_for(request)
+        agent_id, task_id = request.agent_id or self.agent_id, self.task_id_for(request)
         if not agent_id:
             raise Refused("no agent to invoke: give agent_id, or set XPANDER_AGENT_ID")
         if (agent_id, task_id) == (request.agent_id, request.existing_task_id):

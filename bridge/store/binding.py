@@ -2,6 +2,7 @@
 
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Protocol, TypeAlias
 
 from sqlalchemy import ColumnElement, Dialect
@@ -24,12 +25,19 @@ class Binding:
     def __init__(self, compiled: SQLCompiler, dialect: Dialect) -> None:
         names = compiled.positiontup or ()
         self._constants = {name: bind.effective_value for name, bind in compiled.binds.items() if not bind.required}
-        self._binders = [(name, binder(compiled.binds[name].type, dialect)) for name in names]
+        binders = [(at, binder(compiled.binds[name].type, dialect)) for at, name in enumerate(names)]
+        self._binders = [(at, bound) for at, bound in binders if bound is not None]
+        # half the time of picking them one by one; of fewer than two it would make no tuple
+        self._pick: Callable[[Values], Sequence[Any]] = (
+            itemgetter(*names) if len(names) > 1 else lambda values: [values[name] for name in names]
+        )
 
     def __call__(self, values: Values) -> tuple[Any, ...]:
         """What the driver takes."""
-        all_ = {**self._constants, **values} if self._constants else values
-        return tuple([all_[name] if bound is None else bound(all_[name]) for name, bound in self._binders])
+        given = list(self._pick({**self._constants, **values} if self._constants else values))
+        for at, bound in self._binders:
+            given[at] = bound(given[at])
+        return tuple(given)
 
 
 class Reading:

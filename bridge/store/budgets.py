@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
@@ -71,7 +71,7 @@ def _spend_one(now: datetime, state: dict[str, _Allowance], costs: Sequence[Cost
         return latest
     for key, per_minute, _ in costs:
         full_at = max(state[key].full_at, now) + timedelta(minutes=1) / per_minute
-        state[key] = replace(state[key], full_at=full_at)
+        state[key] = _Allowance(full_at, state[key].frozen_until)
     return None
 
 
