@@ -16,8 +16,9 @@ from bridge.dialling import Local, Network, Resolve
 from bridge.gate import Gate
 from bridge.transport import Answer, ResponseTooLarge, Seconds, Transport
 
-__all__ = ["NEVER_SENT", "Answer", "Exchange", "Guard", "ResponseTooLarge", "exchange_of", "open_client"]
+__all__ = ["NEVER_SENT", "USER_AGENT", "Answer", "Exchange", "Guard", "ResponseTooLarge", "exchange_of", "open_client"]
 
+USER_AGENT: Final = f"agent-bridge/{version('agent-bridge')}"
 NEVER_SENT: Final = (
     httpx2.ConnectError,
     httpx2.ConnectTimeout,
@@ -65,7 +66,7 @@ def exchange_of(http: httpx2.AsyncClient) -> Exchange:
     ) -> Answer:
         request = httpx2.Request(method, address, headers=headers, content=content, extensions={"timeout": seconds})
         response = await http.send(request, stream=True, follow_redirects=False)
-        return Answer(response.status_code, response.headers, response.aiter_bytes(), response.aclose)
+        return Answer(response.status_code, response.headers.raw, response.aiter_bytes(), response.aclose)
 
     return exchange
 
@@ -86,7 +87,7 @@ def open_client(
     A refusal raises Denied before any byte is sent.
     With `socket_path`, every request goes to that Unix socket, whatever its host.
     """
-    headers = {"User-Agent": f"agent-bridge/{version('agent-bridge')}"}
+    headers = {"User-Agent": USER_AGENT}
     if guard:
         headers["Accept-Encoding"] = "identity"  # a few bytes of gzip can become gigabytes, past any cap
     transport = Transport(

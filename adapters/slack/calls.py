@@ -6,14 +6,13 @@ client does no more for one call and costs twice as much (measured, with the sam
 
 from collections.abc import Mapping
 from contextlib import aclosing
-from importlib.metadata import version
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import urlencode
 
 import httpx2
 
 from bridge.documents import read, written
-from bridge.egress import NEVER_SENT, Exchange
+from bridge.egress import NEVER_SENT, USER_AGENT, Exchange
 from bridge.egress import Answer as Reply
 from bridge.errors import Permanent, Retryable
 
@@ -67,7 +66,6 @@ HINTS = {
 }
 _AFTER_UNSAID = 30.0
 _LIMITS = {"connect": 10.0, "pool": 30.0, "read": 30.0, "write": 30.0}
-_USER_AGENT = f"agent-bridge/{version('agent-bridge')}"
 _OK = 200
 
 
@@ -106,7 +104,7 @@ class Calls:
         """Use a `response_url`, which works for half an hour. Raises Retryable or Permanent."""
         if not hook.startswith(("https://", self._api_url.removesuffix("api/"))):
             raise Permanent(f"not an address of Slack: {hook[:100]!r}")
-        headers = {"Content-Type": "application/json;charset=utf-8", "User-Agent": _USER_AGENT}
+        headers = {"Content-Type": "application/json;charset=utf-8", "User-Agent": USER_AGENT}
         try:
             answer = await self._exchange("POST", hook, headers=headers, content=written(said), seconds=_LIMITS)
             await answer.aclose()
@@ -117,7 +115,7 @@ class Calls:
 
     async def request(self, method: str, token: str, given: dict[str, Any]) -> Answer:
         """Call a method with any token. Raises Retryable or Permanent."""
-        headers = {"Authorization": f"Bearer {token}", "User-Agent": _USER_AGENT}
+        headers = {"Authorization": f"Bearer {token}", "User-Agent": USER_AGENT}
         address, content = self._api_url + method, None
         if method in GETS or method in QUERIES:
             address = f"{address}?{urlencode({name: _plain(value) for name, value in given.items()})}"

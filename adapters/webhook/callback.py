@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -11,7 +13,7 @@ import httpx2
 
 from adapters.webhook.presets import STANDARD, STANDARD_V1A
 from bridge.adapter import Kit
-from bridge.egress import NEVER_SENT
+from bridge.egress import NEVER_SENT, USER_AGENT, Exchange, exchange_of
 from bridge.errors import Denied, Gone, Permanent, Retryable
 from bridge.model import Envelope, FileRef, OutboundMessage
 from bridge.signing import Secret, sign
@@ -20,6 +22,8 @@ MAX_RESPONSE_BYTES = 65_536
 MAX_RETRY_AFTER_SECONDS = 86_400
 FILE_LIFETIME = timedelta(days=7)
 
+_ALWAYS = {"user-agent": USER_AGENT, "accept": "*/*", "accept-encoding": "identity"}
+_LIMITS = dict.fromkeys(("connect", "pool", "read", "write"), 30.0)
 _TRY_LATER = frozenset({408, 409, 425, 429})
 _MOVED_FOR_GOOD = frozenset({301, 308})
 _FAILED = frozenset({"failed", "error", "stopped"})
@@ -43,7 +47,7 @@ class Callbacks:
             request = self._signed(_unsigned(kit.source, message, body, now), now)
         except ValueError as error:
             raise Permanent(f"The callback cannot be signed: {error}.") from None
-        status, retry_after = await _post(kit.guarded_http, url, request, self.timeout_seconds)
+        status, retry_after = await _post(exchange_of(kit.guarded_http), url, request, self.timeout_seconds)
         _judge(status, retry_after, now)
         return message.delivery_id
 
@@ -109,19 +113,17 @@ def _file(kit: Kit, ref: FileRef) -> dict[str, Any]:
     return {"url": url, "name": ref.name, "media_type": ref.media_type, "size": ref.size}
 
 
-async def _post(client: httpx2.AsyncClient, url: str, request: Envelope, seconds: float) -> tuple[int, str | None]:
+async def _post(exchange: Exchange, url: str, request: Envelope, seconds: float) -> tuple[int, str | None]:
     """The status and the Retry-After of the answer; its body is let go, nobody here may read it to anyone."""
     answer: tuple[int, str | None] | None = None
     try:
         # One deadline over everything: a receiver that sends a byte a second would outlive any read timeout.
-        async with (
-            asyncio.timeout(seconds),
-            client.stream(
-                "POST", url, content=request.body, headers=list(request.headers), follow_redirects=False
-            ) as response,
-        ):
-            answer = response.status_code, response.headers.get("retry-after")
-            await _drain(response)
+        async with asyncio.timeout(seconds):
+            headers = {**_ALWAYS, **dict(request.headers)}
+            reply = await exchange("POST", url, headers=headers, content=request.body, seconds=_LIMITS)
+            async with aclosing(reply):
+                answer = reply.status, reply.headers.get("retry-after")
+                await _drain(reply.chunks)
     except (httpx2.InvalidURL, httpx2.UnsupportedProtocol, Denied) as error:
         raise Permanent(
             "The callback address may not be called; look at callback and allow_private_callbacks."
@@ -135,10 +137,10 @@ async def _post(client: httpx2.AsyncClient, url: str, request: Envelope, seconds
     return answer
 
 
-async def _drain(response: httpx2.Response) -> None:
+async def _drain(chunks: AsyncIterator[bytes]) -> None:
     """Read a short body to its end, so that the connection can be used again; a long one is cut off."""
     read = 0
-    async for chunk in response.aiter_raw():
+    async for chunk in chunks:
         read += len(chunk)
         if read > MAX_RESPONSE_BYTES:
             return
