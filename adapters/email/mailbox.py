@@ -34,7 +34,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Up to where the mailbox was taken over. Another UIDVALIDITY is another mailbox: it is read from its start."""
+    """Up to where the mailbox was taken over. Another UIDVALIDITY is another mailbox: what came lately is read."""
 
     validity: int
     uid: int
