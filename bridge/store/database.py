@@ -27,6 +27,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 READERS = 4
+SILENCE_SECONDS = 2.0
+"""How long whoever asks whether the database answers is kept."""
 _UNSURE = timedelta(milliseconds=20)
 """A difference below this may as well be the time the question took."""
 
@@ -145,10 +147,11 @@ class Store:
         return await loop.run_in_executor(self._readers, lambda: self._read(function, *args, **kwargs))
 
     async def is_available(self) -> bool:
-        """Whether the database answers right now."""
+        """Whether the database answers right now. A silence counts as no."""
         try:
-            await self.read(lambda connection: connection.execute(text("SELECT 1")).scalar_one())
-        except StoreUnavailable:
+            async with asyncio.timeout(SILENCE_SECONDS):
+                await self.read(lambda connection: connection.execute(text("SELECT 1")).scalar_one())
+        except (StoreUnavailable, TimeoutError):
             return False
         return True
 

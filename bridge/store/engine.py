@@ -11,6 +11,16 @@ from sqlalchemy.pool import QueuePool
 from bridge.errors import ConfigError
 
 _EXAMPLE: Final = '"postgresql://user:password@host:5432/db", with %40 for an @ in the password'
+_PATIENCE: Final = {
+    "connect_timeout": "5",
+    "keepalives_idle": "15",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "15000",
+}
+"""A server that is gone without a word, with its machine or with the way to it, is given up within half a minute. By
+itself the system waits for a quarter of an hour or two, and whatever waits for a commit with it. A URL may say more.
+"""
 MIN_SQLITE = (3, 35)  # RETURNING
 CACHE_KIB: Final = 2 * 1024
 """For each of five connections. More only repeats what the system's own cache holds: with 300 and 800 MB an accept
@@ -38,8 +48,9 @@ def is_sqlite(engine: Engine) -> bool:
 
 
 def _postgresql(url: URL) -> Engine:
+    patient = url.update_query_dict({name: value for name, value in _PATIENCE.items() if name not in url.query})
     engine = create_engine(
-        url.set(drivername="postgresql+psycopg"), poolclass=QueuePool, pool_size=4, pool_pre_ping=True
+        patient.set(drivername="postgresql+psycopg"), poolclass=QueuePool, pool_size=4, pool_pre_ping=True
     )
 
     @event.listens_for(engine, "connect")

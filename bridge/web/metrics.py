@@ -28,7 +28,7 @@ from bridge.metrics import (
     WRITES_WAITING,
     Metrics,
 )
-from bridge.store.database import Store
+from bridge.store.database import SILENCE_SECONDS, Store
 from bridge.store.gauges import Gauges, gauges
 from bridge.store.ledger import VERDICTS
 
@@ -43,7 +43,7 @@ SHARE: Final = 50
 
 
 class Scrape:
-    """The endpoint of Prometheus. The rows are counted rarely; without a database the rest is shown."""
+    """The endpoint of Prometheus. The rows are counted rarely; while the database is silent the rest is shown."""
 
     def __init__(
         self, metrics: Metrics, store: Store, *, stuck: timedelta, lanes: Mapping[str, Callable[[], int]]
@@ -53,7 +53,7 @@ class Scrape:
         self._stuck = stuck
         self._lanes = lanes
         self._stale_at = 0.0
-        self._counting = asyncio.Lock()
+        self._counting: asyncio.Task[None] | None = None
 
     def routes(self) -> list[BaseRoute]:
         """The one route."""
@@ -61,9 +61,10 @@ class Scrape:
 
     async def show(self, _: Request) -> Response:
         """All numbers of this process, and of the installation what the rows tell."""
-        async with self._counting:
-            if time.monotonic() >= self._stale_at:
-                await self._count()
+        if self._counting is None and time.monotonic() >= self._stale_at:
+            self._counting = asyncio.create_task(self._count())
+        if self._counting is not None:
+            await asyncio.wait({self._counting}, timeout=SILENCE_SECONDS)
         for stage, size in self._lanes.items():
             self._metrics.show(LANES, size(), stage)
         for lane, waiting in self._store.waiting.items():
@@ -77,6 +78,8 @@ class Scrape:
             found = await self._store.read(gauges, stuck_before=self._store.now() - self._stuck)
         except StoreUnavailable:
             return
+        finally:
+            self._counting = None
         took = time.monotonic() - begun
         self._stale_at = time.monotonic() + max(SCARCELY, SHARE * took)
         self._show(found)

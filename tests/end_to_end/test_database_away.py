@@ -1,6 +1,8 @@
 """PostgreSQL goes away and comes back: senders are told to come again, and nobody has to lend a hand."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import httpx2
 import psycopg
 import pytest
 
+from bridge.store.engine import open_engine
 from tests.conftest import postgres_server
 from tests.end_to_end.conftest import Opened, bridge_from
 from tests.end_to_end.parties import ADMIN, Sink, post, request, write_config
@@ -96,3 +99,30 @@ async def test_connections_that_are_cut_while_requests_come_lose_nothing_that_wa
     assert books.accepted >= accepted
     assert books.answered == books.accepted
     assert len({callback.data["message_id"] for callback in sink.received}) == books.accepted
+
+
+async def test_who_asks_how_it_is_hears_of_a_database_that_is_silent(opened: Opened, server: Any) -> None:
+    assert "bridge_ledger_balanced 1.0" in (await opened.http.get("/metrics")).text
+    pid = int((Path(server.pgdata) / "postmaster.pid").read_text().split()[0])
+    asked = "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+    with psycopg.connect(server.get_uri()) as connection:
+        pids = [pid, *(row[0] for row in connection.execute(asked))]
+    for each in pids:
+        os.kill(each, signal.SIGSTOP)
+    try:
+        assert (await opened.http.get("/healthz")).status_code == 200
+        assert (await opened.http.get("/readyz")).status_code == 503
+        assert "bridge_lanes" in (await opened.http.get("/metrics")).text
+    finally:
+        for each in pids:
+            os.kill(each, signal.SIGCONT)
+    assert (await opened.http.get("/readyz")).status_code == 200
+
+
+def test_a_server_that_is_gone_without_a_word_is_given_up_in_time(database_url: str) -> None:
+    for url, patience in ((database_url, "15000"), (f"{database_url}&tcp_user_timeout=7000", "7000")):
+        engine = open_engine(url)
+        with engine.connect() as connection:
+            told = connection.connection.driver_connection.info.get_parameters()  # type: ignore[union-attr]
+        assert (told["tcp_user_timeout"], told["keepalives_idle"]) == (patience, "15")
+        engine.dispose()
