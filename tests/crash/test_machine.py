@@ -220,8 +220,12 @@ class Journeys(RuleBasedStateMachine):
                 self._hand_over(life, end)
             else:
                 self._fenced(life, turns.END, end, turn.lease)
-        except turns.Stopping:  # somebody wants it stopped: so the stage ends it, or begins it anew
-            self._fenced(life, halts.HALT, halts.Halt(turn=turn, confirmation=()), turn.lease)
+        except turns.Stopping:
+            self._halt(life, turn)
+
+    def _halt(self, life: int, turn: Turn) -> None:
+        """Somebody wants it stopped: so the stage ends it, or begins it anew."""
+        self._fenced(life, halts.HALT, halts.Halt(turn=turn, confirmation=()), turn.lease)
 
     def _hand_over(self, life: int, end: turns.End) -> None:
         lease = end.turn.lease
@@ -239,8 +243,11 @@ class Journeys(RuleBasedStateMachine):
         if not self._is_running(life, turn):
             return
         until = self.clock.now() + timedelta(seconds=seconds)
-        waiting = halts.Waiting(turn=turn, task_id="task-1", pause=json.dumps({"kind": kind}), until=until)
-        self._fenced(life, halts.WAIT, waiting, turn.lease)
+        asked = halts.Waiting(turn=turn, task_id="task-1", pause=json.dumps({"kind": kind}), until=until)
+        try:
+            self._fenced(life, halts.WAIT, asked, turn.lease)
+        except turns.Stopping:
+            self._halt(life, turn)
 
     @precondition(lambda self: self._living(self.running))
     @rule(pick=PICK)
