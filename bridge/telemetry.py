@@ -1,7 +1,5 @@
 """What is written down while the bridge runs: one line for each fact, on standard error."""
 
-import functools
-import json
 import logging
 import sys
 from collections.abc import Callable, Iterable, MutableMapping
@@ -9,6 +7,7 @@ from typing import Any, Final, Literal, TextIO, TypeAlias
 
 import structlog
 
+from bridge.documents import written
 from bridge.redaction import redactor, without_secrets
 
 Form: TypeAlias = Literal["json", "console"]
@@ -54,12 +53,7 @@ def write_down(form: Form, level: Level, *, secrets: Iterable[str] = (), to: Tex
 
 
 def _encoded(fields: Fields, *, default: Callable[[Any], Any]) -> str:
-    return _encoder(default).encode(fields)
-
-
-@functools.cache  # json.dumps would make one for every line
-def _encoder(default: Callable[[Any], Any]) -> json.JSONEncoder:
-    return json.JSONEncoder(ensure_ascii=False, default=default)
+    return written(fields, default).decode()
 
 
 class _Writer:

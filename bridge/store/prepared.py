@@ -5,7 +5,6 @@ to ten times what SQLite needs for it; a prepared one costs what the driver cost
 on the way of every message is executed in the usual way.
 """
 
-import json
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -14,13 +13,12 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeDecorator
 
+from bridge.documents import written
 from bridge.store.binding import Binding, Reading, Record, Values
 from bridge.store.bulk import POSTGRESQL, Bulk, OneByOne, bulk
 from bridge.store.line import Sent, line
 
 __all__ = ["Asked", "Prepared", "Record", "Values", "Words", "among"]
-
-_encoded = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class Words(TypeDecorator[Collection[str]]):
@@ -31,7 +29,7 @@ class Words(TypeDecorator[Collection[str]]):
 
     def process_bind_param(self, value: Collection[str] | None, dialect: Dialect) -> str:
         words = list(value or ())
-        return _array(words) if dialect.name == "postgresql" else _encoded(words)
+        return _array(words) if dialect.name == "postgresql" else written(words).decode()
 
 
 def _array(words: Iterable[str]) -> str:
