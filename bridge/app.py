@@ -43,7 +43,7 @@ from bridge.web.reading import Reading
 from bridge.web.results import Results
 from bridge.web.routes import create_asgi
 from bridge.web.writing import Writing
-from bridge.world import World, agents_of, keeping_keys
+from bridge.world import World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +100,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         inbox = Inbox(store, world.sealer, wake=turns.begin, stop=turns.stop, deliver=deliver, read=reading.begin)
         connections = _connections(world, inbox)
         sweeper = Sweeper(store, clock, wake, lanes=(turns.lanes, outbox.lanes))
-        named, keyed = agents_of(settings), keeping_keys(settings)
+        named, keyed = settings.asked(), settings.keeping_keys()
         operations = Operations(store, clock, agents=named, keeps_keys=keyed, wake=wake, interrupt=turns.stop)
         sizes = {"turns": turns.lanes.__len__, "standby": turns.standby.__len__, "outbox": outbox.lanes.__len__}
         scrape = Scrape(metrics, store, stuck=limits.stuck, lanes=sizes)

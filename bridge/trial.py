@@ -8,7 +8,6 @@ from bridge.adapters_by_name import adapter_module
 from bridge.errors import ConfigError
 from bridge.model import Envelope
 from bridge.settings import Settings
-from bridge.world import public_url
 
 
 def signed_request(
@@ -37,7 +36,7 @@ def signed_request(
         received_at=datetime.now(UTC),
     )
     try:
-        signed: Envelope = sign(source.own, envelope, source=source_name, public_url=public_url(settings, source))
+        signed: Envelope = sign(source.own, envelope, source=source_name, public_url=settings.public_url(source))
     except ValueError as error:
         raise ConfigError([f"sources.{source_name}: {error}."]) from error
     return signed

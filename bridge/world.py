@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import httpx2
 from pydantic import BaseModel
 
-from bridge import settings as configuration
+from bridge import loading
 from bridge.adapter import Adapter, Addresses, Closes, Kit
 from bridge.adapters_by_name import adapter_module, build
 from bridge.agent.backend import Backend
@@ -48,69 +48,16 @@ MAX_BODY: Final = 1 << 20
 
 def load_settings(config: Path | None, environ: Mapping[str, str]) -> Settings:
     """The configuration, every adapter's own table checked by that adapter. Raises ConfigError."""
-    return configuration.load(config, environ, _adapter_settings)
+    return loading.load(config, environ, _adapter_settings)
 
 
 async def problems_of(config: Path | None, environ: Mapping[str, str], told: ConfigError) -> ConfigError:
     """What loading told, and what only building the rest of it finds."""
     try:
-        await rehearse(configuration.load_sound_part(config, environ, _adapter_settings))
+        await rehearse(loading.load_sound_part(config, environ, _adapter_settings))
     except ConfigError as error:
         return ConfigError(list(dict.fromkeys([*told.problems, *error.problems])))
     return told
-
-
-def public_url(settings: Settings, source: Source | None = None) -> str:
-    """Where the world reaches this bridge, or one of its sources."""
-    base = settings.bridge.public_url or f"http://{settings.bridge.listen}"
-    if source is None:
-        return base
-    return source.common.public_url or f"{base}/in/{source.name}"
-
-
-def receives_at(settings: Settings, source: Source) -> str:
-    """Where people who set it up have to send: an adapter's settings may know a place of its own, else by HTTP."""
-    own: str = getattr(source.own, "receives_at", "")
-    return own or public_url(settings, source)
-
-
-def agents_of(settings: Settings) -> dict[str, str]:
-    """The agent each source asks."""
-    return {name: source.common.agent for name, source in settings.sources.items()}
-
-
-def keeping_keys(settings: Settings) -> frozenset[str]:
-    """The agents that tell of an earlier turn again when they are asked with its key."""
-    return frozenset(name for name, agent in settings.agents.items() if agent.keeps_keys)
-
-
-def warnings(settings: Settings) -> list[str]:
-    """What is allowed and yet surely a surprise."""
-    found = []
-    if _leads_here(public_url(settings)):
-        found += [
-            f"agents.{name} is elsewhere, but bridge.public_url leads to this machine: it cannot open file links."
-            for name, agent in settings.agents.items()
-            if isinstance(agent, RemoteAgent) and not _leads_here(agent.base_url)
-        ]
-    found += [
-        f"sources.{name}: {warning}"
-        for name, source in settings.sources.items()
-        for warning in getattr(source.own, "warnings", ())  # an adapter's own, where its settings have some
-    ]
-    found += [
-        f"sources.{name}: {address} will not be called ({refusal}): see allow_private_callbacks and egress_allow."
-        for name, source in settings.sources.items()
-        for address in getattr(source.own, "called", ())  # what the egress guard will judge, where its settings know
-        if (refusal := guard_from(settings.bridge, source.common).foreseen(address))
-    ]
-    used = {source.common.agent for source in settings.sources.values()}
-    found += [f"agents.{name} is used by no source." for name in settings.agents if name not in used]
-    return found
-
-
-def _leads_here(url: str) -> bool:
-    return urlsplit(url).hostname in {"127.0.0.1", "localhost", "::1", "0.0.0.0"}  # noqa: S104 - compared
 
 
 async def rehearse(settings: Settings) -> None:
@@ -154,7 +101,7 @@ class World:
             StoredFileRows(store),
             tokens,
             clock,
-            public_url=public_url(settings),
+            public_url=settings.public_url(),
             max_bytes=settings.bridge.max_file,
         )
         world = cls(
@@ -222,7 +169,7 @@ class World:
     def status_url(self, message_id: str) -> str:
         """Where whoever sent a message may ask for it: the same each time, good for this message only."""
         token = self.tokens.sign(message_id, purpose=STATUS)  # of characters that a URL takes as they are
-        return f"{public_url(self.settings)}/v1/messages/{message_id}?token={token}"
+        return f"{self.settings.public_url()}/v1/messages/{message_id}?token={token}"
 
     def link(self, ref: FileRef) -> str:
         """Where the agent can open a file, for a while."""
@@ -249,7 +196,7 @@ class World:
         guard = guard_from(self.settings.bridge, source.common)
         kit = Kit(
             source=source.name,
-            public_url=public_url(self.settings, source),
+            public_url=self.settings.public_url(source),
             http=self.http,
             guarded_http=await stack.enter_async_context(open_client(guard=guard)),
             clock=self.clock,
@@ -288,7 +235,7 @@ class World:
                 local,
                 self.store,
                 self.clock,
-                public_url=public_url(self.settings),
+                public_url=self.settings.public_url(),
                 http=self.http,
                 attach=attach,
                 keep=self._keep,
@@ -340,7 +287,7 @@ async def _custody(settings: Settings, files: Attachments, stack: AsyncExitStack
         files,
         await stack.enter_async_context(open_client(guard=guard)),
         await stack.enter_async_context(open_client(guard=at_home)),
-        ours=f"{public_url(settings)}/files/",
+        ours=f"{settings.public_url()}/files/",
         homes=homes,
         max_bytes=settings.bridge.max_file,
     )

@@ -16,7 +16,7 @@ DRAWING = {
     "tools": "adapter entrance clock tokens sealing backoff markdown telemetry metrics redaction documents cpu sniffing"
     " storable circuit patience digests"
     " signing signing_keys signing_request signing_scheme signature_base"
-    " settings options places problems expansion units secrets_file"
+    " settings loading surprises options places problems expansion units secrets_file"
     " egress transport dialling http1 gate addresses",
     "world": "store agent files",
     "ground": "circuits shares destinations lanes handing endings answers pauses views calls results recording watching"
@@ -55,7 +55,7 @@ ONLY_IN = {
 }
 
 PLATFORM_WORDS = re.compile(r"slack|discord|telegram|github|stripe|mailgun|postmark|sendgrid|gmail", re.IGNORECASE)
-WITH_EXAMPLES = {"bridge.options", "bridge.settings", "bridge.cli"}
+WITH_EXAMPLES = {"bridge.options", "bridge.loading", "bridge.cli"}
 REFUSED_FILES = {"utils", "helpers", "common", "misc", "base", "handlers", "manager", "managers", "service", "services"}
 REFUSED_CLASSES = re.compile(r"(Manager|Handler|Service|Helper|Utils|Session|Impl)$|^(Base|Abstract)[A-Z]")
 LOOPS_THAT_SURVIVE = 10

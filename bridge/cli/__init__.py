@@ -17,10 +17,10 @@ from bridge.cli.adapters import WithAdapters
 from bridge.cli.reading import FAILED, MISUSED, AsJson, Config, read, settings_from
 from bridge.clock import SystemClock
 from bridge.errors import BridgeError, ConfigError
-from bridge.settings import secret_values
 from bridge.store import ledger as counts
 from bridge.store.database import Store
 from bridge.store.migrations import migrate
+from bridge.surprises import surprises
 from bridge.telemetry import write_down
 from bridge.units import duration_from_text
 
@@ -58,13 +58,13 @@ def serve_command(config: Config = None) -> None:
     settings = settings_from(config)
     options = settings.bridge
     chosen = options.log if "log" in options.model_fields_set or not sys.stderr.isatty() else "console"
-    write_down(chosen, options.log_level, secrets=secret_values(settings))
+    write_down(chosen, options.log_level, secrets=settings.secrets())
     if settings.path is None:  # nothing is configured: here is something to try
         request = trial.signed_request(settings, "demo", b'{"text": "Hello, my name is Ada.", "conversation": "first"}')
         console.print_line(
             f"Paste this into another terminal within five minutes:\n\n{trial.curl(settings, request)}\n"
         )
-    for warning in world.warnings(settings):
+    for warning in surprises(settings):
         structlog.get_logger().warning("configuration", warning=warning)
     uvloop.run(server.serve(settings))
 
@@ -88,10 +88,10 @@ def check(config: Config = None) -> None:
         "AGENT", "KIND", "WHERE",
     )  # fmt: skip
     console.print_table(
-        [(s.name, s.common.adapter, s.common.agent, world.receives_at(settings, s)) for s in settings.sources.values()],
+        [(s.name, s.common.adapter, s.common.agent, settings.receives_at(s)) for s in settings.sources.values()],
         "SOURCE", "ADAPTER", "AGENT", "RECEIVES AT",
     )  # fmt: skip
-    for warning in world.warnings(settings):
+    for warning in surprises(settings):
         console.print_error(f"warning: {warning}")
 
 

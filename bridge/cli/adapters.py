@@ -6,7 +6,6 @@ from pathlib import Path
 import typer
 from typer.core import TyperGroup
 
-from bridge import world
 from bridge.adapter import Configured
 from bridge.cli.reading import settings_from
 from bridge.errors import ConfigError
@@ -43,7 +42,7 @@ def find_source(adapter: str, config: Path | None, name: str | None) -> Configur
         missing = "say which source is meant" if name is None else "there is no such source"
         raise ConfigError([f"sources.{name or '…'}: {missing}; those with adapter = {adapter!r} are: {known}."])
     source = fitting[name]
-    return Configured(source=name, settings=source.own, public_url=world.public_url(settings, source))
+    return Configured(source=name, settings=source.own, public_url=settings.public_url(source))
 
 
 def _names() -> list[str]:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import httpx2
 from pydantic import TypeAdapter
 
-from bridge import console, world
+from bridge import console
 from bridge.cli.reading import FAILED, settings_from
 from bridge.clock import SystemClock
 from bridge.egress import open_client
@@ -89,7 +89,7 @@ async def _way(
             raise BridgeError(
                 "The database is not there yet, or older than this program: run `agent-bridge migrate`."
             ) from None
-        operations = Operations(store, clock, agents=world.agents_of(settings), keeps_keys=world.keeping_keys(settings))
+        operations = Operations(store, clock, agents=settings.asked(), keeps_keys=settings.keeping_keys())
         return lambda wish: _alone(operations, wish)
     except httpx2.TransportError as error:
         raise BridgeError(f"The server at {base} does not answer: {error}") from error

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from bridge.errors import ConfigError
-from bridge.world import load_settings, problems_of, rehearse, warnings
+from bridge.surprises import surprises
+from bridge.world import load_settings, problems_of, rehearse
 
 SOURCE = """
 [sources.orders]
@@ -21,7 +22,7 @@ PUBLIC = "https://orders.example.com/answers"
 def told(folder: Path, text: str) -> list[str]:
     config = folder / "bridge.toml"
     config.write_text(text, "utf-8")
-    return warnings(load_settings(config, {}))
+    return surprises(load_settings(config, {}))
 
 
 @pytest.fixture(autouse=True)

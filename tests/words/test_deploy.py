@@ -10,7 +10,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from bridge.settings import EMBEDDED, Settings, load
+from bridge.loading import EMBEDDED, load
+from bridge.settings import Settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 ANYTHING = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYqr"

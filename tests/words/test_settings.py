@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from bridge.errors import ConfigError
+from bridge.loading import load
 from bridge.options import (
     BridgeOptions,
     EmbeddedAgent,
@@ -22,7 +23,7 @@ from bridge.options import (
     SourceOptions,
     guard_from,
 )
-from bridge.settings import Settings, load, secret_values
+from bridge.settings import Settings
 
 
 class Hook(BaseModel):
@@ -328,7 +329,7 @@ def test_the_tree_cannot_be_changed() -> None:
 def test_all_secrets_of_the_tree_are_known_so_that_logs_can_mask_them() -> None:
     settings = loaded("[bridge]\nadmin_token = 'a-token-of-20-letters'\n" + MINIMAL)
     kept = Path("data/secret_key").read_text(encoding="ascii").strip()
-    assert secret_values(settings) == {"a-token-of-20-letters", "key", "whsec_c2VjcmV0", kept}
+    assert settings.secrets() == {"a-token-of-20-letters", "key", "whsec_c2VjcmV0", kept}
 
 
 ODD = [
