@@ -18,7 +18,7 @@ from bridge.metrics import (
     Metrics,
 )
 from bridge.model import Turn
-from bridge.store import deliveries, halts, ingest, turns, unread
+from bridge.store import halts, ingest, tries, turns, unread
 from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
 from bridge.store.handover import HAND_OVER, HandedOver, Handover
@@ -43,7 +43,7 @@ class Counting:
             id(turns.END): self._turn_ended,
             id(HAND_OVER): self._turn_handed_over,
             id(halts.HALT): self._turn_stopped,
-            id(deliveries.END): self._tried,
+            id(tries.END): self._tried,
         }
 
     def __call__(self, write: Write[Any, Any], args: Any, outcome: Any) -> None:
@@ -100,7 +100,7 @@ class Counting:
             seconds=round(_seconds(took), 3),
         )
 
-    def _tried(self, outcome: deliveries.Outcome, _: bool) -> None:  # noqa: FBT001 - likewise
+    def _tried(self, outcome: tries.Outcome, _: bool) -> None:  # noqa: FBT001 - likewise
         delivery = outcome.delivery
         took = self._store.now() - delivery.begun_at
         self._metrics.count(DELIVERIES, delivery.source, delivery.message.kind, outcome.state.value)

@@ -19,7 +19,7 @@ from bridge.model import DeliveryState, FileRef, Lease, OutboundMessage, Turn, T
 from bridge.patience import Patience
 from bridge.pauses import Pause, pause_of, with_notice
 from bridge.standby import Standby
-from bridge.store import deliveries, halts, opinions
+from bridge.store import deliveries, halts, opinions, tries
 from bridge.store import turns as rows
 from bridge.store.database import Store
 from bridge.store.settling import NEAR
@@ -244,8 +244,8 @@ class Endings:
             remote_id = await view.close(final)
             delivery = deliveries.begin_new(end.turn, final, self._store.now())
             state = DeliveryState.SENT if remote_id else DeliveryState.PENDING
-            outcome = deliveries.Outcome(delivery=delivery, state=state, remote_id=remote_id)
-            await self._store.write(deliveries.END, outcome)
+            outcome = tries.Outcome(delivery=delivery, state=state, remote_id=remote_id)
+            await self._store.write(tries.END, outcome)
         return more
 
     async def _postpone(

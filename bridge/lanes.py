@@ -65,7 +65,8 @@ class Lanes:
     def wake(self, lease: Lease) -> None:
         """There is something to do. May be said any number of times; a newer epoch replaces an older lane."""
         if self._still:
-            self._missed[lease.conversation_id] = lease
+            newest = self._missed.setdefault(lease.conversation_id, lease)
+            self._missed[lease.conversation_id] = max(newest, lease, key=lambda one: one.epoch)
             return
         lane = self._lanes.get(lease.conversation_id)
         if lane is not None and lane.lease.epoch >= lease.epoch:

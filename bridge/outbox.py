@@ -17,10 +17,12 @@ from bridge.handing import Handing
 from bridge.lanes import AGAIN, Lanes, When
 from bridge.model import DeliveryState, Lease, OutboundMessage
 from bridge.store import deliveries as rows
+from bridge.store import tries
 from bridge.store.budgets import FREEZE, Cost, Freeze
 from bridge.store.database import Store
-from bridge.store.deliveries import Delivery, Outcome
+from bridge.store.deliveries import Delivery
 from bridge.store.settling import NEAR
+from bridge.store.tries import Outcome
 from bridge.store.turns import NotYet
 from bridge.store.withheld import WITHHOLD, Withheld
 
@@ -69,7 +71,7 @@ class Outbox:
             await self._store.write(WITHHOLD, Withheld(delivery, until, str(held)))
             return AGAIN
         await self._freeze(outcome)
-        more = await self._store.write(rows.END, outcome)
+        more = await self._store.write(tries.END, outcome)
         return AGAIN if more else None
 
     async def _try(self, delivery: Delivery) -> Outcome:

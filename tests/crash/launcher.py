@@ -11,7 +11,7 @@ from typing import Any
 
 from bridge import cli
 from bridge.outbox import Outbox
-from bridge.store import deliveries, ingest, turns
+from bridge.store import ingest, tries, turns
 from bridge.store.handover import HAND_OVER
 from bridge.store.writer import Write, Writer
 
@@ -20,7 +20,7 @@ WRITES: dict[str, tuple[Write[Any, Any], ...]] = {
     "turns.take": (turns.TAKE,),
     "turns.note_task": (turns.NOTE_TASK,),
     "turns.end": (turns.END, HAND_OVER),
-    "deliveries.end": (deliveries.END,),
+    "deliveries.end": (tries.END,),
 }
 
 

@@ -36,10 +36,10 @@ from bridge.model import (
     new_id,
 )
 from bridge.operations import Operations
-from bridge.store import deliveries, halts, turns, waiting
+from bridge.store import deliveries, halts, tries, turns, waiting
 from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
-from bridge.store.deliveries import Delivery, Outcome
+from bridge.store.deliveries import Delivery
 from bridge.store.engine import open_engine
 from bridge.store.handover import HAND_OVER, Handover
 from bridge.store.ingest import INGEST, Ingested
@@ -49,6 +49,7 @@ from bridge.store.nodes import BEAT, LEAVE, Beat
 from bridge.store.replay import How
 from bridge.store.tables import conversations, metadata
 from bridge.store.tables import turns as turn_rows
+from bridge.store.tries import Outcome
 from bridge.store.waiting import PUT_BACK
 from bridge.store.writer import Write
 from tests.conftest import fresh_database
@@ -313,7 +314,7 @@ class Journeys(RuleBasedStateMachine):
         again = state in {DeliveryState.PENDING, DeliveryState.UNKNOWN}
         until = self.clock.now() + timedelta(seconds=seconds) if again else None
         outcome = Outcome(delivery=delivery, state=state, until=until)
-        self._fenced(life, deliveries.END, outcome, delivery.lease)
+        self._fenced(life, tries.END, outcome, delivery.lease)
 
     @precondition(lambda self: self.said)
     @rule(pick=PICK, which=PICK, how=REPLAYS)

@@ -9,7 +9,7 @@ import pytest
 from bridge.errors import Permanent, Replaced, Retryable
 from bridge.model import Act, DeliveryState, FileRef, Lease, OutboundMessage, Turn, TurnState, new_id
 from bridge.outbox import ATTEMPTS, Outbox
-from bridge.store import deliveries, halts, reader, shown, turns
+from bridge.store import deliveries, halts, reader, shown, tries, turns
 from bridge.store.database import Store
 from bridge.store.ingest import INGEST
 from bridge.store.ledger import ledger
@@ -299,8 +299,8 @@ async def test_what_is_decided_while_the_question_is_on_its_way_is_changed_once_
     under_way = await store.write(deliveries.BEGIN, deliveries.Due(lease, lambda _, __: ()))
     assert isinstance(under_way, deliveries.Delivery)
     await press(store)
-    sent = deliveries.Outcome(delivery=under_way, state=DeliveryState.SENT, remote_id="remote-1")
-    assert await store.write(deliveries.END, sent)
+    sent = tries.Outcome(delivery=under_way, state=DeliveryState.SENT, remote_id="remote-1")
+    assert await store.write(tries.END, sent)
     await outbox(store, clock, platform).step(lease)
     assert platform.sent == []
     assert platform.revised == [("remote-1", "May I?\n\nYes, decided by anna.")]
@@ -428,8 +428,8 @@ async def test_an_answer_on_its_way_is_taken_back_once_it_has_arrived(store: Sto
     under_way = await store.write(deliveries.BEGIN, deliveries.Due(lease, lambda _, __: ()))
     assert isinstance(under_way, deliveries.Delivery)
     await taken_back(store)
-    sent = deliveries.Outcome(delivery=under_way, state=DeliveryState.SENT, remote_id="remote-1")
-    assert await store.write(deliveries.END, sent)
+    sent = tries.Outcome(delivery=under_way, state=DeliveryState.SENT, remote_id="remote-1")
+    assert await store.write(tries.END, sent)
     await outbox(store, clock, platform).step(lease)
     assert platform.withdrawn == ["remote-1"]
     assert await states(store) == [("answer", "withdrawn")]
@@ -443,8 +443,8 @@ async def test_an_answer_that_was_refused_after_its_question_was_gone_is_nowhere
     under_way = await store.write(deliveries.BEGIN, deliveries.Due(lease, lambda _, __: ()))
     assert isinstance(under_way, deliveries.Delivery)
     await taken_back(store)
-    refused = deliveries.Outcome(delivery=under_way, state=DeliveryState.PENDING, error="busy", until=clock.now())
-    await store.write(deliveries.END, refused)
+    refused = tries.Outcome(delivery=under_way, state=DeliveryState.PENDING, error="busy", until=clock.now())
+    await store.write(tries.END, refused)
     await outbox(store, clock, platform).step(lease)
     assert platform.sent == []
     assert await states(store) == [("answer", "withdrawn")]

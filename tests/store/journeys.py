@@ -17,12 +17,13 @@ from bridge.model import (
     TurnState,
     new_id,
 )
-from bridge.store import deliveries, turns
+from bridge.store import deliveries, tries, turns
 from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
-from bridge.store.deliveries import Delivery, Due, Outcome
+from bridge.store.deliveries import Delivery, Due
 from bridge.store.ingest import INGEST, Ingested
 from bridge.store.statements import AnyRow
+from bridge.store.tries import Outcome
 
 Busy = Literal["queue", "collect"]
 
@@ -114,7 +115,7 @@ async def deliver(store: Store, lease: Lease, state: DeliveryState, *, error: st
     remote_id = f"remote-{delivery.id}" if state is DeliveryState.SENT else None
     until = store.now() if state in {DeliveryState.UNKNOWN, DeliveryState.PENDING} else None
     outcome = Outcome(delivery=delivery, state=state, remote_id=remote_id, error=error, until=until)
-    await store.write(deliveries.END, outcome)
+    await store.write(tries.END, outcome)
     return delivery.id
 
 

@@ -24,7 +24,7 @@ from bridge.model import (
     TurnState,
     new_id,
 )
-from bridge.store import deliveries, halts, opinions, reader, turns
+from bridge.store import deliveries, halts, opinions, reader, tries, turns
 from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
 from bridge.store.ingest import INGEST, Ingested
@@ -84,7 +84,7 @@ async def answered(store: Store, turn: Turn) -> OutboundMessage:
     await store.write(turns.END, turns.End(turn=turn, state=TurnState.ANSWERED, task_id="task", deliveries=(out,)))
     delivery = await store.write(deliveries.BEGIN, deliveries.Due(turn.lease, lambda _, __: ()))
     assert isinstance(delivery, deliveries.Delivery)
-    await store.write(deliveries.END, deliveries.Outcome(delivery=delivery, state=DeliveryState.SENT, remote_id="ts-1"))
+    await store.write(tries.END, tries.Outcome(delivery=delivery, state=DeliveryState.SENT, remote_id="ts-1"))
     return out
 
 

@@ -8,13 +8,14 @@ from typing import Literal
 import pytest
 
 from bridge.model import Author, Candidate, DeliveryState, InboundMessage, TurnState
-from bridge.store import deliveries, reader, tables, turns
+from bridge.store import deliveries, reader, tables, tries, turns
 from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
-from bridge.store.deliveries import Delivery, Outcome
+from bridge.store.deliveries import Delivery
 from bridge.store.ingest import INGEST, Ingested
 from bridge.store.ledger import ledger
 from bridge.store.nodes import NUDGED
+from bridge.store.tries import Outcome
 from tests.conftest import FakeClock, fresh_database
 from tests.store.journeys import arriving, due, parts_of, rows_of, say, take
 
@@ -53,7 +54,7 @@ async def test_a_reply_to_what_has_no_name_yet_is_heard(store: Store) -> None:
     early: Ingested = await store.accept(INGEST, reply(store, "yes", "remote-1"))
     assert early.messages[0].admission == "declined:not_engaged"
     await store.accept(INGEST, reply(store, "elsewhere", "remote-2"))
-    await store.write(deliveries.END, arrived(delivery, "remote-1"))
+    await store.write(tries.END, arrived(delivery, "remote-1"))
     assert await store.write(NUDGED, 10) == [delivery.lease]
     turn = await take(store, delivery.lease)
     assert [one.message.text for one in turn.said] == ["yes"]
@@ -67,7 +68,7 @@ async def test_a_mention_that_was_too_early_does_not_keep_the_thread(store: Stor
     delivery = await sending(store)
     early = await store.accept(INGEST, reply(store, "early", "remote-1", addressed="mention"))
     assert early.messages[0].conversation_id != delivery.lease.conversation_id
-    await store.write(deliveries.END, arrived(delivery, "remote-1"))
+    await store.write(tries.END, arrived(delivery, "remote-1"))
     late = await store.accept(INGEST, reply(store, "late", "remote-1"))
     assert late.messages[0].conversation_id == delivery.lease.conversation_id
     assert [one.message.text for one in (await take(store, early.wake[0])).said] == ["early"]
@@ -77,7 +78,7 @@ async def test_a_name_that_led_elsewhere_before_still_does(store: Store, clock: 
     first = await store.accept(INGEST, reply(store, "first", "remote-1", addressed="mention"))
     await clock.advance(timedelta(seconds=1))
     delivery = await sending(store)
-    await store.write(deliveries.END, arrived(delivery, "remote-1"))
+    await store.write(tries.END, arrived(delivery, "remote-1"))
     second = await store.accept(INGEST, reply(store, "second", "remote-1"))
     assert second.messages[0].conversation_id == first.messages[0].conversation_id
 
@@ -86,7 +87,7 @@ async def test_once_is_enough(store: Store) -> None:
     delivery = await sending(store)
     await store.accept(INGEST, reply(store, "yes", "remote-1"))
     for _ in range(2):  # the commit is made, and its answer lost
-        await store.write(deliveries.END, arrived(delivery, "remote-1"))
+        await store.write(tries.END, arrived(delivery, "remote-1"))
     assert len(await rows_of(store, tables.turns)) == 2
 
 
@@ -99,7 +100,7 @@ class TestTwoNodes:
         for round_ in range(30):
             sent = [await sending(store, f"m{round_}-{number}") for number in range(3)]
             await asyncio.gather(
-                *(store.write(deliveries.END, arrived(delivery, f"r {delivery.id}")) for delivery in sent),
+                *(store.write(tries.END, arrived(delivery, f"r {delivery.id}")) for delivery in sent),
                 *(other.accept(INGEST, reply(other, f"to {one.id}", f"r {one.id}")) for one in sent),
             )
         states = [view.state for view in await store.read(reader.message_list, limit=1000)]
@@ -112,7 +113,7 @@ class TestTwoNodes:
         for round_ in range(20):
             sent = [await sending(store, f"m{round_}-{number}") for number in range(3)]
             await asyncio.gather(
-                *(store.write(deliveries.END, arrived(delivery, f"r {delivery.id}")) for delivery in sent),
+                *(store.write(tries.END, arrived(delivery, f"r {delivery.id}")) for delivery in sent),
                 *(
                     other.accept(INGEST, reply(other, f"to {one.id}", f"r {one.id}", addressed=addressed))
                     for one in sent

@@ -7,11 +7,12 @@ import pytest
 
 from bridge.handing import Handing
 from bridge.model import Act, DeliveryState, Lease, OutboundMessage, Turn, TurnState
-from bridge.store import deliveries, ingest, reader, turns
+from bridge.store import deliveries, ingest, reader, tries, turns
 from bridge.store.arrivals import Arrival
 from bridge.store.budgets import FREEZE, Cost, Freeze
 from bridge.store.database import Store
-from bridge.store.deliveries import Delivery, Outcome
+from bridge.store.deliveries import Delivery
+from bridge.store.tries import Outcome
 from bridge.store.turns import NotYet, Stopping
 from tests.conftest import FakeClock
 from tests.store.journeys import arriving, due, end, parts_of, say, take
@@ -41,7 +42,7 @@ async def states(store: Store) -> list[tuple[str, int]]:
 
 
 async def sent(store: Store, delivery: Delivery) -> None:
-    await store.write(deliveries.END, Outcome(delivery=delivery, state=DeliveryState.SENT, remote_id="remote"))
+    await store.write(tries.END, Outcome(delivery=delivery, state=DeliveryState.SENT, remote_id="remote"))
 
 
 async def test_the_first_part_begins_with_the_end_and_the_others_follow(store: Store) -> None:

@@ -6,16 +6,17 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from bridge.model import Act, Author, Candidate, DeliveryState, InboundMessage, Turn, TurnState
-from bridge.store import deliveries, halts, tables, turns, waiting
+from bridge.store import deliveries, halts, tables, tries, turns, waiting
 from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
-from bridge.store.deliveries import Delivery, Outcome
+from bridge.store.deliveries import Delivery
 from bridge.store.engine import is_sqlite, open_engine
 from bridge.store.handover import HAND_OVER, Handover
 from bridge.store.ingest import INGEST
 from bridge.store.on_file import OnFile
 from bridge.store.on_server import OnServer
 from bridge.store.transactions import Statements, Transactions
+from bridge.store.tries import Outcome
 from bridge.store.withheld import WITHHOLD, Withheld
 from bridge.store.writer import Writer
 from tests.store.journeys import arriving, due, parts_of, rows_of, say, take
@@ -160,7 +161,7 @@ async def test_a_delivery_that_arrived_is_sent_once(store: Store, cut: Writer) -
     await say(store, "m2")  # so that nobody lets go of the conversation
     delivery = await store.write(deliveries.BEGIN, due(turn.lease))
     assert isinstance(delivery, Delivery)
-    assert await cut(deliveries.END, Outcome(delivery=delivery, state=DeliveryState.SENT, remote_id="r")) is False
+    assert await cut(tries.END, Outcome(delivery=delivery, state=DeliveryState.SENT, remote_id="r")) is False
     assert [row.state for row in await rows_of(store, tables.deliveries)] == ["sent"]
     assert [row.outcome for row in await rows_of(store, tables.attempts)] == ["sent"]
 

@@ -1,11 +1,12 @@
 """The parts of a long answer go out in their order, however quickly they were made."""
 
 from bridge.model import DeliveryState, OutboundMessage, Turn, TurnState
-from bridge.store import deliveries, turns
+from bridge.store import deliveries, tries, turns
 from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
-from bridge.store.deliveries import Delivery, Due, Outcome
+from bridge.store.deliveries import Delivery, Due
 from bridge.store.ingest import INGEST
+from bridge.store.tries import Outcome
 from tests.store.test_ingest import arrival, message
 
 
@@ -32,5 +33,5 @@ async def test_parts_of_one_answer_go_out_in_order_whatever_their_ids(store: Sto
         delivery = await store.write(deliveries.BEGIN, Due(turn.lease, lambda _source, _message: ()))
         assert isinstance(delivery, Delivery)
         sent.append(delivery.message.text)
-        await store.write(deliveries.END, Outcome(delivery=delivery, state=DeliveryState.SENT, remote_id=None))
+        await store.write(tries.END, Outcome(delivery=delivery, state=DeliveryState.SENT, remote_id=None))
     assert sent == [str(part) for part in range(10)]

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import event, text
 
 from bridge.model import Act, Author, Candidate, DeliveryState, InboundMessage, OutboundMessage, Turn, TurnState, new_id
-from bridge.store import deliveries, halts, turns, unread
+from bridge.store import deliveries, halts, tries, turns, unread
 from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
 from bridge.store.ingest import INGEST
@@ -80,8 +80,8 @@ async def live_through_everything(store: Store) -> None:
     await store.write(turns.END, end)
     delivery = await store.write(deliveries.BEGIN, deliveries.Due(lease, lambda _, __: [("key", 60.0, 5)]))
     assert isinstance(delivery, deliveries.Delivery)
-    sent = deliveries.Outcome(delivery=delivery, state=DeliveryState.SENT, remote_id="remote")
-    await store.write(deliveries.END, sent)
+    sent = tries.Outcome(delivery=delivery, state=DeliveryState.SENT, remote_id="remote")
+    await store.write(tries.END, sent)
     later = await store.accept(INGEST, replace(arrival(store, "d9", said("m9")), messages=None))
     assert later.unread is not None
     assert await store.write(unread.TAKE_OVER, later.unread)

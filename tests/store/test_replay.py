@@ -5,11 +5,12 @@ import pytest
 from bridge.errors import Conflict, Missing
 from bridge.model import DeliveryState, Lease, TurnState
 from bridge.operations import Operations
-from bridge.store import deliveries, reader, tables, turns
+from bridge.store import deliveries, reader, tables, tries, turns
 from bridge.store.database import Store
-from bridge.store.deliveries import Delivery, Outcome
+from bridge.store.deliveries import Delivery
 from bridge.store.ledger import ledger
 from bridge.store.replay import WAYS, How
+from bridge.store.tries import Outcome
 from tests.store.journeys import dead_message, deliver, due, end, rows_of, say, take
 
 
@@ -115,11 +116,11 @@ async def test_dead_parts_are_owed_again_under_the_same_ids(store: Store) -> Non
     await deliver(store, turn.lease, DeliveryState.PENDING)
     await deliver(store, turn.lease, DeliveryState.DEAD, error="no such channel")
     assert (await store.read(ledger)).dead == 1
-    for tries in (2, 3):
+    for number in (2, 3):
         woken = Woken()
         await operations(store, woken).replay(stored.messages[0].message_id, "repost")
         assert await deliver(store, woken[0], DeliveryState.DEAD) == ids[1]
-        assert len(await rows_of(store, tables.attempts)) == tries + 2
+        assert len(await rows_of(store, tables.attempts)) == number + 2
     woken = Woken()
     await operations(store, woken).replay(stored.messages[0].message_id, "repost")
     await deliver(store, woken[0], DeliveryState.SENT)
@@ -165,7 +166,7 @@ async def test_a_try_whose_node_died_may_have_got_through_as_well(store: Store) 
         again = await store.write(deliveries.BEGIN, due(woken[-1]))
         assert isinstance(again, Delivery)
         assert (again.id, again.uncertain) == (dead, True)
-        await store.write(deliveries.END, Outcome(delivery=again, state=DeliveryState.DEAD, error="refused"))
+        await store.write(tries.END, Outcome(delivery=again, state=DeliveryState.DEAD, error="refused"))
         await operations(store, woken).retry(dead)
 
 
@@ -179,7 +180,7 @@ async def test_a_try_that_was_refused_did_surely_not_get_through(store: Store) -
         again = await store.write(deliveries.BEGIN, due(woken[-1]))
         assert isinstance(again, Delivery)
         assert not again.uncertain
-        await store.write(deliveries.END, Outcome(delivery=again, state=DeliveryState.DEAD, error="refused"))
+        await store.write(tries.END, Outcome(delivery=again, state=DeliveryState.DEAD, error="refused"))
 
 
 @pytest.mark.parametrize("answered", [True, False])
