@@ -6,17 +6,17 @@ from datetime import datetime, timedelta
 from importlib.metadata import version
 from typing import Any
 
-from sqlalchemy import Connection, String, bindparam, cast, delete, insert, select, true, update
+from sqlalchemy import Connection, String, bindparam, cast, insert, select, true, update
 
 from bridge.agent_rows import Begun, NewTurn, TaskFilter, TaskTurn, TurnChange
 from bridge.store.database import Store
+from bridge.store.embedded_erasing import ERASE, FORGET
 from bridge.store.embedded_tables import (
     FINISHED,
     FULL,
     LATEST,
     LIVE,
     LIVING,
-    agent_backlog,
     agent_tasks,
     agent_turns,
     read_latest,
@@ -239,36 +239,6 @@ def _taken(tx: Tx, turn: TaskTurn) -> TaskTurn:
 
 
 KEEP: Write[_Sign, list[TaskTurn]] = Write(_keep)
-
-
-def _erase(tx: Tx, rows: Sequence[str]) -> list[bool]:
-    known = set(tx.connection.scalars(select(agent_tasks.c.id).where(agent_tasks.c.id.in_(rows))))
-    tx.connection.execute(delete(agent_backlog).where(agent_backlog.c.task_id.in_(known)))
-    tx.connection.execute(delete(agent_turns).where(agent_turns.c.task_id.in_(known)))
-    tx.connection.execute(delete(agent_tasks).where(agent_tasks.c.id.in_(known)))
-    return [row in known for row in rows]
-
-
-ERASE: Write[str, bool] = Write(_erase, long=True)
-
-
-def _forget(tx: Tx, rows: Sequence[datetime]) -> list[int]:
-    """Erase tasks whose latest turn ended before the time given, some at a time, oldest first."""
-    old = (
-        select(agent_turns.c.task_id)
-        .join(agent_tasks, agent_tasks.c.id == agent_turns.c.task_id)
-        .where(agent_turns.c.number == agent_tasks.c.number, agent_turns.c.finished_at < min(rows))
-        .order_by(agent_turns.c.finished_at)
-        .limit(_FORGOTTEN_AT_ONCE)
-    )
-    task_ids = list(tx.connection.scalars(old))
-    _erase(tx, task_ids)
-    return [len(task_ids), *(0 for _ in rows[1:])]
-
-
-_FORGOTTEN_AT_ONCE = 500
-
-FORGET: Write[datetime, int] = Write(_forget, long=True)
 
 
 class EmbeddedRows:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Table, bindparam, delete, func, select, updat
 from bridge.model import REF, FileRef
 from bridge.store.blanks import blank, in_slices
 from bridge.store.bodies import load_files, load_inbound, load_outbound
-from bridge.store.embedded import ERASE as ERASE_TASKS
+from bridge.store.embedded_erasing import ERASE as ERASE_TASKS
 from bridge.store.statements import AnyRow, insert_missing
 from bridge.store.tables import (
     ERASED_KEY,
