@@ -1,7 +1,5 @@
 """What the configuration names, made real: adapters, agents, links and keys."""
 
-import asyncio
-import tempfile
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -20,7 +18,7 @@ from bridge.agent.backend import Backend
 from bridge.agent.server.attachments import Attachments as AgentFiles
 from bridge.agent.server.brains import BrainFault, File
 from bridge.calls import Agent
-from bridge.clock import Clock, SystemClock
+from bridge.clock import Clock
 from bridge.cpu import Workers
 from bridge.custody import Custody
 from bridge.egress import open_client
@@ -35,9 +33,7 @@ from bridge.sealing import Sealer
 from bridge.settings import Settings, Source
 from bridge.shares import Limits, Shares
 from bridge.store.database import Store
-from bridge.store.engine import open_engine
 from bridge.store.files import StoredFileRows
-from bridge.store.migrations import migrate
 from bridge.store.vault import StoredVault
 from bridge.tokens import Tokens
 from bridge.web.access import STATUS
@@ -48,28 +44,7 @@ MAX_BODY: Final = 1 << 20
 
 def load_settings(config: Path | None, environ: Mapping[str, str]) -> Settings:
     """The configuration, every adapter's own table checked by that adapter. Raises ConfigError."""
-    return loading.load(config, environ, _adapter_settings)
-
-
-async def problems_of(config: Path | None, environ: Mapping[str, str], told: ConfigError) -> ConfigError:
-    """What loading told, and what only building the rest of it finds."""
-    try:
-        await rehearse(loading.load_sound_part(config, environ, _adapter_settings))
-    except ConfigError as error:
-        return ConfigError(list(dict.fromkeys([*told.problems, *error.problems])))
-    return told
-
-
-async def rehearse(settings: Settings) -> None:
-    """Build all that `serve` would build, over an empty database. Raises ConfigError with what only building finds."""
-    open_engine(settings.bridge.database_url).dispose()  # which connects nowhere
-    with tempfile.TemporaryDirectory(prefix="agent-bridge-check-") as folder:
-        async with AsyncExitStack() as stack:
-            clock = SystemClock()
-            store = Store.open(f"sqlite:///{folder}/check.db", clock)
-            stack.push_async_callback(store.close)
-            await asyncio.to_thread(migrate, store.engine)
-            _ = (await World.open(settings, store, clock, stack)).routes
+    return loading.load(config, environ, adapter_settings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,7 +268,8 @@ async def _custody(settings: Settings, files: Attachments, stack: AsyncExitStack
     )
 
 
-def _adapter_settings(name: str) -> type[BaseModel]:
+def adapter_settings(name: str) -> type[BaseModel]:
+    """What an adapter can be told in the configuration. Raises LookupError where there is none of that name."""
     model: type[BaseModel] = adapter_module(name).Settings
     return model
 

@@ -22,7 +22,8 @@ DRAWING = {
     "ground": "circuits shares destinations lanes handing endings answers pauses views calls results recording watching"
     " captures standby routing enriching custody",
     "stages": "inbox reading connections turns outbox sweeper operations feedback resealing retention counting",
-    "edge": "web app world adapters_by_name embedded server serving standalone cli console trial demo __main__",
+    "edge": "web app world rehearsal adapters_by_name embedded server serving standalone"
+    " cli console trial demo __main__",
 }
 APART = {"world", "stages"}  # the rooms of these rows never import each other
 

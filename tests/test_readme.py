@@ -28,7 +28,8 @@ from adapters.webhook.settings import Settings as Webhook
 from bridge import options, places
 from bridge.adapters_by_name import adapter_module
 from bridge.cli import cli
-from bridge.world import load_settings, rehearse
+from bridge.rehearsal import rehearse
+from bridge.world import load_settings
 from tests.adapters.contract import AdapterContract, Descriptor
 from tests.end_to_end.serving import free_port
 

@@ -11,12 +11,13 @@ import structlog
 import typer
 import uvloop
 
-from bridge import console, demo, server, standalone, trial, world
+from bridge import console, demo, server, standalone, trial
 from bridge.cli import conversations, deliveries, destinations, keys, messages, relaying
 from bridge.cli.adapters import WithAdapters
 from bridge.cli.reading import FAILED, MISUSED, AsJson, Config, read, settings_from
 from bridge.clock import SystemClock
 from bridge.errors import BridgeError, ConfigError
+from bridge.rehearsal import problems_of, rehearse
 from bridge.store import ledger as counts
 from bridge.store.database import Store
 from bridge.store.migrations import migrate
@@ -81,8 +82,8 @@ def check(config: Config = None) -> None:
     try:
         settings = settings_from(config)
     except ConfigError as error:
-        raise asyncio.run(world.problems_of(config, os.environ, error)) from None
-    asyncio.run(world.rehearse(settings))
+        raise asyncio.run(problems_of(config, os.environ, error)) from None
+    asyncio.run(rehearse(settings))
     console.print_table(
         [(name, o.kind, o.brain if o.kind == "embedded" else o.base_url) for name, o in settings.agents.items()],
         "AGENT", "KIND", "WHERE",

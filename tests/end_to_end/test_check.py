@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from bridge.errors import ConfigError
+from bridge.rehearsal import problems_of, rehearse
 from bridge.surprises import surprises
-from bridge.world import load_settings, problems_of, rehearse
+from bridge.world import load_settings
 
 SOURCE = """
 [sources.orders]
