@@ -1,10 +1,14 @@
 """Where something is on Slack: what a return address, a conversation key and a remote id are made of."""
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from bridge.documents import read, written
 from bridge.errors import Permanent
+
+AND = "+"
+"""Between the ts of a message and of the one that it replaces."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +57,8 @@ def load(text: str) -> Address:
         raise Permanent(f"not a return address of a Slack source: {text[:100]!r}") from error
 
 
-def place(remote_id: str) -> tuple[str, str]:
-    """Channel and ts of a remote id."""
+def place(remote_id: str) -> tuple[str, str, Sequence[str]]:
+    """Channel and ts of a remote id, and what stands there besides until the message has taken its place."""
     _, _, channel, ts = remote_id.split(":")
-    return channel, ts
+    ts, *former = ts.split(AND)
+    return channel, ts, former

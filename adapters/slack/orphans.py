@@ -1,7 +1,7 @@
 """Views that nobody knows any more: Slack has them, and whoever opened them died or was cut off before it heard so."""
 
 from collections.abc import AsyncIterator, Collection, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -17,7 +17,7 @@ from bridge.model import OutboundMessage
 log = structlog.get_logger()
 
 _LOOKS_BACK = timedelta(minutes=10)
-"""A stream lives five minutes."""
+"""Before the view that looks: a stream lives five minutes."""
 _REMEMBER_SECONDS = 3600.0
 
 
@@ -26,7 +26,6 @@ class Orphans:
 
     def __init__(self, calls: Calls, clock: Clock) -> None:
         self._calls = calls
-        self._clock = clock
         self._seen: Remembered[str, bool] = Remembered(clock, seconds=_REMEMBER_SECONDS)
 
     async def clear(
@@ -41,7 +40,7 @@ class Orphans:
             return
         self._seen.put(message.turn_id, value=True)
         try:
-            async for item in self._lately(address):
+            async for item in self._since(message.created_at, address):
                 if (
                     str(item["ts"]) not in but
                     and item.get("app_id") == address.app
@@ -65,12 +64,12 @@ class Orphans:
             return False
         return True
 
-    async def _lately(self, address: Address) -> AsyncIterator[Mapping[str, Any]]:
+    async def _since(self, opened_at: datetime, address: Address) -> AsyncIterator[Mapping[str, Any]]:
         page = await self._call(
             "conversations.replies" if address.root else "conversations.history",
             address,
             ts=address.root or None,
-            oldest=f"{(self._clock.now() - _LOOKS_BACK).timestamp():.6f}",
+            oldest=f"{(opened_at - _LOOKS_BACK).timestamp():.6f}",
             include_all_metadata="true",
             limit=100,
         )

@@ -90,13 +90,15 @@ class Posts:
     async def revise(self, remote_id: str, message: OutboundMessage) -> None:
         """Change what was sent. Raises Retryable or Permanent."""
         address = load(message.return_address)
-        channel, ts = place(remote_id)
+        channel, ts, former = place(remote_id)
         try:
             given = arguments(message, address, self._settings)
         except ValueError as error:
             raise Permanent(str(error)) from error
         given.pop("unfurl_links")
         given.pop("unfurl_media")
+        for other in former:  # before anybody can find the answer and look no further
+            await self._delete(address, channel, other)
         try:
             await self._update(address, channel, ts, given)
         except Refusal as error:
@@ -108,7 +110,11 @@ class Posts:
     async def withdraw(self, remote_id: str, message: OutboundMessage) -> None:
         """Take it back; what is gone already is fine. Raises Retryable or Permanent."""
         address = load(message.return_address)
-        channel, ts = place(remote_id)
+        channel, ts, former = place(remote_id)
+        for each in (*former, ts):
+            await self._delete(address, channel, each)
+
+    async def _delete(self, address: Address, channel: str, ts: str) -> None:
         try:
             await self._calls.call("chat.delete", address.team, address.enterprise, channel=channel, ts=ts)
         except Refusal as error:

@@ -5,7 +5,7 @@ from typing import Any
 
 import structlog
 
-from adapters.slack.address import Address
+from adapters.slack.address import AND, Address
 from adapters.slack.calls import Refusal
 from adapters.slack.cards import Cards
 from adapters.slack.rendering import MAX_MARKDOWN, arguments, marker
@@ -46,8 +46,8 @@ class StreamView:
 
     @property
     def remote_id(self) -> str | None:
-        """The message that streams now."""
-        return self._address.key(self._ts) if self._ts else None
+        """The message that streams now, with the one that it replaces until that is gone."""
+        return self._address.key(AND.join(filter(None, (self._ts, self._former)))) if self._ts else None
 
     async def show(self, kind: str, data: Any) -> None:
         """Text is sent by 256 characters or 0.75 seconds, whichever comes first; a step at once."""
@@ -70,8 +70,7 @@ class StreamView:
     async def close(self, final: OutboundMessage | None) -> str | None:
         """Become the answer where it is one message; else disappear, so that it is said once."""
         await self._waiting.close(None)
-        known = (self._ts, self._former)
-        await self._world.orphans.clear(self._message, self._address, but=known, lost=self._lost)
+        await self._clear()
         if self._ts is None:
             return None
         try:
@@ -93,6 +92,13 @@ class StreamView:
             log.info("slack_stream_broken", error=str(error))
             self._broken = True
             self._lost = isinstance(error, Retryable) and error.ambiguous
+            if self._lost:
+                await self._clear()  # at once, and again at the end: it may not be there yet
+
+    async def _clear(self) -> None:
+        """Take away what streams there and is not ours to end; once Slack has ended it, nothing tells what it was."""
+        known = (self._ts, self._former)
+        await self._world.orphans.clear(self._message, self._address, but=known, lost=self._lost)
 
     async def _flush(self) -> None:
         fresh = self._fresh()
@@ -116,6 +122,7 @@ class StreamView:
         if not await self._world.minutes.passes(f"{self._address.team}:stream", int(own[0])):
             raise Retryable("the workspace has started as many streams as Slack takes in a minute")
         await self._waiting.settle()
+        await self._clear()
         shown = self._sent + self._fresh()
         chunks = [card.chunk() for card in self._cards.all.values()]
         if shown:
@@ -161,10 +168,10 @@ class StreamView:
         if rest:
             chunks.append({"type": "markdown_text", "text": rest})
         extra = [block for block in given["blocks"] if block["type"] != "markdown"]
+        # The marker says that all of the answer stands there: where an update follows, it comes with that.
+        mark = None if rest is None else marker(final)
         try:
-            await self._call(
-                "chat.stopStream", ts=ts, chunks=chunks or None, blocks=extra or None, metadata=marker(final)
-            )
+            await self._call("chat.stopStream", ts=ts, chunks=chunks or None, blocks=extra or None, metadata=mark)
         except Refusal as error:
             if error.error not in _GONE:
                 raise

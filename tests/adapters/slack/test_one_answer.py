@@ -149,6 +149,13 @@ async def look_up_fails(whole: Whole) -> Place:
     return await ask(whole)
 
 
+async def update_fails_twice(whole: Whole) -> Place:
+    """The stream broke and was ended as it stood; what should have replaced its text does not get through."""
+    whole.slack.faults.add("chat.appendStream", Fault("error"))
+    whole.slack.faults.add("chat.update", Fault("limit"), Fault("status"))
+    return await ask(whole, "long 900", "D1")
+
+
 async def plan_is_lost(whole: Whole) -> Place:
     whole.slack.faults.add("chat.postMessage", Fault("cut_after"))
     return await ask(whole)
@@ -200,6 +207,7 @@ TROUBLES: dict[str, tuple[Trouble, dict[str, str], str]] = {
         NO,
         LONG,
     ),
+    "a stream that broke and is not replaced at once": (update_fails_twice, NO, LONG),
     "a plan whose post is cut off": (plan_is_lost, PLANNING, "The steps are done."),
     "a stream whose stop is cut off": (
         broken("chat.stopStream", Fault("cut_after"), text="long 900", channel="D1"),

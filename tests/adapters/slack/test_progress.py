@@ -107,6 +107,35 @@ async def test_a_stream_is_replaced_before_slack_ends_it(lab: Lab) -> None:
     assert lab.slack.answers("D1", ts) == [text]
 
 
+async def rotated(lab: Lab) -> tuple[str, Progress]:
+    """A stream that has just been replaced; the former one still stands there."""
+    ts, view = await opened(lab)
+    await pieces(view, WORDS)
+    lab.clock.advance(ROTATE_SECONDS + 1)
+    await view.show("chunk", WORDS)
+    assert len(lab.slack.answers("D1", ts)) == 2
+    return ts, view
+
+
+async def test_a_replaced_stream_goes_though_slack_does_not_let_it_at_first(lab: Lab) -> None:
+    ts, view = await rotated(lab)
+    lab.slack.faults.add("chat.delete", Fault("limit"), Fault("status"))
+    await pieces(view, WORDS)
+
+    await finish(lab, view, lab.answer(WORDS * 3))
+
+    assert lab.slack.answers("D1", ts) == [WORDS * 3]
+
+
+async def test_a_replaced_stream_goes_though_its_node_dies_before(lab: Lab) -> None:
+    ts, view = await rotated(lab)
+    assert view.remote_id is not None
+
+    await lab.adapter.revise(view.remote_id, lab.answer(WORDS * 3))  # by the next life
+
+    assert lab.slack.answers("D1", ts) == [WORDS * 3]
+
+
 async def test_a_stream_that_slack_ended_before_the_answer_is_updated_with_it(lab: Lab) -> None:
     ts, view = await opened(lab)
     await pieces(view, WORDS)
@@ -127,6 +156,41 @@ async def test_the_answer_comes_once_where_the_stream_breaks(lab: Lab, method: s
     await finish(lab, view, lab.answer("Something else."))
 
     assert lab.slack.answers("D1", ts) == ["Something else."]
+
+
+async def test_a_stream_that_nobody_heard_of_goes_before_slack_ends_it(lab: Lab) -> None:
+    """An ended one could not be told from any other message."""
+    ts, view = await opened(lab)
+    lab.slack.faults.add("chat.startStream", Fault("cut_after"))
+    await pieces(view, WORDS)
+    lab.clock.advance(400)
+
+    await finish(lab, view, lab.answer(WORDS))
+
+    assert lab.slack.answers("D1", ts) == [WORDS]
+
+
+async def test_a_stream_that_an_earlier_life_did_not_note_goes_before_slack_ends_it(lab: Lab) -> None:
+    ts, dying = await opened(lab)
+    await pieces(dying, WORDS)
+
+    view = await lab.adapter.open(lab.answer("", kind="progress", task_id="task-1", turn_id="trn_1"))
+    await pieces(view, WORDS)
+    lab.clock.advance(400)
+    await finish(lab, view, lab.answer(WORDS))
+
+    assert lab.slack.answers("D1", ts) == [WORDS]
+
+
+async def test_a_plan_that_nobody_heard_of_goes_however_long_the_turn_takes(lab: Lab) -> None:
+    ts, view = await opened(lab, channel="C1", progress="plan")
+    lab.slack.faults.add("chat.postMessage", Fault("cut_after"))
+    await view.show("tool_call_request", {"tool_name": "search"})
+    lab.clock.advance(3600)
+
+    await finish(lab, view, lab.answer("done"))
+
+    assert lab.slack.answers("C1", ts) == ["done"]
 
 
 async def test_an_answer_of_several_parts_is_posted_and_the_stream_goes_away(lab: Lab) -> None:
