@@ -209,9 +209,8 @@ class Endings:
         files: tuple[FileRef, ...] = (),
         view: View | None = None,
     ) -> When:
-        becomes = (
-            view if view and view.is_shown and len(out) == 1 and not files and state is TurnState.ANSWERED else None
-        )
+        stands = view is not None and view.is_shown
+        becomes = stands and len(out) == 1 and not files and state is TurnState.ANSWERED
         end = rows.End(
             turn=turn,
             state=state,
@@ -221,14 +220,15 @@ class Endings:
             error=error,
             files=files,
             deliveries=out,
-            begun=becomes is not None,
+            begun=becomes,
         )
         try:
-            if becomes is not None:
-                return AGAIN if await self._become(end, becomes) else None
-            more = await (self._handing.over(end) if out else self._store.write(rows.END, end))
-            if view:
-                await view.close(None)
+            if view and stands and out:
+                more = await (self._become(end, view) if becomes else self._replace(end, view))
+            else:
+                more = await (self._handing.over(end) if out else self._store.write(rows.END, end))
+                if view:
+                    await view.close(None)
         finally:
             # Whatever became of the view, or is heard of the commit (it may have been made although the database is
             # away): what is `sending` from the beginning is looked for nowhere else.
@@ -246,6 +246,13 @@ class Endings:
             state = DeliveryState.SENT if remote_id else DeliveryState.PENDING
             outcome = tries.Outcome(delivery=delivery, state=state, remote_id=remote_id)
             await self._store.write(tries.END, outcome)
+        return more
+
+    async def _replace(self, end: rows.End, view: View) -> bool:
+        """The turn ends, and its view goes before anything is posted: said in its place, it would go with it."""
+        with self._handing.holding(end.deliveries[0].delivery_id):
+            more = await self._store.write(rows.END, end)
+            await view.close(None)
         return more
 
     async def _postpone(

@@ -335,3 +335,8 @@ class OutboundMessage:
     created_at: datetime
     repeated: bool = False
     """An earlier try may have got through and the platform cannot be asked: mark the copy."""
+
+    @property
+    def ends(self) -> bool:
+        """Whether its turn is over with it; other notices are told on the way."""
+        return self.kind in {"answer", "error"} or self.status == "stopped"

@@ -74,7 +74,10 @@ class LiveView:
             await self._store.write(rows.SHOWN, rows.Shown(self._turn, self._message, self._committed))
 
     async def close(self, final: OutboundMessage | None) -> str | None:
-        return await self._progress.close(final)
+        became = await self._progress.close(final)
+        if self._committed is not None and not self.is_shown:
+            await self._store.write(rows.GONE, rows.Gone(self._turn, self._committed))
+        return became
 
     def leave(self) -> None:
         if _leaves(type(self._progress)):

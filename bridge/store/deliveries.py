@@ -104,8 +104,8 @@ def _pick(line: Iterable[Record], now: datetime, in_hand: Container[str]) -> Rec
     for row in line:
         if row.id in in_hand:
             return None  # it goes first, and whoever brings it comes
-        if row.kind == "progress" or any(row.turn_id == other.turn_id for other in passed):
-            continue  # a view ends with its answer; parts of one answer never overtake each other
+        if stands(row) or any(row.turn_id == other.turn_id for other in passed):
+            continue  # parts of one answer never overtake each other
         if row.not_before is None or row.not_before <= now:
             return row
         if row.not_before <= now + OVERTAKE:
@@ -114,16 +114,23 @@ def _pick(line: Iterable[Record], now: datetime, in_hand: Container[str]) -> Rec
     return NotYet(min(row.not_before for row in passed)) if passed else None
 
 
+def stands(row: Record) -> bool:
+    """Whether it is the view of a turn, for what ends that to take its place."""
+    return row.kind == "progress" and row.marker is None
+
+
 def _delivery(lease: Lease, row: Record, line: Iterable[Record], now: datetime) -> Delivery:
-    shown = (other.remote_id for other in line if other.kind == "progress" and other.turn_id == row.turn_id)
+    message = load_outbound(row.body)
+    replaces = message.ends and (message.part == 0 or message.kind == "notice")
+    shown = (other.remote_id for other in line if stands(other) and other.turn_id == row.turn_id)
     return Delivery(
         id=row.id,
         lease=lease,
         source=row.source,
-        message=load_outbound(row.body),
+        message=message,
         attempt=row.attempt + 1,
         uncertain=row.state != DeliveryState.PENDING.value,
-        shown=next(shown, None) if row.kind in {"answer", "error"} and row.part == 0 else None,
+        shown=next(shown, None) if replaces else None,
         withdrawing=row.marker == "withdraw",
         revising=row.marker == "revise",
         remote_id=row.remote_id,

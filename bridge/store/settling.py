@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import BigInteger, bindparam, case, func, literal, select, type_coerce, update
+from sqlalchemy import BigInteger, bindparam, case, func, literal, or_, select, type_coerce, update
 
 from bridge.store.prepared import Prepared, among
 from bridge.store.tables import LIVE_DELIVERY_STATES, LIVE_TURN_STATES, Instant, conversations, deliveries, turns
@@ -32,7 +32,11 @@ TURN_AT: Final = type_coerce(_next_turn, Instant)
 
 _next_delivery = (
     select(func.min(func.coalesce(type_coerce(deliveries.c.not_before, BigInteger), _AT_ONCE)))
-    .where(deliveries.c.conversation_id == conversations.c.id, deliveries.c.state.in_(LIVE_DELIVERY_STATES))
+    .where(
+        deliveries.c.conversation_id == conversations.c.id,
+        deliveries.c.state.in_(LIVE_DELIVERY_STATES),
+        or_(deliveries.c.kind != "progress", deliveries.c.marker.is_not(None)),  # a view waits for its turn's end
+    )
     .scalar_subquery()
 )
 _HORIZON = Prepared(

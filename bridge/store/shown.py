@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, update
+from sqlalchemy import bindparam, null, update
 
 from bridge.model import OutboundMessage, Turn
 from bridge.store.statements import insert_missing
@@ -28,10 +28,31 @@ def _shown(tx: Tx, rows: Sequence[Shown]) -> list[None]:
     return [None] * len(rows)
 
 
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """What was shown is not there any more: nothing is said in its place."""
+
+    turn: Turn
+    remote_id: str
+
+
+def _gone(tx: Tx, rows: Sequence[Gone]) -> list[None]:
+    values = [{"turn": row.turn.id, "remote": row.remote_id, "now": tx.now} for row in rows]
+    tx.connection.execute(_NOTHING, values)
+    return [None] * len(rows)
+
+
+_view = (deliveries.c.turn_id == bindparam("turn"), deliveries.c.kind == "progress", deliveries.c.copy == 0)
 _REMOTE = (
     update(deliveries)
-    .where(deliveries.c.turn_id == bindparam("turn"), deliveries.c.kind == "progress", deliveries.c.state == "sending")
-    .values(remote_id=bindparam("remote"))
+    .where(*_view, deliveries.c.marker.is_(None))
+    .values(remote_id=bindparam("remote"), state="sending", finished_at=null())
+)
+_NOTHING = (
+    update(deliveries)
+    .where(*_view, deliveries.c.state == "sending", deliveries.c.remote_id == bindparam("remote"))
+    .values(state="withdrawn", finished_at=bindparam("now"))
 )
 
 SHOWN: Write[Shown, None] = Write(_shown, lease=lambda row: row.turn.lease)
+GONE: Write[Gone, None] = Write(_gone, lease=lambda row: row.turn.lease)

@@ -47,6 +47,7 @@ def withdraw_words(tx: Tx, turn_id: str) -> None:
     tx.connection.execute(_UNSENT, {"turn": turn_id, "now": tx.now})
     tx.connection.execute(_UNCLEAR, {"turn": turn_id})
     tx.connection.execute(_SENT, {"turn": turn_id})
+    tx.connection.execute(_SHOWN, {"turn": turn_id})
 
 
 LIVE_TURNS = (
@@ -74,4 +75,10 @@ _SENT = (
     update(deliveries)
     .where(*_words, deliveries.c.state == "sent")
     .values(state="pending", marker="withdraw", finished_at=None, not_before=None)
+)
+# A view that has not made way for them yet.
+_SHOWN = (
+    update(deliveries)
+    .where(deliveries.c.turn_id == bindparam("turn"), deliveries.c.kind == "progress", deliveries.c.state == "sending")
+    .values(state="pending", marker="withdraw")
 )

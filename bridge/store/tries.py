@@ -10,7 +10,7 @@ from sqlalchemy import Boolean, String, bindparam, case, func, null, select, upd
 from bridge.model import DeliveryState
 from bridge.storable import storable
 from bridge.store.ahead import Ahead, Named
-from bridge.store.deliveries import Delivery
+from bridge.store.deliveries import Delivery, stands
 from bridge.store.prepared import Asked, Prepared, Record, among
 from bridge.store.settling import TURN_AT, let_go
 from bridge.store.statements import insert_missing
@@ -34,6 +34,11 @@ class Outcome:
     def is_final(self) -> bool:
         """Whether no other try follows."""
         return self.state in _FINAL
+
+    @property
+    def is_said(self) -> bool:
+        """Whether it stands there now, as what it was made for."""
+        return self.state is DeliveryState.SENT and not self.is_changed
 
     @property
     def is_changed(self) -> bool:
@@ -74,28 +79,32 @@ def _left(
     tx: Tx, outcomes: Mapping[str, Outcome], standing: Sequence[Record]
 ) -> tuple[Collection[str], Mapping[str, list[datetime]]]:
     """The conversations in which somebody waits for another delivery, and when what is left in each of all is due."""
-    unshown = _unshown(tx, outcomes.values(), standing)
+    left = _end_views(tx, outcomes.values(), standing)
     due = {one.conversation_id: [one.turn_at] if one.turn_at else [] for one in standing}
     waiting = set()
     for one in standing:
         outcome = outcomes.get(one.id)
-        if one.id is None or one.id in unshown or (outcome and _is_over(outcome, one.marker)):
+        is_view = stands(one) and one.id not in left
+        if one.id is None or is_view or (outcome and _is_over(outcome, one.marker)):
             continue
         due[one.conversation_id].append((outcome.until if outcome else one.not_before) or tx.now)
-        if one.kind != "progress":
-            waiting.add(one.conversation_id)
+        waiting.add(one.conversation_id)
     return waiting, due
 
 
-def _unshown(tx: Tx, rows: Iterable[Outcome], standing: Iterable[Record]) -> Collection[str]:
-    """The view of a turn whose answer is out of the way is nothing any more."""
-    finished = {row.delivery.message.turn_id for row in rows if row.is_final}
-    views = {
-        one.id for one in standing if one.kind == "progress" and one.state == "sending" and one.turn_id in finished
-    }
-    if views:
-        _UNSHOWN.ask(tx.connection, {"ids": views, "now": tx.now})
-    return views
+def _end_views(tx: Tx, rows: Iterable[Outcome], standing: Iterable[Record]) -> Collection[str]:
+    """Of a turn that is over, what was said has taken its view's place; else the view is left, and to be taken away.
+
+    Returns those that are left.
+    """
+    ends = {row.delivery.message.turn_id: row for row in rows if row.is_final and row.delivery.message.ends}
+    views = [one for one in standing if stands(one) and one.turn_id in ends]
+    left = {one.id for one in views if not ends[one.turn_id].is_said}
+    if left:
+        _TAKE_AWAY.ask(tx.connection, {"ids": left})
+    if replaced := {one.id for one in views} - left:
+        _UNSHOWN.ask(tx.connection, {"ids": replaced, "now": tx.now})
+    return left
 
 
 def _is_over(outcome: Outcome, marker: str | None) -> bool:
@@ -161,6 +170,9 @@ _UNSHOWN = Prepared(
     update(deliveries)
     .where(among(deliveries.c.id, "ids"))
     .values(state=DeliveryState.WITHDRAWN.value, finished_at=bindparam("now", type_=deliveries.c.finished_at.type))
+)
+_TAKE_AWAY = Prepared(
+    update(deliveries).where(among(deliveries.c.id, "ids")).values(state=DeliveryState.PENDING.value, marker="withdraw")
 )
 
 _STANDING = Prepared(

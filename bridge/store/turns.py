@@ -99,7 +99,9 @@ _head_seq = (
     .correlate(conversations)
     .scalar_subquery()
 )
-_shown = exists().where(deliveries.c.turn_id == turns.c.id, deliveries.c.kind == "progress")
+_shown = exists().where(
+    deliveries.c.turn_id == turns.c.id, deliveries.c.kind == "progress", deliveries.c.state.in_(LIVE_DELIVERY_STATES)
+)
 _HEADS = Prepared(
     select(
         turns,

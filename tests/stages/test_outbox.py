@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bridge.answers import LAST
 from bridge.errors import Permanent, Replaced, Retryable
 from bridge.model import Act, DeliveryState, FileRef, Lease, OutboundMessage, Turn, TurnState, new_id
 from bridge.outbox import ATTEMPTS, Outbox
@@ -216,6 +217,81 @@ async def test_a_view_cannot_become_an_answer_with_files_and_goes_before_it(stor
     await outbox(store, clock, platform).step(lease)
     assert (platform.revised, platform.withdrawn) == ([], ["stream-1"])
     assert [one.files[0].name for one in platform.sent] == ["report.csv"]
+
+
+async def seen(store: Store) -> Turn:
+    """A turn that runs, with a view of it on the platform."""
+    (lease,) = (await store.accept(INGEST, arrival(store, "m1"))).wake
+    turn = await store.write(turns.TAKE, lease)
+    assert isinstance(turn, Turn)
+    await store.write(shown.SHOWN, shown.Shown(turn, message(store, turn, "progress", ""), "stream-1"))
+    return turn
+
+
+async def test_what_is_said_while_a_turn_runs_leaves_its_view_alone(store: Store, clock: FakeClock) -> None:
+    platform = Chat()
+    turn = await seen(store)
+    whisper = message(store, turn, "notice", "This was decided before.")
+    await store.write(halts.TELL, halts.Notice(turn, whisper))
+    box = outbox(store, clock, platform)
+    await box.step(turn.lease)
+    assert await states(store) == [("progress", "sending"), ("notice", "sent")]
+    answer = message(store, turn, "answer", "done")
+    await store.write(turns.END, turns.End(turn=turn, state=TurnState.ANSWERED, deliveries=(answer,)))
+    await box.step(turn.lease)
+    assert platform.revised == [("stream-1", "done")]
+    assert [one.text for one in platform.sent] == [whisper.text]
+
+
+async def test_a_view_that_an_earlier_life_left_behind_tells_that_its_turn_was_stopped(
+    store: Store, clock: FakeClock
+) -> None:
+    platform = Chat()
+    turn = await seen(store)
+    stopped = replace(message(store, turn, "notice", "Stopped."), status="stopped", part=LAST)
+    await store.write(halts.HALT, halts.Halt(turn=turn, confirmation=(stopped,)))
+    await outbox(store, clock, platform).step(turn.lease)
+    assert (platform.revised, platform.sent) == ([("stream-1", "Stopped.")], [])
+    assert await states(store) == [("progress", "withdrawn"), ("notice", "sent")]
+
+
+async def test_a_view_goes_where_no_answer_comes_in_its_place(store: Store, clock: FakeClock) -> None:
+    platform = Chat()
+    lease = await answered(store, stands="stream-1")
+    await clock.advance(timedelta(hours=25))
+    box = outbox(store, clock, platform)
+    await box.step(lease)
+    await box.step(lease)
+    assert platform.withdrawn == ["stream-1"]
+    assert await states(store) == [("progress", "withdrawn"), ("answer", "dead")]
+
+
+async def test_a_view_goes_with_the_question_though_its_answer_was_not_sent_yet(store: Store, clock: FakeClock) -> None:
+    platform = Chat()
+    await answered(store, stands="stream-1")
+    box = outbox(store, clock, platform)
+    await box.step(await taken_back(store))
+    assert (platform.withdrawn, platform.sent) == (["stream-1"], [])
+    assert await states(store) == [("progress", "withdrawn"), ("answer", "withdrawn")]
+    (conversation,) = await store.read(reader.conversation_list)
+    assert not conversation.open
+
+
+async def test_what_a_view_has_perhaps_become_goes_with_the_question(store: Store, clock: FakeClock) -> None:
+    """It was to become the answer when that was no longer wanted, and the platform's word for it was lost."""
+    platform = Chat()
+    turn = await seen(store)
+    answer = message(store, turn, "answer", "done")
+    end = turns.End(turn=turn, state=TurnState.ANSWERED, deliveries=(answer,), begun=True)
+    await store.write(turns.END, end)
+    lease = await taken_back(store)
+    begun = deliveries.begin_new(turn, answer, store.now())
+    await store.write(tries.END, tries.Outcome(delivery=begun, state=DeliveryState.PENDING))
+    box = outbox(store, clock, platform)
+    await box.step(lease)
+    await box.step(lease)
+    assert (platform.withdrawn, platform.sent) == (["stream-1"], [])
+    assert await states(store) == [("progress", "withdrawn"), ("answer", "withdrawn")]
 
 
 async def test_a_withdrawn_answer_is_taken_back_once(store: Store, clock: FakeClock) -> None:

@@ -25,7 +25,7 @@ from bridge.store.nodes import BEAT, Beat
 from bridge.turns import Turns
 from bridge.watching import Watchers
 from tests.conftest import FakeClock
-from tests.stages.platform import Plain, arrival
+from tests.stages.platform import Chat, Plain, arrival
 
 Answer = Callable[[httpx2.Request], httpx2.Response]
 
@@ -304,6 +304,63 @@ async def test_an_answer_that_a_view_is_becoming_is_nobody_elses_to_send(store: 
     await step
     assert await room.deliver(lease) == ["done"]
     assert [one.repeated for one in platform.sent] == [False]
+    await room.turns.lanes.close()
+
+
+@dataclass
+class Changing(Chat):
+    """A platform that could turn a view into words."""
+
+    status: Status = field(default_factory=Status)
+    opened: int = 0
+
+    async def open(self, message: OutboundMessage) -> Status:  # noqa: ARG002 - one view for all
+        self.opened += 1
+        return self.status
+
+
+class Going(Ending):
+    """A view that goes away, and takes its time."""
+
+    async def close(self, final: OutboundMessage | None) -> None:  # noqa: ARG002 - whatever comes instead
+        self.closing.set()
+        await self.may_end.wait()
+        self.remote_id = None
+
+
+async def test_an_apology_does_not_take_the_place_of_a_view_that_is_going(store: Store, clock: FakeClock) -> None:
+    """The outbox would say it there, and it would be gone with the view."""
+    view = Going()
+    room = Room(store, clock, platform=(platform := Changing(status=view)))
+    room.answer = lambda request: task(request, status="failed")
+    lease = await room.hear("m1")
+    step = asyncio.create_task(room.turns.step(lease))
+    await view.closing.wait()
+    assert (await room.deliver(lease), platform.revised) == ([], [])
+    view.may_end.set()
+    await step
+    (text,) = await room.deliver(lease)
+    assert "could not finish" in text
+    assert (platform.revised, platform.withdrawn) == ([], [])
+    await room.turns.lanes.close()
+
+
+async def test_after_a_pause_there_is_a_view_again(store: Store, clock: FakeClock) -> None:
+    view = Going()
+    view.may_end.set()
+    room = Room(store, clock, platform=(platform := Changing(status=view)))
+    login = {"connector_name": "Calendar", "auth_url": "https://login.example.com/x"}
+    room.answer = lambda request: task(request, status="paused", pending_eca_request=login)
+    lease = await room.hear("m1")
+    await room.turns.step(lease)
+    await room.deliver(lease)
+    await clock.advance(timedelta(seconds=6))
+    view.remote_id = "another"
+    room.answer = lambda request: task(request, payload_extension=room.extension())
+    await room.turns.step(lease)
+    assert platform.opened == 2
+    assert (await room.deliver(lease))[1:] == ["done"]
+    assert (platform.revised, platform.withdrawn) == ([], [])
     await room.turns.lanes.close()
 
 
