@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import bindparam, func, or_, select, update
 
 from bridge.model import Act, Candidate, FileRef, InboundMessage
 from bridge.store import asked, opinions
@@ -70,10 +70,11 @@ def _edit(batch: Batch, conversation: Conversation, row: AnyRow, said: Said) -> 
     text = message.text if newest.id == row.id else EDITED + message.text
     if (old.text, _names(old.files)) == (text, _names(message.files)):
         return []  # an unfurled link, a detected language, a second copy: nothing was said
-    if newest.state == "queued" and newest.attempt == 0 and newest.stop_at is None:
+    if _is_unheard(newest) and newest.attempt == 0 and newest.stop_at is None:
         _rewrite(batch, newest, replace(old, text=text, files=message.files))
         return []
-    if newest.state == "running" and arrival.busy in _RESTARTING:
+    is_stopped = newest.stop_at is not None and not newest.restart
+    if newest.state == "running" and arrival.busy in _RESTARTING and not is_stopped:
         _rewrite(batch, newest, replace(old, text=text, files=message.files))
         batch.tx.connection.execute(_RESTART, {"at": newest.turn_id, "now": batch.tx.now})
         batch.stops.add(conversation.id)
@@ -111,18 +112,22 @@ def _take_out(batch: Batch, conversation: Conversation, row: AnyRow) -> None:
     What others said in the same turn keeps it going, and keeps its answer.
     """
     others = batch.tx.connection.execute(_OTHERS, {"turn": row.turn_id, "not_this": row.id}).first()
-    if row.state == "queued" and others is not None:
-        batch.tx.connection.execute(_UNSAY, {"at": row.id})
-    elif others is not None:
-        return
-    elif row.state == "queued":
+    if others is not None:
+        if _is_unheard(row) or row.restart:
+            batch.tx.connection.execute(_UNSAY, {"at": row.id})
+    elif _is_unheard(row):
         batch.tx.connection.execute(CANCEL, {"at": row.turn_id, "now": batch.tx.now})
-    elif row.state in {"running", "paused"}:
+    elif row.state in {"queued", "running", "paused"}:
         batch.tx.connection.execute(STOP, {"at": row.turn_id, "now": batch.tx.now})
         asked.close(batch.tx, [row.turn_id], asked.OVER)
         batch.stops.add(conversation.id)
     else:
         withdraw_words(batch.tx, row.turn_id)
+
+
+def _is_unheard(row: AnyRow) -> bool:
+    """Whether its turn waits to be asked. One that has a task waits to go on with that."""
+    return row.state == "queued" and row.task_id is None
 
 
 def _stop(batch: Batch, conversation: Conversation, _: Said) -> None:
@@ -185,7 +190,9 @@ _SAID = select(
     messages.c.body,
     turns.c.state,
     turns.c.attempt,
+    turns.c.task_id,
     turns.c.stop_at,
+    turns.c.restart,
 ).outerjoin(turns, turns.c.id == messages.c.turn_id)
 _TARGET = _SAID.where(
     messages.c.source == bindparam("of_source"), messages.c.message_key == bindparam("key"), ~messages.c.blanked
@@ -195,8 +202,12 @@ _EDITS = _SAID.where(
     messages.c.source == bindparam("of_source"),
     messages.c.act == "edit",
 ).order_by(func.coalesce(turns.c.seq, 0).desc(), messages.c.received_at.desc(), messages.c.id.desc())
-_OTHERS = select(messages.c.id).where(
-    messages.c.turn_id == bindparam("turn"), messages.c.id != bindparam("not_this"), messages.c.act == "say"
+# What stands before the answer to a question was heard before that was asked.
+_OTHERS = (
+    select(messages.c.id)
+    .join(turns, turns.c.id == messages.c.turn_id)
+    .where(messages.c.turn_id == bindparam("turn"), messages.c.id != bindparam("not_this"), messages.c.act == "say")
+    .where(or_(turns.c.asked_at.is_(None), messages.c.received_at >= turns.c.asked_at))
 )
 _UNSAY = update(messages).where(messages.c.id == bindparam("at")).values(turn_id=None, admission="cancelled:deleted")
 _REWRITE = (

@@ -32,7 +32,7 @@ class Stopped:
     cancelled: int
     """Turns that had not begun."""
     stopping: int
-    """Turns that run, or wait for a person: 0 or 1."""
+    """Turns that the agent knows: one runs, waits for a person, or is to go on with its task."""
     wake: Lease | None = None
 
 

@@ -106,7 +106,8 @@ _LAST = Prepared(
     )
     .join(_last, (turns.c.conversation_id == _last.c.conversation_id) & (turns.c.seq == _last.c.seq))
     .join(messages, messages.c.turn_id == turns.c.id)
-    .where(turns.c.state == "queued", turns.c.attempt == 0, turns.c.stop_at.is_(None))
+    # one that has a task is only gone on with: whatever joined it then would be asked of nobody
+    .where(turns.c.state == "queued", turns.c.attempt == 0, turns.c.task_id.is_(None), turns.c.stop_at.is_(None))
 )
 _HEADS = Prepared(
     select(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, select, update
 
 from bridge.store import asked
+from bridge.store.statements import AnyRow
 from bridge.store.tables import LIVE_TURN_STATES, deliveries, turns
 from bridge.store.writer import Tx
 
@@ -16,24 +17,28 @@ class Ending:
     waiting: int
     """Those that had not begun."""
     begun: int
-    """Those that run, or wait for a person: 0 or 1."""
+    """Those that the agent knows: one runs, waits for a person, or is to go on with its task."""
 
 
 def ending(tx: Tx, conversation_id: str) -> Ending:
     """What stopping would end; nothing is changed."""
-    states = [turn.state for turn in tx.connection.execute(LIVE_TURNS, {"conversation": conversation_id})]
-    waiting = states.count("queued")
-    return Ending(waiting, len(states) - waiting)
+    live = tx.connection.execute(LIVE_TURNS, {"conversation": conversation_id}).all()
+    begun = sum(map(_is_begun, live))
+    return Ending(len(live) - begun, begun)
+
+
+def _is_begun(turn: AnyRow) -> bool:
+    return turn.state != "queued" or turn.task_id is not None
 
 
 def stop_all(tx: Tx, conversation_id: str) -> None:
     """End every live turn of a conversation whose row is locked.
 
-    What runs is marked, and whoever runs it tells the agent and the person. Where nothing runs, the last that waits
-    is marked instead of cancelled, so that the person is told all the same, and once.
+    What the agent knows is marked, and whoever runs it tells the agent and the person. Where there is no such turn, the
+    last that waits is marked instead of cancelled, so that the person is told all the same, and once.
     """
     live = tx.connection.execute(LIVE_TURNS, {"conversation": conversation_id}).all()
-    told = [turn for turn in live if turn.state != "queued"] or live[-1:]
+    told = [turn for turn in live if _is_begun(turn)] or live[-1:]
     silent = [{"at": turn.turn_id, "now": tx.now} for turn in live if turn not in told]
     if silent:
         tx.connection.execute(CANCEL, silent)
@@ -51,7 +56,7 @@ def withdraw_words(tx: Tx, turn_id: str) -> None:
 
 
 LIVE_TURNS = (
-    select(turns.c.id.label("turn_id"), turns.c.state)
+    select(turns.c.id.label("turn_id"), turns.c.state, turns.c.task_id)
     .where(turns.c.conversation_id == bindparam("conversation"), turns.c.state.in_(LIVE_TURN_STATES))
     .order_by(turns.c.seq)
 )

@@ -222,7 +222,8 @@ def finish(tx: Tx, rows: Sequence[End], live: Iterable[Record], *, begun: Contai
     threads = [
         {"at": row.turn.lease.conversation_id, "task": row.task_id}
         for row in ending
-        if row.task_id and row.task_id != row.turn.thread_id
+        # one that was known before was noted then; the thread may have gone on elsewhere since
+        if row.task_id and row.task_id not in {row.turn.thread_id, row.turn.task_id}
     ]
     _THREAD.run(tx.connection, threads)
     out = [
