@@ -65,7 +65,7 @@ def with_notice(waiting: Waiting, pause: Pause, *, now: datetime, expires_at: da
 
     Who spoke at one source is nobody at another: where the answers go there, whoever is there may decide.
     """
-    turn = waiting.turn
+    waiting, turn = replace(waiting, anew=True), waiting.turn
     people = [] if turn.via else [*dict.fromkeys(said.message.author.id for said in turn.said)]
     decision_id = new_id("dcs")
     told = answers.notice(

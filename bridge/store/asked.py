@@ -45,6 +45,12 @@ def close(tx: Tx, turn_ids: Collection[str], verdict: str) -> None:
         tx.connection.execute(_CLOSED, {"at": row.id, "now": tx.now})
 
 
+def void(tx: Tx, turn_ids: Collection[str]) -> None:
+    """These turns begin anew: what was decided for them, and not told yet, was decided about something else."""
+    close(tx, turn_ids, OVER)
+    tx.connection.execute(_VOID, {"ids": list(turn_ids)})
+
+
 def whisper(tx: Tx, row: AnyRow, pressed: InboundMessage, why: str) -> None:
     """Tell who pressed in vain why: once for each person and reason, however often they press."""
     if row.body is None or not pressed.return_address:
@@ -95,6 +101,14 @@ _ASKED = _WITH_DELIVERY.where(
 _OPEN = _WITH_DELIVERY.where(
     decisions.c.turn_id.in_(bindparam("ids", expanding=True)), decisions.c.choice.is_(None), decisions.c.open
 )
+UNTOLD: Final = (
+    decisions.c.kind == "approval",  # the choice of a question is said, as any other answer
+    decisions.c.open,
+    decisions.c.choice.is_not(None),
+    decisions.c.told_at.is_(None),
+)
+"""What was decided and the agent has yet to be told."""
+_VOID = update(decisions).where(decisions.c.turn_id.in_(bindparam("ids", expanding=True))).values(open=False)
 _CLOSED = update(decisions).where(decisions.c.id == bindparam("at")).values(open=False)
 # One that is on its way right now is changed once it has arrived: see the end of a try.
 _REVISE = (

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, exists, func, null, select, update
+from sqlalchemy import Boolean, Connection, bindparam, case, exists, func, null, select, update
 
 from bridge.model import OutboundMessage, Turn, TurnState, new_id
 from bridge.store import asked
@@ -34,6 +34,7 @@ def _halt(tx: Tx, rows: Sequence[Halt]) -> list[bool]:
     again = {one.id for one in found if one.restart or one.idempotency_key != keys[one.id]}
     if anew:
         tx.connection.execute(_AGAIN, anew)
+        asked.void(tx, [one["at"] for one in anew])
     ends = [
         End(turn=row.turn, state=TurnState.CANCELLED, status="stopped", deliveries=row.confirmation)
         for row in rows
@@ -78,6 +79,8 @@ class Waiting:
     notice: tuple[OutboundMessage, ...] = ()
     decision: Mapping[str, Any] | None = None
     """The row of what a person is to decide, where there is something to choose."""
+    anew: bool = False
+    """It waits for something else than before, so its time begins now."""
 
 
 def _wait(tx: Tx, rows: Sequence[Waiting]) -> list[Stopping | None]:
@@ -101,6 +104,7 @@ def _pause(tx: Tx, rows: Sequence[Waiting]) -> None:
                 "until": r.until,
                 "now": tx.now,
                 "more": len(r.notice),
+                "anew": r.anew,
             }
             for r in rows
         ],
@@ -109,16 +113,15 @@ def _pause(tx: Tx, rows: Sequence[Waiting]) -> None:
     out = [delivery_row(row.turn, message) for row in rows for message in row.notice]
     if out:
         tx.connection.execute(deliveries.insert(), out)
-    asked.close(tx, [row.turn.id for row in rows if row.notice], asked.OVER)  # it waits for something else now
+    asked.close(tx, [row.turn.id for row in rows if row.anew], asked.OVER)  # it waits for something else now
     open_ones = [dict(row.decision) for row in rows if row.decision]
     if open_ones:
         tx.connection.execute(decisions.insert(), open_ones)
     settle(tx, {row.turn.lease.conversation_id for row in rows if not row.notice})
 
 
-_to_tell = exists().where(
-    decisions.c.turn_id == turns.c.id, decisions.c.choice.is_not(None), decisions.c.told_at.is_(None)
-)
+_to_tell = exists().where(decisions.c.turn_id == turns.c.id, *asked.UNTOLD)
+_now = bindparam("now", type_=Instant)
 _PAUSED = (
     update(turns)
     .where(turns.c.id == bindparam("at"))
@@ -130,7 +133,7 @@ _PAUSED = (
         pause=bindparam("what"),
         # what was decided during a look is told at once, not only at the next one
         not_before=case((_to_tell, null()), else_=bindparam("until", type_=Instant)),
-        paused_at=func.coalesce(turns.c.paused_at, bindparam("now", type_=turns.c.paused_at.type)),
+        paused_at=case((bindparam("anew", type_=Boolean), _now), else_=func.coalesce(turns.c.paused_at, _now)),
         notices=turns.c.notices + bindparam("more"),
     )
 )

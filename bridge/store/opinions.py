@@ -105,11 +105,7 @@ def _rated(batch: Batch, conversation: Conversation, said: Said) -> str | None:
 
 def undelivered(connection: Connection, turn_id: str) -> Decision | None:
     """The decision of a turn that the agent has yet to be told."""
-    row = connection.execute(
-        select(decisions).where(
-            decisions.c.turn_id == turn_id, decisions.c.choice.is_not(None), decisions.c.told_at.is_(None)
-        )
-    ).first()
+    row = connection.execute(select(decisions).where(decisions.c.turn_id == turn_id, *asked.UNTOLD)).first()
     return None if row is None else Decision(id=row.id, choice=row.choice, decided_by=row.decided_by)
 
 
@@ -149,7 +145,8 @@ _DECIDE = (
 )
 _GO_ON = (
     update(turns)
-    .where(turns.c.id == bindparam("turn"), turns.c.state == "paused")
+    # also while it is looked at, or put off because the agent was away
+    .where(turns.c.id == bindparam("turn"), turns.c.pause.is_not(None), turns.c.finished_at.is_(None))
     .values(not_before=None, paused_at=bindparam("now"))  # in time, even at the last moment: its wait begins anew
 )
 _TOLD = update(decisions).where(decisions.c.id == bindparam("at")).values(told_at=bindparam("when"))

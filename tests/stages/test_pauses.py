@@ -109,3 +109,15 @@ async def test_a_question_is_over_when_its_time_is(room: Asking) -> None:
     await room.clock.advance(timedelta(minutes=2))
     await room.turns.step(await room.again(lease))
     assert (await state(room))[0] == "dead"
+
+
+async def test_a_second_question_has_a_time_of_its_own(room: Asking) -> None:
+    lease = await room.hear("m1")
+    await room.turns.step(lease)
+    await room.clock.advance(WEEK - timedelta(days=1))
+    room.now["result"] = "And this?"
+    await room.turns.step(await room.again(lease))
+    assert await room.questions() == [False, True]
+    await room.clock.advance(timedelta(days=2))
+    await room.turns.step(await room.again(lease))
+    assert (await state(room))[0] == "paused"

@@ -11,9 +11,10 @@ from bridge.store import halts, opinions, tables, turns, waiting
 from bridge.store.database import Store
 from bridge.store.events import APPEND, Append
 from bridge.store.ingest import INGEST
+from bridge.store.shown import SHOWN, Shown
 from bridge.store.waiting import PUT_BACK
 from tests.conftest import FakeClock
-from tests.store.journeys import arriving, rows_of, say, take
+from tests.store.journeys import arriving, parts_of, rows_of, say, take
 
 HOUR = timedelta(hours=1)
 
@@ -119,3 +120,63 @@ async def test_what_begins_anew_reads_no_further_in_the_stream_of_what_was_stopp
     await act(store, turn, Act.SAY, busy="interrupt")
     await store.write(halts.HALT, halts.Halt(turn=turn, confirmation=()))
     assert (await take(store, turn.lease)).event_cursor is None
+
+
+async def undelivered(store: Store, turn: Turn) -> opinions.Decision | None:
+    return await store.read(opinions.undelivered, turn.id)
+
+
+def asks_again(store: Store, turn: Turn) -> halts.Waiting:
+    asked = paused(store, turn)
+    return replace(asked, anew=True, decision={**(asked.decision or {}), "id": "dcs_2"})
+
+
+async def test_the_choice_of_a_question_decides_no_later_approval(store: Store) -> None:
+    turn = await running(store)
+    await store.write(halts.WAIT, replace(paused(store, turn, "question"), until=store.now()))
+    await act(store, turn, Act.DECIDE, decision_id="dcs_1", choice="yes")
+    again = await take(store, turn.lease)
+    await store.write(halts.WAIT, asks_again(store, again))
+    assert await undelivered(store, turn) is None
+    assert [row.not_before for row in await rows_of(store, tables.turns)] == [store.now() + HOUR]
+
+
+async def test_what_was_decided_before_the_turn_began_anew_decides_nothing_in_it(store: Store) -> None:
+    turn = await running(store)
+    await store.write(halts.WAIT, replace(paused(store, turn), until=store.now()))
+    looking = await take(store, turn.lease)
+    await act(store, turn, Act.DECIDE, decision_id="dcs_1", choice="yes")
+    await act(store, turn, Act.SAY, busy="interrupt")
+    await store.write(halts.HALT, halts.Halt(turn=looking, confirmation=()))
+    again = await take(store, turn.lease)
+    await store.write(halts.WAIT, asks_again(store, again))
+    assert await undelivered(store, turn) is None
+
+
+async def test_what_was_asked_before_the_turn_began_anew_is_not_asked_any_more(store: Store) -> None:
+    turn = await running(store)
+    await store.write(halts.WAIT, replace(paused(store, turn), until=store.now()))
+    looking = await take(store, turn.lease)
+    await act(store, turn, Act.SAY, busy="interrupt")
+    await store.write(halts.HALT, halts.Halt(turn=looking, confirmation=()))
+    assert [row.open for row in await rows_of(store, tables.decisions)] == [False]
+
+
+async def test_what_is_decided_during_the_last_look_is_in_time(store: Store, clock: FakeClock) -> None:
+    turn = await running(store)
+    await store.write(halts.WAIT, replace(paused(store, turn), until=store.now()))
+    await clock.advance(HOUR - timedelta(seconds=1))
+    looking = await take(store, turn.lease)
+    await act(store, turn, Act.DECIDE, decision_id="dcs_1", choice="yes")
+    await store.write(halts.WAIT, replace(paused(store, looking), decision=None))
+    assert (await take(store, turn.lease)).paused_at == store.now()
+
+
+async def test_what_waits_for_long_with_a_view_is_left_to_the_beat(store: Store) -> None:
+    """A view ends with its turn: nothing of it is due before that."""
+    turn = await running(store)
+    (view,) = parts_of(store, turn, kind="progress")
+    await store.write(SHOWN, Shown(turn, view, "view"))
+    await store.write(waiting.POSTPONE, put_off(store, turn))
+    (conversation,) = await rows_of(store, tables.conversations)
+    assert (conversation.open, conversation.owner, conversation.wake_at) == (True, None, store.now() + HOUR)
