@@ -117,6 +117,8 @@ class Endings:
     async def stumble(self, turn: Turn, error: Exception) -> When:
         """Something failed that nobody foresaw: tried again like a call that may have got through, so that it ends."""
         log.error("turn_stumbled", turn=turn.id, attempt=turn.attempt, exc_info=error)
+        if turn.attempt >= self._patience.attempts and turn.stopping:
+            return await self.stopped(turn)
         if turn.attempt >= self._patience.attempts:
             return await self.give_up(turn, f"failed: {error!r}", answers.FAILED)
         wait = self._patience.again(turn.attempt, None)
@@ -171,7 +173,10 @@ class Endings:
         """One path for every way of stopping: the agent stops, late output is nobody's, the person is told."""
         await call.stop()
         await view.close(None)
-        turn = replace(turn, task_id=call.task_id)  # known since it was asked
+        return await self.stopped(replace(turn, task_id=call.task_id))  # known since it was asked
+
+    async def stopped(self, turn: Turn) -> When:
+        """It ends as a person wished, who is told so, or begins anew with what was said since."""
         out = answers.apology(turn, answers.STOPPED, status="stopped", now=self._store.now(), kind="notice")
         try:
             more = await self._store.write(halts.HALT, halts.Halt(turn=turn, confirmation=out))

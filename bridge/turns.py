@@ -30,7 +30,7 @@ from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
 from bridge.store.settling import NEAR
 from bridge.store.waiting import PUT_BACK
-from bridge.views import open_view
+from bridge.views import View, open_view
 from bridge.watching import Watchers
 
 log = structlog.get_logger()
@@ -184,6 +184,8 @@ class Turns:
     async def _run(self, turn: Turn) -> When:
         bind_contextvars(turn=turn.id, messages=[said.id for said in turn.said])
         agent = self._agents.get(turn.agent)
+        if agent is None and turn.stopping:
+            return await self._endings.stopped(turn)
         if agent is None:
             return await self._endings.give_up(
                 turn, f"No agent named {turn.agent!r} is configured.", answers.UNAVAILABLE
@@ -218,12 +220,19 @@ class Turns:
             )
             return await self._endings.conclude(turn, task, call, view)
         except (Stopped, rows.Stopping):
-            return await self._endings.halt(turn, call, view)
+            return await self._halt(turn, call, view)
         except AgentError as error:
             return await self._endings.fail(turn, error, call, view)
         finally:
             view.leave()  # it may be another node's turn by now, or come again with a view of its own
-            self._calls.pop(turn.lease.conversation_id, None)
+            if self._calls.get(turn.lease.conversation_id) is call:
+                del self._calls[turn.lease.conversation_id]
+
+    async def _halt(self, turn: Turn, call: Call, view: View) -> When:
+        """If it is this turn: who interrupts names the conversation, where the one he meant may be over by now."""
+        if not await self._store.read(halts.is_stopping, turn.id):
+            return AGAIN
+        return await self._endings.halt(turn, call, view)
 
     async def _tell_decision(self, turn: Turn, agent: Agent) -> None:
         """The agent learns what a person has decided; told again after a crash, under the same key."""

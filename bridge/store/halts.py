@@ -167,6 +167,12 @@ _THERE = select(deliveries.c.id).where(deliveries.c.id.in_(bindparam("ids", expa
 TELL: Write[Notice, bool] = Write(_tell, lease=lambda row: row.turn.lease)
 
 
+def is_stopping(connection: Connection, turn_id: str) -> bool:
+    """Whether a person wants this turn stopped."""
+    wanted = select(turns.c.id).where(turns.c.id == turn_id, turns.c.stop_at.is_not(None))
+    return connection.execute(wanted).first() is not None
+
+
 def stops_of(connection: Connection, node: str) -> Sequence[str]:
     """The conversations of this node in which a turn has to be stopped."""
     query = (

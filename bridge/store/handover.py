@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from bridge.store.budgets import Cost, Purse
 from bridge.store.deliveries import Delivery, Due, begin_new
 from bridge.store.prepared import Asked
-from bridge.store.turns import End, Stopping, finish, live_turns
+from bridge.store.turns import End, Stopping, finish, live_turns, running
 from bridge.store.writer import Tx, Write
 
 
@@ -43,7 +43,7 @@ def _look(tx: Tx, rows: Sequence[Handover]) -> _Asked:
 
 def _hand_over(tx: Tx, rows: Sequence[Handover], asked: _Asked) -> list[HandedOver | Stopping]:
     live, costs, purse = asked.live.rows(), asked.costs, asked.purse
-    there = {one.id for one in live}  # another is over: see `finish`
+    there = running(live)  # another is over: see `finish`
     stopping = {one.id for one in live if one.stop_at is not None}
     delivering = {one.conversation_id for one in live if one.delivering}
     ends = [row.end for row in rows if row.end.turn.id not in stopping]

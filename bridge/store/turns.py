@@ -213,10 +213,11 @@ def finish(tx: Tx, rows: Sequence[End], live: Iterable[Record], *, begun: Contai
     """End these turns among the `live` ones; of their deliveries those named in `begun` are being made already.
 
     Tells of each conversation whether another turn waits. A turn that is over was ended by this very write, in a
-    transaction whose answer was lost.
+    transaction whose answer was lost; one that waits again was set going by an operator since.
     """
     live = [*live]
-    there = {one.id for one in live}
+    over = {row.turn.id for row in rows}
+    there = running(live)
     ending = [row for row in rows if row.turn.id in there]
     _ENDED.run(tx.connection, [_ended(row, tx.now) for row in ending])
     threads = [
@@ -234,11 +235,15 @@ def finish(tx: Tx, rows: Sequence[End], live: Iterable[Record], *, begun: Contai
     _OWE.run(tx.connection, out)
     if paused := [row.turn.id for row in ending if row.turn.pause is not None]:
         asked.close(tx, paused, asked.OVER)
-    over = {row.turn.id for row in rows}
-    waiting = {one.conversation_id for one in live if one.id not in over}
+    waiting = {one.conversation_id for one in live if one.id not in there or one.id not in over}
     silent = {row.turn.lease.conversation_id for row in rows if not row.deliveries}
     settle(tx, silent - waiting)
     return [row.turn.lease.conversation_id in waiting for row in rows]
+
+
+def running(live: Iterable[Record]) -> set[str]:
+    """Those of these turns that somebody took, and may end."""
+    return {one.id for one in live if one.state != "queued"}
 
 
 _BEGUN: Final[dict[str, Any]] = {"state": "sending", "attempt": 1}
@@ -293,6 +298,7 @@ _LIVE = Prepared(
     select(
         turns.c.id,
         turns.c.conversation_id,
+        turns.c.state,
         turns.c.stop_at,
         exists()
         .where(deliveries.c.conversation_id == turns.c.conversation_id, deliveries.c.state.in_(LIVE_DELIVERY_STATES))

@@ -1,6 +1,7 @@
 """Turns against an agent that behaves as badly as agents do, on a clock of our own."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,7 @@ import pytest
 
 from bridge.agent.backend import Backend, Mode
 from bridge.calls import Agent
+from bridge.errors import Replaced
 from bridge.model import Act, Author, Lease, OutboundMessage
 from bridge.outbox import Outbox
 from bridge.patience import Patience
@@ -567,3 +569,49 @@ async def test_what_came_from_a_source_that_is_gone_ends_all_the_same(room: Room
     assert (view.state, view.error) == ("dead", "No source named 'gone' is configured.")
     books = await room.store.read(ledger)
     assert (books.dead, books.in_flight) == (1, 0)
+
+
+async def test_a_stop_that_comes_when_its_turn_is_over_does_not_stop_the_next(room: Room) -> None:
+    """Who tells of a stop names the conversation, and what runs there may be another turn by then."""
+    room.hold.clear()
+    lease = await room.hear("m1")
+    step = asyncio.create_task(room.turns.step(lease))
+    await _until(lambda: bool(room.asked))
+    room.turns.stop(lease.conversation_id)
+    room.hold.set()
+    assert await step == timedelta(0)
+    await room.turns.step(lease)
+    assert await room.deliver(lease) == ["done"]
+    assert len({request.headers["idempotency-key"] for request in room.asked}) == 1
+
+
+async def stopped(room: Room) -> None:
+    said = arrival(room.store, "stop")
+    assert said.messages
+    await room.store.accept(INGEST, replace(said, messages=(replace(said.messages[0], act=Act.STOP),)))
+
+
+async def test_what_is_to_be_stopped_ends_though_its_agent_is_gone(room: Room) -> None:
+    (lease,) = (await room.store.accept(INGEST, replace(arrival(room.store, "m1"), agent="gone"))).wake
+    await stopped(room)
+    await room.turns.step(lease)
+    assert (await state(room))[0] == "cancelled"
+    assert await room.deliver(lease) == ["Stopped."]
+
+
+@dataclass
+class Broken(Plain):
+    async def open(self, message: OutboundMessage) -> Status:  # noqa: ARG002 - it has none
+        raise LookupError("a defect")
+
+
+async def test_what_cannot_be_stopped_as_it_should_ends_all_the_same(store: Store, clock: FakeClock) -> None:
+    room = Room(store, clock, platform=Broken())
+    lease = await room.hear("m1")
+    await stopped(room)
+    for _ in range(Patience().attempts + 1):
+        with contextlib.suppress(Replaced):
+            await room.turns.step(await room.again(lease))
+        await clock.advance(timedelta(minutes=5))
+    assert (await state(room))[0] == "cancelled"
+    await room.turns.lanes.close()

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from bridge.model import Act, Author, Candidate, DeliveryState, InboundMessage, Turn, TurnState
+from bridge.operations import Operations
 from bridge.store import deliveries, halts, tables, tries, turns, waiting
 from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
@@ -186,3 +187,12 @@ async def test_what_is_told_once_is_told_at_once(store: Store, cut: Writer) -> N
     assert await cut(halts.TELL, halts.Notice(turn, notice))
     assert not await store.write(halts.TELL, halts.Notice(turn, *parts_of(store, turn, kind="notice")))
     assert [row.id for row in await rows_of(store, tables.deliveries)] == [notice.delivery_id]
+
+
+async def test_what_an_operator_has_set_going_again_since_is_not_ended_once_more(store: Store) -> None:
+    turn = await running(store)
+    dead = turns.End(turn=turn, state=TurnState.DEAD, task_id="task-1", deliveries=parts_of(store, turn, kind="error"))
+    await store.write(turns.END, dead)
+    await Operations(store, store._clock, agents={}).replay(turn.said[0].id, "reattach")
+    assert await store.write(turns.END, dead) is True
+    assert (await take(store, turn.lease)).id == turn.id
