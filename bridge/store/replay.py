@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
-from sqlalchemy import Connection, bindparam, func, or_, select, update
+from sqlalchemy import Connection, bindparam, exists, func, or_, select, update
 
 from bridge.errors import Conflict, Missing
 from bridge.model import DeliveryState, Lease, TurnState, new_id
@@ -219,8 +219,10 @@ def _next_seq(tx: Tx, conversation_id: str) -> int:
     return seq
 
 
+_beside = messages.alias("beside")
+_blanked = exists().where(_beside.c.turn_id == turns.c.id, _beside.c.blanked)  # of several, the older one goes first
 _TURN = (
-    select(turns, messages.c.blanked)
+    select(turns, _blanked.label("blanked"))
     .join(messages, messages.c.turn_id == turns.c.id)
     .where(messages.c.id == bindparam("message"))
 )

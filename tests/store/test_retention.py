@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Connection, text
 
-from bridge.errors import Replaced
+from bridge.errors import Conflict, Replaced
 from bridge.model import DeliveryState, StoredFile, TurnState
+from bridge.operations import Operations
 from bridge.retention import Retention
 from bridge.store import tables
 from bridge.store.admitting import ADMIT
@@ -17,7 +18,7 @@ from bridge.store.database import Store
 from bridge.store.files import StoredFileRows
 from bridge.store.leases import Locks
 from bridge.store.ledger import ledger
-from bridge.store.replay import REPLAY, How, Replay, Replayed, place_of
+from bridge.store.replay import REPLAY, WAYS, How, Replay, Replayed, place_of
 from bridge.store.retention import FORGET, NAME, Ages, Slice
 from bridge.store.writer import Tx, Write
 from tests.conftest import FakeClock, fresh_database
@@ -260,3 +261,17 @@ class TestTwoTransactions:
 
 def somebody_waits(connection: Connection) -> bool:
     return bool(connection.execute(text("SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted)")).scalar_one())
+
+
+async def test_what_is_forgotten_in_part_is_not_asked_or_told_again(store: Store, clock: FakeClock) -> None:
+    """The answer to a question came days after what was said first; all that the turn told is gone with that."""
+    stored = await say(store, "m1", busy="collect")
+    await clock.advance(2 * DAY)
+    later = await say(store, "m2", busy="collect")
+    turn = await take(store, stored.wake[0])
+    await end(store, turn, TurnState.DEAD, kind="error")
+    await deliver(store, turn.lease, DeliveryState.SENT)
+    await retention(store, clock, Ages(payloads=DAY, rows=DAY, dedupe=14 * DAY)).once()
+    for how in WAYS:
+        with pytest.raises(Conflict, match="forgotten"):
+            await Operations(store, clock, agents={}).replay(later.messages[0].message_id, how)
