@@ -1,7 +1,7 @@
 """Keeps what happens in a turn for callers who asked for it: coalesced, and stored before anybody is told."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import structlog
@@ -12,7 +12,7 @@ from bridge.errors import Replaced, StoreUnavailable
 from bridge.model import OutboundMessage, Turn
 from bridge.pauses import TOLD
 from bridge.store.database import Store
-from bridge.store.events import APPEND, Append, Happened
+from bridge.store.events import APPEND, Append, Happened, last_seq
 from bridge.views import View
 
 log = structlog.get_logger()
@@ -39,6 +39,7 @@ class Recorder:
         "_flushing",
         "_kept",
         "_listened",
+        "_seq",
         "_store",
         "_stored",
         "_timer",
@@ -67,6 +68,8 @@ class Recorder:
         self._chars = 0
         self._begins = False
         self._cursor: str | None = None
+        self._seq: int | None = None
+        """Of the newest event there is; None: not asked yet."""
         self._timer: asyncio.Task[None] | None = None
         self._flushing = asyncio.Lock()
 
@@ -107,21 +110,30 @@ class Recorder:
             given, self._kept, self._chars = self._kept, [], 0
             if not given:
                 return
-            append = Append(
-                lease=self._turn.lease,
-                turn_id=self._turn.id,
-                events=tuple(given),
-                begins=self._begins,
-                cursor=self._cursor,
-            )
             try:
-                await self._store.write(APPEND, append)
+                self._seq = await self._append(given)
             except (Replaced, StoreUnavailable) as error:  # whoever runs the turn will meet the same and act on it
                 log.warning("events_not_stored", turn=self._turn.id, error=str(error) or type(error).__name__)
                 self._kept = [*given, *self._kept]
                 return
             self._begins = False
         self._stored(self._turn.id)
+
+    async def _append(self, given: Sequence[Happened]) -> int:
+        if self._seq is None:  # kept where the answer is lost, too: by it what is stored by then is told from the rest
+            self._seq = await self._store.read(last_seq, self._turn.id)
+        append = Append(
+            lease=self._turn.lease,
+            turn_id=self._turn.id,
+            events=tuple(given),
+            begins=self._begins,
+            cursor=self._cursor,
+            follows=self._seq,
+        )
+        return await self._store.write(APPEND, append)
+
+    def _forget(self) -> None:
+        self._kept, self._chunks, self._chars, self._seq = [], [], 0, None
 
     async def _flush_soon(self) -> None:
         await self._clock.sleep(FLUSH_SECONDS)
@@ -131,7 +143,7 @@ class Recorder:
     def _keep(self, event: TaskEvent) -> None:
         self._cursor = event.cursor
         if event.type == "task_created":  # from here on the agent tells everything anew
-            self._kept, self._chunks, self._chars = [], [], 0
+            self._forget()
             self._begins = self._turn.pause is None  # what goes on after a pause belongs to what was told before it
         elif event.type == "chunk" and isinstance(event.data, str):
             self._chunks.append(event.data)
@@ -141,7 +153,7 @@ class Recorder:
             self._kept.append(Happened(event.type, _bounded(event.data)))
             self._chars += len(str(event.data))
         if self._chars > KEPT_CHARS and not self._listened(self._turn):
-            self._kept, self._chunks, self._chars = [], [], 0
+            self._forget()
 
     def _fold(self) -> None:
         if self._chunks:

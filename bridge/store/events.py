@@ -35,10 +35,12 @@ class Append:
     """The first of one call to the agent: where there are events of an earlier call, `restarted` goes before it."""
     cursor: str | None = None
     """Where the agent's own stream goes on behind these events."""
+    follows: int | None = None
+    """The number of the newest event before them, where it is known: none of them is stored twice then."""
 
 
-def _append(tx: Tx, rows: Sequence[Append]) -> list[None]:
-    """Number and store them. A turn that is over gets no more: its end is its last event."""
+def _append(tx: Tx, rows: Sequence[Append]) -> list[int]:
+    """Number and store them; tells each newest number. A turn that is over gets no more: its end is its last event."""
     ids = [row.turn_id for row in rows]
     heads: dict[str, int] = {row.id: row.seq for row in tx.connection.execute(_HEADS, {"ids": ids})}
     values = [value for row in rows if row.turn_id in heads for value in _numbered(row, heads, tx)]
@@ -46,12 +48,14 @@ def _append(tx: Tx, rows: Sequence[Append]) -> list[None]:
         tx.connection.execute(events.insert(), values)
     if places := [{"at": row.turn_id, "cursor": row.cursor} for row in rows if row.turn_id in heads]:
         tx.connection.execute(_PLACED, places)
-    return [None] * len(rows)
+    return [heads.get(row.turn_id, row.follows or 0) for row in rows]
 
 
 def _numbered(row: Append, heads: dict[str, int], tx: Tx) -> Iterable[dict[str, Any]]:
-    again = row.begins and heads[row.turn_id] > 0
-    for each in (Happened(RESTARTED, None), *row.events) if again else row.events:
+    head = heads[row.turn_id]
+    follows = head if row.follows is None else row.follows
+    told = (Happened(RESTARTED, None), *row.events) if row.begins and follows > 0 else row.events
+    for each in told[head - follows :]:  # those before went in already, in a transaction whose answer was lost
         heads[row.turn_id] += 1
         yield {
             "turn_id": row.turn_id,
@@ -71,7 +75,7 @@ _HEADS = (
     .group_by(turns.c.id)
 )
 
-APPEND: Write[Append, None] = Write(_append, lease=lambda row: row.lease)
+APPEND: Write[Append, int] = Write(_append, lease=lambda row: row.lease)
 
 
 def _listen(tx: Tx, rows: Sequence[str]) -> list[None]:

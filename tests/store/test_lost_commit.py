@@ -1,6 +1,8 @@
 """A commit whose answer is lost: the writer tries again what has already happened, and it happens once all the same."""
 
+import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from sqlalchemy.exc import OperationalError
@@ -12,6 +14,7 @@ from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
 from bridge.store.deliveries import Delivery
 from bridge.store.engine import is_sqlite, open_engine
+from bridge.store.events import APPEND, Append, Happened, after
 from bridge.store.handover import HAND_OVER, Handover
 from bridge.store.ingest import INGEST
 from bridge.store.on_file import OnFile
@@ -143,6 +146,25 @@ async def test_a_question_is_asked_once_and_stays_open(store: Store, cut: Writer
     assert [row.open for row in await rows_of(store, tables.decisions)] == [True]
     assert [row.marker for row in await rows_of(store, tables.deliveries)] == [None]
     assert [(row.state, row.notices) for row in await rows_of(store, tables.turns)] == [("paused", 1)]
+
+
+async def test_what_happens_in_a_turn_is_told_once(store: Store, cut: Writer) -> None:
+    turn = await running(store)
+    for texts, follows in (("ab", 0), ("c", 2)):
+        told = tuple(Happened("chunk", text) for text in texts)
+        append = Append(lease=turn.lease, turn_id=turn.id, events=told, begins=True, follows=follows)
+        assert await cut(APPEND, append) == follows + len(texts) + (follows > 0)
+    found = await store.read(after, turn.id, 0)
+    assert [json.loads(one.data) for one in found] == ["a", "b", None, "c"]
+
+
+async def test_what_happened_behind_what_went_unheard_is_told_too(store: Store, cut: Writer) -> None:
+    """Whoever recorded it heard that nothing was stored."""
+    turn = await running(store)
+    told = Append(lease=turn.lease, turn_id=turn.id, events=(Happened("chunk", "a"),), begins=True, follows=0)
+    await cut(APPEND, told)
+    await store.write(APPEND, replace(told, events=(*told.events, Happened("chunk", "b"))))
+    assert [json.loads(one.data) for one in await store.read(after, turn.id, 0)] == ["a", "b"]
 
 
 async def test_a_delivery_that_is_withheld_loses_no_attempt(store: Store, cut: Writer) -> None:
