@@ -74,7 +74,7 @@ def _edit(batch: Batch, conversation: Conversation, row: AnyRow, said: Said) -> 
         _rewrite(batch, newest, replace(old, text=text, files=message.files))
         return []
     is_stopped = newest.stop_at is not None and not newest.restart
-    if newest.state == "running" and arrival.busy in _RESTARTING and not is_stopped:
+    if newest.state == "running" and _is_read(newest) and arrival.busy in _RESTARTING and not is_stopped:
         _rewrite(batch, newest, replace(old, text=text, files=message.files))
         batch.tx.connection.execute(_RESTART, {"at": newest.turn_id, "now": batch.tx.now})
         batch.stops.add(conversation.id)
@@ -127,7 +127,12 @@ def _take_out(batch: Batch, conversation: Conversation, row: AnyRow) -> None:
 
 def _is_unheard(row: AnyRow) -> bool:
     """Whether its turn waits to be asked. One that has a task waits to go on with that."""
-    return row.state == "queued" and row.task_id is None
+    return row.state == "queued" and row.task_id is None and _is_read(row)
+
+
+def _is_read(row: AnyRow) -> bool:
+    """Whether its turn asks this. What stands before the answer to a question was heard before that was asked."""
+    return row.asked_at is None or bool(row.received_at >= row.asked_at)
 
 
 def _stop(batch: Batch, conversation: Conversation, _: Said) -> None:
@@ -188,6 +193,8 @@ _SAID = select(
     messages.c.turn_id,
     messages.c.text,
     messages.c.body,
+    messages.c.received_at,
+    turns.c.asked_at,
     turns.c.state,
     turns.c.attempt,
     turns.c.task_id,
@@ -202,7 +209,6 @@ _EDITS = _SAID.where(
     messages.c.source == bindparam("of_source"),
     messages.c.act == "edit",
 ).order_by(func.coalesce(turns.c.seq, 0).desc(), messages.c.received_at.desc(), messages.c.id.desc())
-# What stands before the answer to a question was heard before that was asked.
 _OTHERS = (
     select(messages.c.id)
     .join(turns, turns.c.id == messages.c.turn_id)

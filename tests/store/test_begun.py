@@ -93,6 +93,19 @@ async def test_an_answer_that_is_deleted_before_the_agent_heard_it_is_not_asked_
     assert (words(later), later.thread_id) == (["green"], "task-1")
 
 
+async def test_an_edit_of_what_was_said_before_a_question_is_asked_though_the_answer_to_that_waits(
+    store: Store,
+) -> None:
+    turn = await take(store, (await say(store, "m1")).wake[0])
+    await store.write(halts.WAIT, replace(paused(store, turn, "question"), until=store.now()))
+    await act(store, turn, Act.SAY)
+    await act(store, turn, Act.EDIT)
+    again = await take(store, turn.lease)
+    assert words(again) == ["and this?"]
+    await answered(store, again)
+    assert words(await take(store, turn.lease)) == ["(Edited, it now reads:) and this?"]
+
+
 async def test_what_interrupted_is_not_asked_where_it_was_deleted_before_the_turn_began_anew(store: Store) -> None:
     turn = await take(store, (await say(store, "m1")).wake[0])
     await act(store, turn, Act.SAY, busy="interrupt")
