@@ -58,7 +58,7 @@ async def listen(
 
     `release` lets go of open requests that wait for something. Raises BridgeError where the address cannot be had.
     """
-    _calm_the_collector()
+    calm_the_collector()
     config = _Config(
         asgi,
         host=host,
@@ -83,7 +83,7 @@ async def listen(
         raise BridgeError(f"Cannot listen on {host}:{port}. Is another program there? Choose another port.") from None
 
 
-def _calm_the_collector() -> None:
+def calm_the_collector() -> None:
     """What is there now stays, and a burst makes many objects that do not.
 
     Looking at all of them again and again made pauses of half a second (measured: p99 of an
@@ -91,7 +91,7 @@ def _calm_the_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000, 20, 20)
+    gc.set_threshold(20_000, 20, 20)
 
 
 class _Config(uvicorn.Config):

@@ -3,6 +3,7 @@
 import asyncio
 import heapq
 import itertools
+import logging
 import os
 import shutil
 import tempfile
@@ -29,6 +30,17 @@ structlog.configure(
         structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
     ]
 )
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before() -> Iterator[None]:
+    """What a test sets up for the whole process, by a command that it runs in it, say, is over with the test."""
+    config, root = structlog.get_config(), logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.configure(**config)
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 class FakeClock:

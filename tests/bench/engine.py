@@ -25,8 +25,10 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import uvloop
 from sqlalchemy.engine import make_url
 
+from bridge.serving import calm_the_collector
 from bridge.store.ingest import INGEST
 from bridge.sweeper import TTL
 from tests.bench.fill import fill
@@ -197,7 +199,8 @@ async def waiting(bench: Bench, kind: str) -> None:
 
 
 def _wait(url: str, seconds: float) -> tuple[float, float]:
-    return asyncio.run(_waiting(url, seconds))
+    calm_the_collector()
+    return uvloop.run(_waiting(url, seconds))
 
 
 async def _waiting(url: str, seconds: float) -> tuple[float, float]:
@@ -318,4 +321,5 @@ if __name__ == "__main__":
     parser.add_argument("--kind", action="append", choices=KINDS)
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--conversations", type=int, default=1_000_000)
-    asyncio.run(main(parser.parse_args()))
+    calm_the_collector()  # as `serve` does, and the same loop
+    uvloop.run(main(parser.parse_args()))
