@@ -1,11 +1,13 @@
 """Several nodes of a new version start at the same moment, against a database that is behind."""
 
 import asyncio
+from pathlib import Path
 
 import psycopg
 import pytest
 from sqlalchemy import Connection, text
 
+from bridge.errors import StoreUnavailable
 from bridge.store.engine import open_engine
 from bridge.store.migrations import _ADVISORY_LOCK, is_behind, migrate
 from tests.conftest import named
@@ -49,3 +51,15 @@ _SOMEBODY_WAITS = """
         WHERE locktype = 'advisory' AND NOT granted AND waitstart < clock_timestamp() - interval '50 milliseconds'
     )
 """
+
+
+def test_a_database_of_a_newer_version_is_told_in_a_sentence(tmp_path: Path, empty_database: str) -> None:
+    for database_url in (f"sqlite:///{tmp_path}/bridge.db", empty_database):
+        engine = open_engine(database_url)
+        migrate(engine)
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        for look in (is_behind, migrate):
+            with pytest.raises(StoreUnavailable, match="newer version"):
+                look(engine)
+        engine.dispose()

@@ -12,14 +12,23 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from bridge.errors import StoreUnavailable
+from bridge.store.engine import is_sqlite
 
 _ADVISORY_LOCK = 0x0A6E_7B71  # any number of our own; held for the length of a migration
 
 
 def is_behind(engine: Engine) -> bool:
     """Whether the schema is older than this program. Reads one row and changes nothing. Raises StoreUnavailable."""
+    if is_sqlite(engine) and not Path(str(engine.url.database)).exists():
+        return True  # looking would make the file
     with _told(), engine.connect() as connection:
-        return _current(connection) != _newest()
+        current, script = _current(connection), ScriptDirectory.from_config(_config(None))
+        if current not in {None, *(revision.revision for revision in script.walk_revisions())}:
+            raise StoreUnavailable(
+                f"The database belongs to a newer version of this program (its schema is {current}): "
+                "install that version again, or restore the backup that was made before it."
+            )
+        return current != script.get_current_head()
 
 
 def migrate(engine: Engine, *, patience: str = "10s") -> bool:
