@@ -24,6 +24,8 @@ M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 AdapterSettings = Callable[[str], type[BaseModel]]
 """The settings model of an adapter by its name. Raises LookupError, with a sentence, where there is none."""
+KeptSecret = Callable[[Path, str], str]
+"""What a file of a secret holds; what becomes of the value where there is no such file is its choice."""
 
 FILE: Final = "bridge.toml"
 EMBEDDED: Final = """
@@ -48,17 +50,22 @@ _AGENTS: Final[Mapping[str, type[RemoteAgent | EmbeddedAgent]]] = {"xpander": Re
 _TOP: Final = ("bridge", "agents", "sources")
 
 
-def load(config: Path | None, environ: Mapping[str, str], adapter_settings: AdapterSettings) -> Settings:
+def load(
+    config: Path | None,
+    environ: Mapping[str, str],
+    adapter_settings: AdapterSettings,
+    kept: KeptSecret = read_or_make,
+) -> Settings:
     """Read `config`, else the file BRIDGE_CONFIG names, else `bridge.toml` here, else the embedded default.
 
     Secrets that are not configured are made once in the folder of the SQLite file (`secret_key`,
-    `admin_token`), and read from there ever after. Raises ConfigError with every problem there is.
+    `admin_token`), and read from there ever after: by `kept`. Raises ConfigError with every problem there is.
     """
     path = _path_of(config, environ)
     if path is None:
-        demo = read_or_make(Path("data/demo_secret"), "whsec_" + b64encode(secrets.token_bytes(32)).decode())
+        demo = kept(Path("data/demo_secret"), "whsec_" + b64encode(secrets.token_bytes(32)).decode())
         environ = {"BRIDGE_DEMO_SECRET": demo, **environ}
-    return _Loading(environ, adapter_settings).load(path, EMBEDDED if path is None else _text_of(path))
+    return _Loading(environ, adapter_settings).load(path, EMBEDDED if path is None else _text_of(path), kept)
 
 
 def load_sound_part(config: Path | None, environ: Mapping[str, str], adapter_settings: AdapterSettings) -> Settings:
@@ -93,11 +100,11 @@ class _Loading:
         self._problems: list[Problem] = []
         self._unexpanded: list[Place] = []
 
-    def load(self, path: Path | None, text: str) -> Settings:
+    def load(self, path: Path | None, text: str, kept: KeptSecret) -> Settings:
         bridge, agents, sources = self._read(path, text)
         if self._problems or bridge is None:
             raise ConfigError(list(dict.fromkeys(map(str, self._problems))))
-        return Settings(path=path, bridge=_completed(bridge), agents=_all(agents), sources=_all(sources))
+        return Settings(path=path, bridge=_completed(bridge, kept), agents=_all(agents), sources=_all(sources))
 
     def load_sound_part(self, path: Path | None, text: str) -> Settings:
         bridge, agents, sources = self._read(path, text)
@@ -237,14 +244,14 @@ def _table(raw: Any) -> dict[str, Any]:
     return raw if isinstance(raw, dict) else {}
 
 
-def _completed(options: BridgeOptions) -> BridgeOptions:
+def _completed(options: BridgeOptions, kept: KeptSecret) -> BridgeOptions:
     """With what can be derived or made; only ever called for a configuration without a problem."""
     filled: dict[str, Any] = {}
     if folder := _sqlite_folder(options):
         if not options.secret_keys:
-            filled["secret_keys"] = (SecretStr(read_or_make(folder / "secret_key", secrets.token_urlsafe(32))),)
+            filled["secret_keys"] = (SecretStr(kept(folder / "secret_key", secrets.token_urlsafe(32))),)
         if not options.admin_token:
-            filled["admin_token"] = SecretStr(read_or_make(folder / "admin_token", secrets.token_urlsafe(32)))
+            filled["admin_token"] = SecretStr(kept(folder / "admin_token", secrets.token_urlsafe(32)))
     elif not options.admin_token:
         filled["admin_token"] = _derived_token(options.secret_keys[0])
     if not options.public_url:

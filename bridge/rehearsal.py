@@ -3,7 +3,7 @@
 import asyncio
 import tempfile
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 from bridge import loading
@@ -34,4 +34,18 @@ async def rehearse(settings: Settings) -> None:
             store = Store.open(f"sqlite:///{folder}/check.db", clock)
             stack.push_async_callback(store.close)
             await asyncio.to_thread(migrate, store.engine)
+            stack.callback(_clear, _missing_folders(settings.bridge.files_url))
             _ = (await World.open(settings, store, clock, stack)).routes
+
+
+def _missing_folders(files_url: str) -> list[Path]:
+    """The folders that opening the place of files makes, the innermost first."""
+    place = Path(files_url).absolute()
+    return [] if "://" in files_url else [folder for folder in (place, *place.parents) if not folder.exists()]
+
+
+def _clear(made: list[Path]) -> None:
+    """They could be made; to have them is for who serves, whoever that is on this machine."""
+    with suppress(OSError):  # not made after all, or in use already
+        for folder in made:
+            folder.rmdir()

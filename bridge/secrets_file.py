@@ -2,7 +2,8 @@
 
 import os
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bridge.errors import ConfigError
@@ -14,12 +15,27 @@ def read_or_make(path: Path, value: str) -> str:
     Processes that start together agree on one value, and none ever reads half of it: the file gets
     its name only when it is whole and on the disk. Raises ConfigError where it cannot be read or made.
     """
-    try:
+    with _told(path):
         with suppress(FileNotFoundError):
             return _read(path)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _publish(path, value)
         return _read(path)
+
+
+def read_or_lend(path: Path, value: str) -> str:
+    """What the file holds; where there is none, `value`, which nobody keeps: for those who only look.
+
+    Raises ConfigError where the file cannot be read.
+    """
+    with _told(path):
+        return _read(path) if path.exists() else value
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ConfigError([f"Cannot keep a generated secret in {path}: {error.strerror or error}."]) from error
 

@@ -30,6 +30,7 @@ from bridge.model import FileRef
 from bridge.options import EmbeddedAgent, RemoteAgent, guard_from, guard_of
 from bridge.routing import Route
 from bridge.sealing import Sealer
+from bridge.secrets_file import read_or_make
 from bridge.settings import Settings, Source
 from bridge.shares import Limits, Shares
 from bridge.store.database import Store
@@ -42,9 +43,9 @@ FILE_LINK: Final = timedelta(days=7)
 MAX_BODY: Final = 1 << 20
 
 
-def load_settings(config: Path | None, environ: Mapping[str, str]) -> Settings:
+def load_settings(config: Path | None, environ: Mapping[str, str], kept: loading.KeptSecret = read_or_make) -> Settings:
     """The configuration, every adapter's own table checked by that adapter. Raises ConfigError."""
-    return loading.load(config, environ, adapter_settings)
+    return loading.load(config, environ, adapter_settings, kept)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

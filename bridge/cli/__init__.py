@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -14,7 +15,7 @@ import uvloop
 from bridge import console, demo, server, standalone, trial
 from bridge.cli import conversations, deliveries, destinations, keys, messages, relaying
 from bridge.cli.adapters import WithAdapters
-from bridge.cli.reading import FAILED, MISUSED, AsJson, Config, read, settings_from
+from bridge.cli.reading import FAILED, MISUSED, AsJson, Config, read, settings_from, settings_to_serve
 from bridge.clock import SystemClock
 from bridge.errors import BridgeError, ConfigError
 from bridge.rehearsal import problems_of, rehearse
@@ -41,6 +42,8 @@ def main() -> None:
     write_down("console", "warning")  # on stderr: stdout belongs to what was asked for
     if sys.argv[1:2] == [relaying.NAME]:
         relaying.run(sys.argv[2:])
+    _refuse_other_encodings(sys.argv[1:])
+    os.umask(0o077)  # what people say is written down, and it is for the owner of this process alone
     try:
         cli()
     except ConfigError as error:
@@ -53,10 +56,20 @@ def main() -> None:
         sys.exit(FAILED)
 
 
+def _refuse_other_encodings(arguments: Sequence[str]) -> None:
+    """Nothing that is kept here is named in another encoding, and a database takes no such words."""
+    for number, text in enumerate(arguments, 1):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            console.print_error(f"Argument {number} is not UTF-8: {text!a}")
+            sys.exit(MISUSED)
+
+
 @cli.command("serve")
 def serve_command(config: Config = None) -> None:
     """Run the bridge until SIGTERM."""
-    settings = settings_from(config)
+    settings = settings_to_serve(config)
     options = settings.bridge
     chosen = options.log if "log" in options.model_fields_set or not sys.stderr.isatty() else "console"
     write_down(chosen, options.log_level, secrets=settings.secrets())
@@ -99,7 +112,7 @@ def check(config: Config = None) -> None:
 @cli.command("migrate")
 def migrate_command(config: Config = None) -> None:
     """Bring the database to the newest schema; does nothing where it is there already."""
-    store_url = settings_from(config).bridge.database_url
+    store_url = settings_to_serve(config).bridge.database_url
     asyncio.run(_migrate(store_url))
 
 
@@ -116,7 +129,7 @@ def sign(
     as_json: AsJson = False,
 ) -> None:
     """Make a signed request that this source accepts, as a curl line to paste within five minutes."""
-    settings = settings_from(config)
+    settings = settings_to_serve(config)
     said = {"text": text} if conversation is None else {"text": text, "conversation": conversation}
     content = body if body is not None else json.dumps(said)
     headers = [_header(each) for each in header or ()]

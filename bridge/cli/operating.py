@@ -14,14 +14,13 @@ import httpx2
 from pydantic import TypeAdapter
 
 from bridge import console
-from bridge.cli.reading import FAILED, settings_from
+from bridge.cli.reading import FAILED, check_database, settings_from
 from bridge.clock import SystemClock
 from bridge.egress import open_client
 from bridge.errors import BridgeError, Conflict, Missing
 from bridge.operations import Operations, report
 from bridge.settings import Settings
 from bridge.store.database import Store
-from bridge.store.migrations import is_behind
 from bridge.trial import local_url
 
 _ANY: TypeAdapter[Any] = TypeAdapter(Any)
@@ -83,12 +82,9 @@ async def _way(
         await http.get(f"{base}/healthz")
     except httpx2.ConnectError:
         clock = SystemClock()
+        await asyncio.to_thread(check_database, settings.bridge.database_url)
         store = Store.open(settings.bridge.database_url, clock)  # takes the lock, or says who has it
         stack.push_async_callback(store.close)
-        if await asyncio.to_thread(is_behind, store.engine):
-            raise BridgeError(
-                "The database is not there yet, or older than this program: run `agent-bridge migrate`."
-            ) from None
         operations = Operations(store, clock, agents=settings.asked(), keeps_keys=settings.keeping_keys())
         return lambda wish: _alone(operations, wish)
     except httpx2.TransportError as error:

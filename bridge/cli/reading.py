@@ -1,17 +1,19 @@
 """What every command shares: its options, the configuration, and looking at the rows."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Concatenate, Final, ParamSpec, TypeVar
 
 import typer
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from bridge import console, world
 from bridge.errors import BridgeError
+from bridge.secrets_file import read_or_lend
 from bridge.settings import Settings
 from bridge.store.engine import open_engine
 from bridge.store.migrations import is_behind
@@ -52,7 +54,12 @@ Since = Annotated[
 
 
 def settings_from(config: Path | None) -> Settings:
-    """The configuration. Raises ConfigError."""
+    """The configuration, for a command that only looks: nothing is made. Raises ConfigError."""
+    return world.load_settings(config, os.environ, read_or_lend)
+
+
+def settings_to_serve(config: Path | None) -> Settings:
+    """The configuration, with secrets that are there from then on. Raises ConfigError."""
     return world.load_settings(config, os.environ)
 
 
@@ -60,12 +67,23 @@ def read(
     config: Path | None, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
     """Look at the rows, also while a server runs: nothing is locked and nothing is made."""
-    engine = open_engine(settings_from(config).bridge.database_url)
+    with _there(settings_from(config).bridge.database_url) as engine, engine.connect() as connection:
+        return function(connection, *args, **kwargs)
+
+
+def check_database(database_url: str) -> None:
+    """Raises BridgeError where there is nothing yet to work on."""
+    with _there(database_url):
+        pass
+
+
+@contextmanager
+def _there(database_url: str) -> Iterator[Engine]:
+    engine = open_engine(database_url)
     try:
         if is_behind(engine):
             raise BridgeError("The database is not there yet, or older than this program: run `agent-bridge migrate`.")
-        with engine.connect() as connection:
-            return function(connection, *args, **kwargs)
+        yield engine
     except DBAPIError as error:
         raise BridgeError(f"The database cannot be read: {error.orig}") from error
     finally:
