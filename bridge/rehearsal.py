@@ -41,11 +41,13 @@ async def rehearse(settings: Settings) -> None:
 def _missing_folders(files_url: str) -> list[Path]:
     """The folders that opening the place of files makes, the innermost first."""
     place = Path(files_url).absolute()
-    return [] if "://" in files_url else [folder for folder in (place, *place.parents) if not folder.exists()]
+    with suppress(OSError):  # no name for a folder, which opening it tells
+        return [] if "://" in files_url else [folder for folder in (place, *place.parents) if not folder.exists()]
+    return []
 
 
 def _clear(made: list[Path]) -> None:
     """They could be made; to have them is for who serves, whoever that is on this machine."""
-    with suppress(OSError):  # not made after all, or in use already
+    with suppress(OSError, ValueError):  # not made after all, or in use already
         for folder in made:
             folder.rmdir()

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
@@ -87,19 +87,17 @@ class Incoming:
         asked = wanted_wait(envelope.header_values("prefer"))
         seconds = min(accepted.wait_seconds or 0 if asked is None else asked, self._results.most_seconds)
         stream = wants_stream(envelope.header_values("accept"))
+        until = self._clock.now() + timedelta(seconds=self._results.most_seconds if stream else seconds)
         if accepted.reply and not (stream or seconds):
             return _from_reply(accepted.reply)
         stored = accepted.stored
         told = [self._told(known.message_id, known.conversation_id) for known in stored.messages]
         if stored.unread is not None and (stream or seconds):
-            most = self._results.most_seconds if stream else seconds
-            said = await self._results.read(stored.unread, envelope.received_at, most)
+            said = await self._results.read(stored.unread, envelope.received_at, until)
             told = [self._told(one.message_id, one.conversation_id) for one in said]
         if stream and len(told) == 1:
             return self._results.stream(str(told[0]["message_id"]), greeting=told[0])
-        found = (
-            await self._results.wait([str(one["message_id"]) for one in told], seconds) if seconds and told else None
-        )
+        found = await self._results.wait([str(one["message_id"]) for one in told], until) if seconds and told else None
         if found is None:
             return _from_reply(accepted.reply) if accepted.reply else _json(HTTPStatus.ACCEPTED, told)
         applied = {} if asked is None else {"Preference-Applied": f"wait={seconds:g}"}

@@ -63,23 +63,21 @@ class Results:
         """A result as JSON."""
         return content_of(one, self._link)
 
-    async def read(self, envelope_id: str, received_at: datetime, seconds: float) -> Sequence[Outcome]:
+    async def read(self, envelope_id: str, received_at: datetime, until: datetime) -> Sequence[Outcome]:
         """The messages of an arrival that is read after its acknowledgement; none if that takes too long."""
-        until = self._clock.now() + timedelta(seconds=seconds)
         while not (found := await self._store.read(outcomes_of, envelope_id, received_at)):
             if self._clock.now() >= until or self._watchers.closing:
                 return ()
             await self._clock.sleep(UNREAD_SECONDS)
         return found
 
-    async def wait(self, message_ids: Sequence[str], seconds: float) -> Sequence[Outcome] | None:
+    async def wait(self, message_ids: Sequence[str], until: datetime) -> Sequence[Outcome] | None:
         """What came of these messages, or None where that is not known of all of them in time.
 
         It is the end of the turn that holds the message: an answer, a failure, a stop; or what the
         agent waits for. None at once where nothing can come of one of them.
         """
-        until = self._clock.now() + timedelta(seconds=seconds)
-        found = await asyncio.gather(*(self._wait(message_id, until.timestamp()) for message_id in message_ids))
+        found = await asyncio.gather(*(self._wait(message_id, until) for message_id in message_ids))
         known = [one for one in found if one is not None]
         return known if len(known) == len(found) else None
 
@@ -101,13 +99,13 @@ class Results:
         frames = _until_away(self._frames(message_id, last, greeting))
         return StreamingResponse(frames, media_type="text/event-stream", headers=_HEADERS)
 
-    async def _wait(self, message_id: str, until: float) -> Outcome | None:
+    async def _wait(self, message_id: str, until: datetime) -> Outcome | None:
         one = await self._store.read(outcome, message_id)
         if one is None or one.turn_id is None:
             return one if one is not None and is_answerable(one) else None
         with self._watchers.watching(one.turn_id) as watch:
             while (one := await self._store.read(outcome, message_id)) is not None and not is_answerable(one):
-                left = until - self._clock.now().timestamp()
+                left = (until - self._clock.now()).total_seconds()
                 if left <= 0 or is_over(one) or self._watchers.closing:
                     return None
                 await watch.changed(left)

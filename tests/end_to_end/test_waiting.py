@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from tests.conftest import FakeClock
+from tests.end_to_end import slow_forms
 from tests.end_to_end.conftest import Opened, bridge_from
 from tests.end_to_end.parties import PATIENCE_SECONDS, SECRET, Request, Sink, request, signed, write_config
 from tests.end_to_end.streams import until_state
@@ -28,6 +29,11 @@ agent = "local"
 scheme = "standard"
 secrets = ["{secret}"]
 map = "xpander"
+
+[sources.slow]
+adapter = "tests.end_to_end.slow_forms"
+agent = "local"
+secrets = ["{secret}"]
 """
 
 
@@ -175,13 +181,7 @@ async def test_a_platform_that_waits_by_itself_gets_its_own_form(opened: Opened)
 
 @pytest.mark.parametrize(("source", "field"), [("orders", "text"), ("vendor", "prompt")])
 async def test_a_form_with_files_is_waited_for_too(opened: Opened, source: str, field: str) -> None:
-    boundary = "a-boundary"
-    body = (
-        f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"\r\n\r\nRead this.\r\n'
-        f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="note.txt"\r\n'
-        f"Content-Type: text/plain\r\n\r\nthe quick brown fox\r\n--{boundary}--\r\n"
-    )
-    sent = _signed(body.encode(), f"multipart/form-data; boundary={boundary}")
+    sent = _form("Read this.", field=field)
     response = await ask(opened.http, sent, None if source == "vendor" else "wait=20", source=source)
     assert response.status_code == 200, response.text
     assert "note.txt" in response.json()["result"]
@@ -196,6 +196,28 @@ async def test_a_file_that_is_named_by_address_is_read_by_the_agent(opened: Open
         assert len(wire.requests) == 1, "fetched once, by the bridge; the agent reads what is stored"
 
 
-def _signed(body: bytes, content_type: str) -> Request:
-    made = signed(body)
+async def test_the_wait_of_a_form_with_files_is_one_wait(config: Path, clock: FakeClock) -> None:
+    async with bridge_from(config, clock) as opened:
+        begun = clock.now()
+        sent = _form("sleep 600", at=begun)
+        pending = asyncio.create_task(ask(opened.http, sent, "wait=20", source="slow"))
+        while not pending.done():
+            assert clock.now() - begun < timedelta(seconds=20 + slow_forms.READING_SECONDS)
+            await clock.advance(timedelta(seconds=1))
+            await asyncio.sleep(0.1)
+        assert (await pending).status_code == 202
+
+
+def _form(text: str, *, field: str = "text", at: datetime | None = None) -> Request:
+    boundary = "a-boundary"
+    body = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"\r\n\r\n{text}\r\n'
+        f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="note.txt"\r\n'
+        f"Content-Type: text/plain\r\n\r\nthe quick brown fox\r\n--{boundary}--\r\n"
+    )
+    return _signed(body.encode(), f"multipart/form-data; boundary={boundary}", at=at)
+
+
+def _signed(body: bytes, content_type: str, *, at: datetime | None = None) -> Request:
+    made = signed(body, at=at)
     return Request(webhook_id=made.webhook_id, body=body, headers={**made.headers, "content-type": content_type})
