@@ -112,7 +112,10 @@ class Guard:
 
     def foreseen(self, url: str) -> str | None:
         """Why this URL will surely be refused; None where that depends on what its name leads to."""
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            return "it is no address"
         host = (parts.hostname or "").rstrip(".")
         try:
             return self.refusal(

@@ -43,6 +43,11 @@ def test_a_callback_that_will_be_refused_is_told_before_the_first_answer_dies_of
     assert told(tmp_path, EMBEDDED + SOURCE.format(callback=PUBLIC)) == []
 
 
+def test_a_callback_that_is_no_address_is_told_as_one_that_is_not_called(tmp_path: Path) -> None:
+    (warning,) = told(tmp_path, EMBEDDED + SOURCE.format(callback="https://[::1"))
+    assert warning.startswith("sources.orders: https://[::1 will not be called (")
+
+
 def test_an_agent_on_this_machine_opens_links_that_lead_here(tmp_path: Path) -> None:
     source = SOURCE.format(callback=PUBLIC)
     (warning,) = told(tmp_path, REMOTE.format(url="https://agents.example.com") + source)
