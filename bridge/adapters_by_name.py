@@ -6,16 +6,21 @@ import sys
 import traceback
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Final, get_args
 
 from pydantic import BaseModel
 
+from bridge.abilities import misfits
 from bridge.adapter import Adapter, Kit
 from bridge.errors import ConfigError
+from bridge.options import Busy
 from bridge.problems import unknown_name
 
 HOME: Final = "adapters"
 """Where the adapters are that come along."""
+_OF_YOURS: Final = (
+    """; one of your own is named as Python imports it, such as "plugins.acme_chat", with a dot at least"""
+)
 
 
 def adapter_names() -> list[str]:
@@ -28,6 +33,8 @@ def adapter_module(name: str) -> ModuleType:
 
     It has `Settings` and `build`. Raises LookupError with a sentence.
     """
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise LookupError("is no name of a module" + _OF_YOURS)
     path = name if "." in name else f"{HOME}.{name}"
     if "." in name and (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)  # an installed command does not look there by itself
@@ -35,10 +42,12 @@ def adapter_module(name: str) -> ModuleType:
         module = importlib.import_module(path)
     except Exception as error:  # whatever a module of the operator does as it is imported
         if isinstance(error, ModuleNotFoundError) and error.name == path:
-            raise LookupError("is no adapter" + unknown_name(name, adapter_names())) from error
+            raise LookupError("is no adapter" + unknown_name(name, adapter_names()) + _OF_YOURS) from error
         raise LookupError(f"cannot import the adapter {path!r}: {_said(error)}") from error
     if not (_is_model(getattr(module, "Settings", None)) and callable(getattr(module, "build", None))):
         raise LookupError(f"{path!r} is no adapter: it needs Settings, a pydantic model, and build(settings, kit)")
+    if wrong := _wrong_usage(module):
+        raise LookupError(f"{path!r} is no adapter: {wrong}")
     return module
 
 
@@ -53,7 +62,17 @@ def build(name: str, settings: BaseModel, kit: Kit) -> Adapter:
         raise ConfigError([f"{place}: {name!r} cannot be built: {_said(error)}"]) from error
     if not isinstance(adapter, Adapter):
         raise ConfigError([f"{place}: what {name!r} builds is no adapter: it needs max_chars, receive and send"])
+    if found := list(misfits(adapter)):
+        raise ConfigError([f"{place}: what {name!r} builds does not fit: {misfit}" for misfit in found])
     return adapter
+
+
+def _wrong_usage(module: ModuleType) -> str | None:
+    """What is wrong with what suits this platform where the configuration says nothing."""
+    busy, most = getattr(module, "BUSY", "queue"), getattr(module, "MAX_BODY", 1)
+    if busy not in get_args(Busy):
+        return f"its BUSY should be one of {', '.join(get_args(Busy))}"
+    return None if isinstance(most, int) and most > 0 else "its MAX_BODY should be a number of bytes"
 
 
 def _is_model(found: object) -> bool:

@@ -13,8 +13,8 @@ ROOT = Path(__file__).parent.parent
 # From the ground up. An import points down, or stays in its row where the row holds together.
 DRAWING = {
     "words": "model errors agent_rows",
-    "tools": "adapter entrance clock tokens sealing backoff markdown telemetry metrics redaction documents cpu sniffing"
-    " storable circuit patience digests"
+    "tools": "adapter abilities entrance clock tokens sealing backoff markdown telemetry metrics redaction documents"
+    " cpu sniffing storable circuit patience digests"
     " signing signing_keys signing_request signing_scheme signature_base"
     " settings loading surprises options places problems expansion units secrets_file"
     " egress transport dialling http1 gate addresses",

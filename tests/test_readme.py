@@ -320,6 +320,16 @@ class TestAPlatformWhoseProofIsInTheBody(contract_of_the_docs()):  # type: ignor
         return replace(described, security_headers=())
 
 
+def test_the_contract_is_kept_to_from_a_folder_outside_the_repository(folder: Path) -> None:
+    (folder / "test_acme_chat.py").write_text(titled("docs/adapters.md", "test_acme_chat.py"), "utf-8")
+    (line,) = (block for block in blocks("docs/adapters.md", "sh") if "PYTHONPATH" in block)
+    command = line.replace("$CLONE/.venv/bin/python", sys.executable)
+    run = subprocess.run(
+        ["sh", "-c", command], env={**os.environ, "CLONE": str(ROOT)}, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stdout
+
+
 def test_an_adapter_of_ones_own_is_found_where_the_bridge_is_started(folder: Path) -> None:
     assert str(folder) not in sys.path
     assert adapter_module("plugins.acme_chat").Settings.model_fields.keys() >= {"secret", "token", "bot"}

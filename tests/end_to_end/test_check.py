@@ -134,6 +134,27 @@ BROKEN = {
     "builder": (SETTINGS, "needs Settings, a pydantic model, and build(settings, kit)"),
     "building": (SETTINGS + "def build(settings, kit): {}['key']", "KeyError: 'key' (building.py, line 3)"),
     "built": (SETTINGS + "def build(settings, kit): return kit", "needs max_chars, receive and send"),
+    "busy": (SETTINGS + "def build(settings, kit): ...\nBUSY = 'drop'", "its BUSY should be one of collect, queue"),
+    "most": (
+        SETTINGS + "def build(settings, kit): ...\nMAX_BODY = '1 MiB'",
+        "its MAX_BODY should be a number of bytes",
+    ),
+}
+ADAPTER = """
+class Adapter:
+    max_chars = 4000
+    async def receive(self, envelope): ...
+    async def send(self, message): ...
+    async def find(self, message): ...
+    def budget(self, message): ...
+def build(settings, kit): return Adapter()
+"""
+MISFITS = {
+    "max_chars = '4000'": "max_chars is no number of characters",
+    "def receive(self, envelope): ...": "receive is no `async def`",
+    "async def send(self): ...": "send is called with (message)",
+    "async def find(self, message, other): ...": "find is called with (message)",
+    "async def budget(self, message): ...": "budget is an `async def` and should be a `def`",
 }
 
 
@@ -149,3 +170,27 @@ async def test_a_broken_adapter_of_ones_own_is_told_in_a_sentence(tmp_path: Path
     (line,) = caught.value.problems
     assert line.startswith("sources.a.adapter: ")
     assert said in line
+
+
+@pytest.mark.parametrize("number", range(len(MISFITS)))
+async def test_a_method_that_cannot_be_called_is_told_before_a_message_comes(tmp_path: Path, number: int) -> None:
+    line, said = list(MISFITS.items())[number]
+    name = line.split()[0] if "=" in line else line.partition("(")[0].split()[-1]
+    kept = [one for one in ADAPTER.splitlines() if f" {name}(" not in one and f" {name} " not in one]
+    (tmp_path / f"misfit_{number}").mkdir()
+    code = "\n".join([*kept[:2], f"    {line}", *kept[2:]])
+    (tmp_path / f"misfit_{number}" / "one.py").write_text(SETTINGS + code, "utf-8")
+    config = tmp_path / "bridge.toml"
+    config.write_text(f"{EMBEDDED}[sources.a]\nadapter = 'misfit_{number}.one'\n", "utf-8")
+    with pytest.raises(ConfigError) as caught:
+        await rehearse(load_settings(config, {}))
+    assert caught.value.problems == (f"sources.a.adapter: what 'misfit_{number}.one' builds does not fit: {said}",)
+
+
+@pytest.mark.parametrize("name", ["plugins/acme_chat.py", "./acme", ".acme", "acme_chat", "plugins.acme:Acme", "a..b"])
+def test_a_name_of_another_form_is_told_how_to_name_a_module(tmp_path: Path, name: str) -> None:
+    config = tmp_path / "bridge.toml"
+    config.write_text(f"{EMBEDDED}[sources.a]\nadapter = '{name}'\n", "utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_settings(config, {})
+    assert 'such as "plugins.acme_chat"' in caught.value.problems[0]
