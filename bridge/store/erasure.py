@@ -62,9 +62,7 @@ def _named(connection: Connection, conversation_id: str) -> set[str]:
     said = connection.execute(
         select(messages.c.body).where(messages.c.conversation_id == conversation_id, ~messages.c.blanked)
     ).scalars()
-    sent = connection.execute(
-        select(deliveries.c.body).where(deliveries.c.conversation_id == conversation_id)
-    ).scalars()
+    sent = connection.execute(select(deliveries.c.body).where(_OF_IT), {"at": conversation_id}).scalars()
     came = connection.execute(select(turns.c.files).where(turns.c.conversation_id == conversation_id)).scalars()
     refs: list[FileRef] = [ref for body in said for ref in load_inbound(body, "").files]
     refs += [ref for body in sent for ref in load_outbound(body).files]
@@ -102,7 +100,7 @@ ERASE: Write[Erase, Erased] = Write(_erase, conversation=lambda row: row.convers
 
 def _erase_one(tx: Tx, row: Erase) -> Erased:
     said = _ids(tx, messages, row.conversation_id)
-    told = tx.connection.execute(_COUNT, {"conversation": row.conversation_id}).scalar_one()
+    told = tx.connection.execute(_COUNT, {"at": row.conversation_id}).scalar_one()
     if not row.dry_run:
         _end_all(tx, row.conversation_id)
         for message_ids in in_slices(said, SLICE):
@@ -162,7 +160,9 @@ def forget_files(tx: Tx, file_ids: Iterable[str], *, before: datetime) -> None:
         insert_missing(tx.connection, discards, values)
 
 
-_COUNT = select(func.count()).select_from(deliveries).where(deliveries.c.conversation_id == bindparam("conversation"))
+# By its turns: deliveries have an index for what is open in a conversation, and none for what was.
+_OF_IT = deliveries.c.turn_id.in_(select(turns.c.id).where(turns.c.conversation_id == bindparam("at")))
+_COUNT = select(func.count()).select_from(deliveries).where(_OF_IT)
 _CANCEL = (
     update(turns)
     .where(turns.c.conversation_id == bindparam("at"), turns.c.finished_at.is_(None))
@@ -170,7 +170,7 @@ _CANCEL = (
 )
 _UNSEND = (
     update(deliveries)
-    .where(deliveries.c.conversation_id == bindparam("at"), deliveries.c.finished_at.is_(None))
+    .where(_OF_IT, deliveries.c.finished_at.is_(None))
     .values(state="withdrawn", finished_at=bindparam("now"), not_before=None)
 )
 _FORGET = (
@@ -183,7 +183,7 @@ _FORGET = (
         captures.c.source.in_(select(messages.c.source).where(messages.c.conversation_id == bindparam("at")))
     ),
     update(turns).where(turns.c.conversation_id == bindparam("at")).values(task_id=None, event_cursor=None),
-    update(deliveries).where(deliveries.c.conversation_id == bindparam("at")).values(remote_id=None),
+    update(deliveries).where(_OF_IT).values(remote_id=None),
     # Under a key of its own nobody finds it any more: what comes later is another conversation.
     update(conversations)
     .where(conversations.c.id == bindparam("at"))

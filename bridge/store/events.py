@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, func, select, update
 
 from bridge.model import Lease
-from bridge.store.tables import conversations, events, turns
+from bridge.store.leases import is_of
+from bridge.store.tables import LIVE_TURN_STATES, events, turns
 from bridge.store.writer import Tx, Write
 
 RESTARTED = "restarted"
@@ -133,10 +134,8 @@ class Signs:
 def signs(connection: Connection, turn_ids: Collection[str], node: str) -> Signs:
     """Look at the turns that are watched, and for those that should be recorded here."""
     found = connection.execute(_SIGNS, {"ids": list(turn_ids)}).all()
-    wanted = select(turns.c.id).join(conversations, conversations.c.id == turns.c.conversation_id)
-    listened = connection.execute(
-        wanted.where(turns.c.listened, turns.c.state.in_(_LIVE), conversations.c.owner == node)
-    ).scalars()
+    wanted = select(turns.c.id).where(turns.c.listened, turns.c.state.in_(LIVE_TURN_STATES), is_of(node))
+    listened = connection.execute(wanted).scalars()
     return Signs(
         versions={row.id: tuple(row) for row in found},
         live=frozenset(row.id for row in found if row.state in _LIVE),

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection, func, select
 
 from bridge.store.ledger import Ledger, ledger, stuck
-from bridge.store.tables import deliveries, destinations, turns
+from bridge.store.tables import LIVE_DELIVERY_STATES, LIVE_TURN_STATES, deliveries, destinations, turns
 
 OPEN_TURNS = ("queued", "running", "paused")
 OPEN_DELIVERIES = ("pending", "sending", "unknown")
@@ -28,9 +28,9 @@ class Gauges:
 
 def gauges(connection: Connection, *, stuck_before: datetime) -> Gauges:
     """Count. The ledger looks at every message there is: ask for this some times a minute, not more."""
-    live = select(turns.c.state, func.count()).where(turns.c.state.in_(OPEN_TURNS)).group_by(turns.c.state)
-    owed = select(deliveries.c.state, func.count()).where(deliveries.c.state.in_(OPEN_DELIVERIES))
-    oldest = select(func.min(turns.c.created_at)).where(turns.c.state.in_(OPEN_TURNS))
+    live = select(turns.c.state, func.count()).where(turns.c.state.in_(LIVE_TURN_STATES)).group_by(turns.c.state)
+    owed = select(deliveries.c.state, func.count()).where(deliveries.c.state.in_(LIVE_DELIVERY_STATES))
+    oldest = select(func.min(turns.c.created_at)).where(turns.c.state.in_(LIVE_TURN_STATES))
     return Gauges(
         turns=dict.fromkeys(OPEN_TURNS, 0) | {row[0]: row[1] for row in connection.execute(live)},
         deliveries=dict.fromkeys(OPEN_DELIVERIES, 0)

@@ -9,9 +9,10 @@ from sqlalchemy import Boolean, Connection, bindparam, case, exists, func, null,
 
 from bridge.model import OutboundMessage, Turn, TurnState, new_id
 from bridge.store import asked
+from bridge.store.leases import is_of
 from bridge.store.settling import settle
 from bridge.store.statements import insert_new
-from bridge.store.tables import Instant, conversations, decisions, deliveries, messages, turns
+from bridge.store.tables import LIVE_TURN_STATES, Instant, conversations, decisions, deliveries, messages, turns
 from bridge.store.turns import End, Stopping, delivery_row, end_turns
 from bridge.store.writer import Tx, Write
 
@@ -177,12 +178,7 @@ def stops_of(connection: Connection, node: str) -> Sequence[str]:
     """The conversations of this node in which a turn has to be stopped."""
     query = (
         select(turns.c.conversation_id)
-        .join(conversations, conversations.c.id == turns.c.conversation_id)
-        .where(
-            turns.c.stop_at.is_not(None),
-            turns.c.state.in_(("queued", "running", "paused")),
-            conversations.c.owner == node,
-        )
+        .where(turns.c.stop_at.is_not(None), turns.c.state.in_(LIVE_TURN_STATES), is_of(node))
         .limit(1000)
     )
     return connection.execute(query).scalars().all()

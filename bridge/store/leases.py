@@ -3,10 +3,10 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, select
 
 from bridge.store.prepared import Prepared, among
-from bridge.store.tables import conversations
+from bridge.store.tables import conversations, turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +41,13 @@ _LOCKED = Prepared(
     .order_by(conversations.c.id)
     .with_for_update()
 )
+
+
+def is_of(node: str) -> ColumnElement[bool]:
+    """A condition on turns: their conversation is this node's.
+
+    Asked of each turn that is left by the other conditions. In a join SQLite may as well begin with all conversations
+    of the node, ten thousand of them, to find the one turn that is to be stopped.
+    """
+    own = select(conversations.c.id).where(conversations.c.id == turns.c.conversation_id, conversations.c.owner == node)
+    return own.exists()

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, case, func, literal, or_, select, union_all
 
 from bridge.store.circuits import AWAY
-from bridge.store.tables import arrivals, deliveries, messages, turns
+from bridge.store.tables import LIVE_DELIVERY_STATES, LIVE_TURN_STATES, arrivals, deliveries, messages, turns
 
 SHOWN = 50
 """How many offenders are named; the rest shows once these are dealt with."""
@@ -168,7 +168,7 @@ _ahead = (
     .where(
         _other.c.conversation_id == turns.c.conversation_id,
         _other.c.seq < turns.c.seq,
-        _other.c.state.in_(("queued", "running", "paused")),
+        _other.c.state.in_(LIVE_TURN_STATES),
     )
     .exists()
 )
@@ -192,7 +192,11 @@ _heads = (
         .cast(turns.c.created_at.type)
         .label("since"),
     )
-    .where(or_(turns.c.state == "running", and_(turns.c.state == "queued", turns.c.agent.not_in(AWAY))), ~_ahead)
+    .where(
+        turns.c.state.in_(LIVE_TURN_STATES),
+        or_(turns.c.state == "running", and_(turns.c.state == "queued", turns.c.agent.not_in(AWAY))),
+        ~_ahead,
+    )
     .subquery()
 )
 _late = (
@@ -204,7 +208,7 @@ _late = (
             "since"
         ),
     )
-    .where(deliveries.c.state.in_(("pending", "sending", "unknown")))
+    .where(deliveries.c.state.in_(LIVE_DELIVERY_STATES))
     .subquery()
 )
 

@@ -12,6 +12,7 @@ from bridge.store.blanks import blank, forget_asides
 from bridge.store.erasure import forget_files
 from bridge.store.statements import AnyRow
 from bridge.store.tables import (
+    LIVE_DELIVERY_STATES,
     arrivals,
     attempts,
     budgets,
@@ -166,7 +167,9 @@ def _held_alone(tx: Tx, message_ids: Sequence[str]) -> Sequence[str]:
 
 
 def _settled() -> ColumnElement[bool]:
-    live = select(deliveries.c.id).where(deliveries.c.turn_id == turns.c.id, deliveries.c.finished_at.is_(None))
+    live = select(deliveries.c.id).where(
+        deliveries.c.turn_id == turns.c.id, deliveries.c.state.in_(LIVE_DELIVERY_STATES)
+    )
     return turns.c.finished_at.is_not(None) & ~live.exists()
 
 

@@ -75,8 +75,9 @@ metadata = MetaData(
 _HOT = {"autovacuum_vacuum_scale_factor": 0.02, "autovacuum_analyze_scale_factor": 0.05, "fillfactor": 80}
 
 
-def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
-    return Index(name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))
+def _partial(name: str, *columns: str, where: str, on_sqlite: str | None = None, unique: bool = False) -> Index:
+    """Spelt as the statements spell it, or it is of no use to them: on SQLite, `open` is `open = 1`."""
+    return Index(name, *columns, unique=unique, sqlite_where=text(on_sqlite or where), postgresql_where=text(where))
 
 
 envelopes = Table(
@@ -128,9 +129,8 @@ conversations = Table(
     Column("last_at", Instant, nullable=False),
     UniqueConstraint("source", "key"),
     CheckConstraint("owner IS NULL OR open", name="owned_is_open"),
-    _partial("ix_conversations_owner", "owner", where="open"),
-    _partial("ix_conversations_wake_at", "wake_at", where="open AND owner IS NULL"),
-    _partial("ix_conversations_nudged", "owner", where="nudged"),
+    _partial("ix_conversations_owner_wake_at", "owner", "wake_at", where="open", on_sqlite="open = 1"),
+    _partial("ix_conversations_nudged", "owner", where="nudged", on_sqlite="nudged = 1"),
     _partial("ix_conversations_task_id", "source", "task_id", where="task_id IS NOT NULL"),
     postgresql_with=_HOT,
 )
@@ -210,7 +210,7 @@ turns = Table(
     _partial("ix_turns_live", "conversation_id", "seq", where=LIVE_TURN),
     _partial("ix_turns_stop_at", "stop_at", where="stop_at IS NOT NULL AND " + LIVE_TURN),
     _partial("uq_turns_running", "conversation_id", where="state = 'running'", unique=True),
-    _partial("ix_turns_listened", "id", where="listened AND " + LIVE_TURN),
+    _partial("ix_turns_listened", "id", where="listened AND " + LIVE_TURN, on_sqlite="listened = 1 AND " + LIVE_TURN),
     _partial("ix_turns_finished_at", "finished_at", where="finished_at IS NOT NULL"),
     postgresql_with=_HOT,
 )

@@ -177,14 +177,14 @@ def upgrade() -> None:
             "ix_conversations_nudged",
             ["owner"],
             unique=False,
-            sqlite_where=sa.text("nudged"),
+            sqlite_where=sa.text("nudged = 1"),
             postgresql_where=sa.text("nudged"),
         )
         batch_op.create_index(
-            "ix_conversations_owner",
-            ["owner"],
+            "ix_conversations_owner_wake_at",
+            ["owner", "wake_at"],
             unique=False,
-            sqlite_where=sa.text("open"),
+            sqlite_where=sa.text("open = 1"),
             postgresql_where=sa.text("open"),
         )
         batch_op.create_index(
@@ -193,13 +193,6 @@ def upgrade() -> None:
             unique=False,
             sqlite_where=sa.text("task_id IS NOT NULL"),
             postgresql_where=sa.text("task_id IS NOT NULL"),
-        )
-        batch_op.create_index(
-            "ix_conversations_wake_at",
-            ["wake_at"],
-            unique=False,
-            sqlite_where=sa.text("open AND owner IS NULL"),
-            postgresql_where=sa.text("open AND owner IS NULL"),
         )
 
     op.create_table(
@@ -472,7 +465,7 @@ def upgrade() -> None:
             "ix_turns_listened",
             ["id"],
             unique=False,
-            sqlite_where=sa.text("listened AND state IN ('queued', 'running', 'paused')"),
+            sqlite_where=sa.text("listened = 1 AND state IN ('queued', 'running', 'paused')"),
             postgresql_where=sa.text("listened AND state IN ('queued', 'running', 'paused')"),
         )
         batch_op.create_index(
