@@ -34,7 +34,7 @@ from tests.adapters.contract import AdapterContract, Descriptor
 from tests.end_to_end.serving import free_port
 
 ROOT = Path(__file__).parents[1]
-DOCS = ("docs/adapters.md", "docs/webhooks.md", "docs/email.md")
+DOCS = ("docs/adapters.md", "docs/webhooks.md", "docs/email.md", "docs/operating.md")
 PROSE = ("README.md", *DOCS, "deploy/mail/README.md", "adapters/slack/README.md")
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 PATIENCE_SECONDS = 30

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from bridge import metrics
 from bridge.loading import EMBEDDED, load
 from bridge.settings import Settings
 
@@ -86,6 +87,16 @@ def test_the_deployment_runs_two_nodes_without_any_privilege() -> None:
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
     assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+
+
+def test_every_alert_asks_for_numbers_that_are_told_and_says_what_to_do() -> None:
+    (group,) = yaml.safe_load((DEPLOY / "prometheus-alerts.yaml").read_text("utf-8"))["groups"]
+    runbook = (DEPLOY.parent / "docs" / "operating.md").read_text("utf-8")
+    told = {metric.name: set(metric.labels) for metric in vars(metrics).values() if isinstance(metric, metrics.Metric)}
+    for rule in group["rules"]:
+        for name, labels in re.findall(r"(bridge_\w+)(?:\{(.*?)\})?", rule["expr"]):
+            assert set(re.findall(r"(\w+)=", labels)) <= told[name], rule["alert"]
+        assert f"| `{rule['alert']}` |" in runbook
 
 
 def test_the_embedded_default_can_be_moved_by_the_environment(tmp_path: Path) -> None:
