@@ -26,6 +26,12 @@ def surprises(settings: Settings) -> list[str]:
         for address in getattr(source.own, "called", ())  # what the egress guard will judge, where its settings know
         if (refusal := guard_from(settings.bridge, source.common).foreseen(address))
     ]
+    first: dict[str, str] = {}
+    found += [
+        f"sources.{source.name} receives at {place}, as sources.{first[place]} does: only one of them gets what comes."
+        for source in settings.sources.values()
+        if first.setdefault(place := settings.receives_at(source), source.name) != source.name
+    ]
     used = {source.common.agent for source in settings.sources.values()}
     found += [f"agents.{name} is used by no source." for name in settings.agents if name not in used]
     return found

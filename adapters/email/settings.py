@@ -152,7 +152,9 @@ class Settings(BaseModel):
         if self.ingress in {"lmtp", "smtp"}:
             return f"{self.ingress}://{self.listen if ':' in self.listen else f'127.0.0.1:{self.listen}'}"
         if self.ingress == "imap":
-            return f"{self.imap_url.partition(':')[0]}://{self.imap_url.rpartition('@')[2]}"
+            scheme, _, rest = self.imap_url.partition("://")
+            login, at, place = rest.rpartition("@")
+            return f"{scheme}://{login.partition(':')[0]}{at}{place}"
         return ""
 
     @property

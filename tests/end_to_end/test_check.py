@@ -1,5 +1,6 @@
 """What `agent-bridge check` tells of a configuration that can be used, and yet surely is not meant."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,30 @@ def test_a_callback_that_will_be_refused_is_told_before_the_first_answer_dies_of
 def test_a_callback_that_is_no_address_is_told_as_one_that_is_not_called(tmp_path: Path) -> None:
     (warning,) = told(tmp_path, EMBEDDED + SOURCE.format(callback="https://[::1"))
     assert warning.startswith("sources.orders: https://[::1 will not be called (")
+
+
+MAIL = """
+[sources.{name}]
+adapter     = "email"
+address     = "{name}@example.com"
+ingress     = "lmtp"
+listen      = "127.0.0.1:8024"
+authserv_id = "mx.example.com"
+smtp_url    = "maildir:sent"
+"""
+
+
+def test_two_sources_that_receive_at_one_place_are_told(tmp_path: Path) -> None:
+    (warning,) = told(tmp_path, EMBEDDED + MAIL.format(name="first") + MAIL.format(name="second"))
+    assert warning.startswith("sources.second receives at lmtp://127.0.0.1:8024, as sources.first does")
+
+
+def test_two_mailboxes_at_one_server_are_two_places(tmp_path: Path) -> None:
+    watched = 'ingress = "imap"\nimap_url = "imaps://{name}%40example.com:hunter2@imap.example.com/INBOX"\n'
+    boxes = (re.sub(r"(?ms)^ingress.*?^(?=smtp_url)", watched, MAIL).format(name=name) for name in ("first", "second"))
+    assert told(tmp_path, EMBEDDED + "".join(boxes)) == []
+    settings = load_settings(tmp_path / "bridge.toml", {})
+    assert settings.receives_at(settings.sources["first"]) == "imaps://first%40example.com@imap.example.com/INBOX"
 
 
 def test_an_agent_on_this_machine_opens_links_that_lead_here(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_what_works_is_taken(changes: dict[str, Any]) -> None:
         ({"ingress": "smtp", "listen": "8025"}, "smtp://127.0.0.1:8025"),
         (
             {"ingress": "imap", "imap_url": "imaps://a%40b.c:secret@imap.example.com/INBOX"},
-            "imaps://imap.example.com/INBOX",
+            "imaps://a%40b.c@imap.example.com/INBOX",
         ),
     ],
 )
