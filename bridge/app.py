@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final, TypeAlias
 
+import structlog
 from starlette.types import ASGIApp
 
 from bridge.adapter import Connects, Serves
@@ -44,6 +45,11 @@ from bridge.web.results import Results
 from bridge.web.routes import create_asgi
 from bridge.web.writing import Writing
 from bridge.world import World
+
+log = structlog.get_logger()
+
+AGAIN_SECONDS: Final = 1.0
+"""Between the end of a loop that should have none and its next life."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,10 +113,10 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         asgi = _asgi(world, inbox=inbox, watchers=watchers, operations=operations, scrape=scrape, metrics=metrics)
         retention = Retention(store, clock, _ages(limits), forget_bytes=world.files.forget)
         resealing = Resealing(store, clock, world.sealer)
-        watching = (sweeper.run(), retention.run(), resealing.run(), reading.run(), turns.watch(), watchers.run())
-        keeping = (Feedback(store, clock, world.agents).run(), *(connection.run() for connection in connections))
+        watching = (sweeper.run, retention.run, resealing.run, reading.run, turns.watch, watchers.run)
+        keeping = (Feedback(store, clock, world.agents).run, *(connection.run for connection in connections))
         try:
-            async with _looping(*watching, outbox.destinations.run(), *keeping):
+            async with _looping(clock, *watching, outbox.destinations.run, *keeping):
                 yield Bridge(store=store, asgi=asgi, release=watchers.close)
         finally:
             await asyncio.gather(turns.lanes.close(), outbox.lanes.close(), return_exceptions=True)
@@ -118,16 +124,29 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
                 await sweeper.leave()
 
 
+Loop: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+
+
 @asynccontextmanager
-async def _looping(*loops: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+async def _looping(clock: Clock, *loops: Loop) -> AsyncIterator[None]:
     """Each runs beside the block and is cancelled with it."""
-    tasks = [asyncio.create_task(loop) for loop in loops]
+    tasks = [asyncio.create_task(_lasting(loop, clock)) for loop in loops]
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _lasting(loop: Loop, clock: Clock) -> None:
+    """Begun again, whatever ended it: without its beat, say, this node would go on to take messages and answer none."""
+    while True:
+        try:
+            await loop()
+        except Exception:
+            log.exception("loop_ended", loop=loop.__qualname__)
+        await clock.sleep(AGAIN_SECONDS)
 
 
 def _patience(limits: Limits) -> Patience:

@@ -59,7 +59,7 @@ PLATFORM_WORDS = re.compile(r"slack|discord|telegram|github|stripe|mailgun|postm
 WITH_EXAMPLES = {"bridge.options", "bridge.loading", "bridge.cli"}
 REFUSED_FILES = {"utils", "helpers", "common", "misc", "base", "handlers", "manager", "managers", "service", "services"}
 REFUSED_CLASSES = re.compile(r"(Manager|Handler|Service|Helper|Utils|Session|Impl)$|^(Base|Abstract)[A-Z]")
-LOOPS_THAT_SURVIVE = 10
+LOOPS_THAT_SURVIVE = 11
 
 
 def modules() -> dict[str, ast.Module]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import psycopg
 from standardwebhooks import Webhook
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of these tests, 32 byte").decode()
@@ -106,6 +107,12 @@ def _signed_bytes(name: str, moment: datetime, body: bytes) -> str:
 
 async def post(http: httpx2.AsyncClient, sent: Request, source: str = "orders") -> httpx2.Response:
     return await http.post(f"/in/{source}", content=sent.body, headers=dict(sent.headers))
+
+
+def orphan(database_url: str) -> None:
+    """Give all that goes on in a PostgreSQL database to a node that is gone: from there on only a beat finds it."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("UPDATE conversations SET owner = 'nod_gone', epoch = epoch + 1 WHERE open")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ import pytest
 from bridge.store.engine import open_engine
 from tests.conftest import postgres_server
 from tests.end_to_end.conftest import Opened, bridge_from
-from tests.end_to_end.parties import ADMIN, Sink, post, request, write_config
+from tests.end_to_end.parties import ADMIN, Sink, orphan, post, request, write_config
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +126,14 @@ def test_a_server_that_is_gone_without_a_word_is_given_up_in_time(database_url: 
             told = connection.connection.driver_connection.info.get_parameters()  # type: ignore[union-attr]
         assert (told["tcp_user_timeout"], told["keepalives_idle"]) == (patience, "15")
         engine.dispose()
+
+
+async def test_a_node_beats_on_whatever_a_beat_ran_into(opened: Opened, database_url: str, sink: Sink) -> None:
+    """Else it would go on to take messages, and answer none of them."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("ALTER TABLE nodes RENAME TO elsewhere")  # as while a dump is restored
+        await asyncio.sleep(2)
+        connection.execute("ALTER TABLE elsewhere RENAME TO nodes")
+    assert (await post(opened.http, request("sleep 2"))).status_code == 202
+    orphan(database_url)
+    assert (await sink.callbacks(1))[0].data["result"] == "You said: sleep 2"
