@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from bridge.clock import Clock
 from bridge.errors import Replaced, StoreUnavailable
 from bridge.model import new_id
-from bridge.store.engine import is_sqlite, open_engine
+from bridge.store.engine import is_sqlite, open_engine, takes_writes
 from bridge.store.on_file import OnFile
 from bridge.store.pace import Pace
 from bridge.store.pulse import Pulse
@@ -147,13 +147,12 @@ class Store:
         return await loop.run_in_executor(self._readers, lambda: self._read(function, *args, **kwargs))
 
     async def is_available(self) -> bool:
-        """Whether the database answers right now. A silence counts as no."""
+        """Whether the database answers right now, and takes writes. A silence counts as no."""
         try:
             async with asyncio.timeout(SILENCE_SECONDS):
-                await self.read(lambda connection: connection.execute(text("SELECT 1")).scalar_one())
+                return await self.read(takes_writes)
         except (StoreUnavailable, TimeoutError):
             return False
-        return True
 
     async def settle_clock(self) -> None:
         """Measure how far the database's clock is from this machine's (nothing to do on SQLite)."""

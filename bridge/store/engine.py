@@ -17,9 +17,11 @@ _PATIENCE: Final = {
     "keepalives_interval": "5",
     "keepalives_count": "3",
     "tcp_user_timeout": "15000",
+    "target_session_attrs": "read-write",
 }
 """A server that is gone without a word, with its machine or with the way to it, is given up within half a minute. By
-itself the system waits for a quarter of an hour or two, and whatever waits for a commit with it. A URL may say more.
+itself the system waits for a quarter of an hour or two, and whatever waits for a commit with it. One that takes no
+writes, as the old one after a failover while its name still leads there, is no server. A URL may say more.
 """
 MIN_SQLITE = (3, 35)  # RETURNING
 CACHE_KIB: Final = 2 * 1024
@@ -40,6 +42,16 @@ def open_engine(database_url: str) -> Engine:
     except ModuleNotFoundError as error:
         needs = "PostgreSQL needs the extra `postgres`: pip install 'agent-bridge[postgres]'"
         raise ConfigError([f"bridge.database_url: {needs} ({error})"]) from error
+
+
+def takes_writes(connection: Connection) -> bool:
+    """Whether the database would take a write now. A connection to a server that would not is given up."""
+    if connection.dialect.name == "sqlite":
+        return bool(connection.exec_driver_sql("SELECT 1").scalar_one())
+    if connection.exec_driver_sql("SHOW transaction_read_only").scalar_one() == "off":
+        return True
+    connection.invalidate()
+    return False
 
 
 def is_sqlite(engine: Engine) -> bool:

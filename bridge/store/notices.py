@@ -45,5 +45,5 @@ async def hints(url: str) -> AsyncGenerator[frozenset[str]]:
             yield frozenset()
             async for notice in connection.notifies():
                 yield frozenset(notice.payload.split())
-    except psycopg.OperationalError as error:
+    except psycopg.Error as error:
         raise StoreUnavailable(f"The database's hints cannot be heard: {error}") from error

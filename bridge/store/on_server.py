@@ -5,13 +5,13 @@ import contextlib
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, event
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from bridge.store.engine import is_direct
 from bridge.store.line import Pipe
-from bridge.store.transactions import Statements
+from bridge.store.transactions import Statements, is_unavailable
 
 _MOST: Final = 256
 _BY_INDEX: Final = "SELECT " + ", ".join(
@@ -35,8 +35,9 @@ class OnServer:
             if self._connection is None:
                 self._connection = await self._engine.connect()
             await self._connection.run_sync(_commit, statements)
-        except (OperationalError, InterfaceError, asyncio.CancelledError):
-            await self.disconnect()  # whatever state it is in
+        except (DBAPIError, asyncio.CancelledError) as error:
+            if not isinstance(error, DBAPIError) or is_unavailable(error):
+                await self.disconnect()  # whatever state it is in
             raise
 
     async def disconnect(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final, Protocol, TypeAlias
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError, ProgrammingError
 
 Statements: TypeAlias = Callable[[Connection], None]
 
@@ -18,6 +18,9 @@ _TRANSIENT: Final = {
     "55P03",  # lock not available
     "23505",  # unique violation: another node stored the same at this moment, and it will be seen next time
 }
+
+
+_OF_ITS_OWN: Final = (IntegrityError, DataError, ProgrammingError, NotSupportedError)
 
 
 class Transactions(Protocol):
@@ -34,6 +37,14 @@ class Transactions(Protocol):
 
     async def close(self) -> None:
         """No transaction follows."""
+
+
+def is_unavailable(error: DBAPIError) -> bool:
+    """Whether this tells of the database's condition (away, full, taking no writes now), and not of a wrong statement.
+
+    A server that takes no writes any more, since it was replaced, may answer for ever: a connection to it is of no use.
+    """
+    return error.connection_invalidated or not isinstance(error, _OF_ITS_OWN)
 
 
 def is_transient(error: DBAPIError) -> bool:

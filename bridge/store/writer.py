@@ -16,12 +16,12 @@ from datetime import datetime
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from bridge.errors import Replaced, StoreUnavailable
 from bridge.model import Lease
 from bridge.store.leases import Held, Locks
-from bridge.store.transactions import Transactions, is_transient
+from bridge.store.transactions import Transactions, is_transient, is_unavailable
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -178,13 +178,11 @@ class Writer:
         for number in itertools.count(1):
             try:
                 await self._transactions.run(lambda connection: self._statements(connection, batch), long=is_long)
-            except (OperationalError, InterfaceError) as error:
+            except DBAPIError as error:
                 self.cuts += error.connection_invalidated
                 if number >= TRIES or not is_transient(error):
-                    return StoreUnavailable(f"The database cannot commit: {error.orig}")
-            except IntegrityError as error:
-                if number >= TRIES or not is_transient(error):
-                    return error
+                    told = f"The database cannot commit: {error.orig}"
+                    return StoreUnavailable(told) if is_unavailable(error) else error
             except Exception as error:  # noqa: BLE001 - the writer must survive a batch; its callers get the error
                 return error
             else:

@@ -171,6 +171,8 @@ class Runs:
                 now = self._clock.now()
                 if now >= forget_at and not await self._rows.forget(now - self.limits.retention):
                     forget_at = now + _FORGET_EVERY
+            except StoreUnavailable as error:
+                log.warning("agent_beat_missed", error=str(error))
             except Exception:
                 # Without the beat other nodes would take this one for dead and do its work twice.
                 log.exception("agent_beat_failed")
