@@ -1,6 +1,7 @@
 """How prepared statements reach the driver: each at once, or, on PostgreSQL's own line, several in one round trip."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -139,11 +140,25 @@ class Pipe:
         if len(waiting) == 1:
             cursors = [await self._driver.execute(waiting[0].sql, waiting[0].values)]
         else:
-            async with self._driver.pipeline():
+            async with self._driver.pipeline() as pipeline:
+                pipeline._exit_gen = partial(_leave, pipeline)  # noqa: SLF001 - see there
                 cursors = [await self._driver.execute(sent.sql, sent.values) for sent in waiting]
         for sent, cursor in zip(waiting, cursors, strict=True):
             sent.found = await cursor.fetchall() if cursor.description else []
             sent.cursor = cursor
+
+
+def _leave(pipeline: Any) -> Iterator[Any]:
+    """End a pipeline with a Sync and nothing behind it.
+
+    The driver's own way asks for what that flushes anyway, and to the server a client who has just asked for something
+    is not idle: it would wait for one that is gone, with all its locks, for ever.
+    """
+    try:
+        pipeline._enqueue_sync()  # noqa: SLF001 - there is no public way
+        yield from pipeline._communicate_gen()  # noqa: SLF001
+    finally:
+        yield from pipeline._fetch_gen(flush=False)  # noqa: SLF001
 
 
 class translated:  # noqa: N801 - reads like the context manager it is

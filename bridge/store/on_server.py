@@ -14,6 +14,13 @@ from bridge.store.line import Pipe
 from bridge.store.transactions import Statements, is_unavailable
 
 _MOST: Final = 256
+_OPENING: Final = "opening"
+_DIRECT: Final = ("BEGIN",)
+_POOLED: Final = ("BEGIN", "SELECT set_config('idle_in_transaction_session_timeout', '4s', true)")
+_PROMPTLY: Final = "SELECT set_config('idle_in_transaction_session_timeout', '4s', false)"
+"""A node that freezes, or loses its way to the server, in the middle of a transaction holds rows that arrivals at other
+nodes wait for. By then its leases are over, too. By itself the server waits for hours, or for ever.
+"""
 _BY_INDEX: Final = "SELECT " + ", ".join(
     f"set_config('enable_{plan}', 'off', false)" for plan in ("seqscan", "hashjoin", "mergejoin")
 )
@@ -55,7 +62,8 @@ class OnServer:
 
 def _commit(connection: Connection, statements: Statements) -> None:
     pipe = Pipe.of(connection)
-    pipe.send(connection, "BEGIN")
+    for opening in connection.info[_OPENING]:
+        pipe.send(connection, opening)
     try:
         statements(connection)
         told = pipe.send(connection, "COMMIT").told()
@@ -82,8 +90,11 @@ def _engine(url: URL) -> AsyncEngine:
     @event.listens_for(sync, "connect")
     def _connected(connection: Any, record: Any) -> None:
         Pipe.lay(connection, record.info)
+        record.info[_OPENING] = _POOLED
         if is_direct(connection, connection.driver_connection):
+            record.info[_OPENING] = _DIRECT
             connection.cursor().execute(_BY_INDEX)
+            connection.cursor().execute(_PROMPTLY)
         connection.commit()
 
     @event.listens_for(sync, "before_cursor_execute")

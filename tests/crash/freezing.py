@@ -9,6 +9,8 @@ import sys
 from collections import deque
 from typing import Any
 
+from sqlalchemy import Connection
+
 from bridge import cli
 from bridge.outbox import Outbox
 from bridge.store.deliveries import Delivery
@@ -19,12 +21,16 @@ from tests.crash.launcher import POST, WRITES
 def freeze(boundary: str) -> None:
     """Freeze at a boundary like `after:turns.end`: not one line runs between the commit and the freeze.
 
-    `before:` is before the write is handed over, and it is the first thing that happens after the thaw.
+    `before:` is before the write is handed over, and it is the first thing that happens after the thaw. `within:` is
+    in the middle of the transaction, when all has been said but COMMIT.
     """
     if boundary == POST:
         _freeze_before_the_post()
         return
     side, _, name = boundary.partition(":")
+    if side == "within":
+        _freeze_within(WRITES[name])
+        return
     targets, write_through = WRITES[name], Writer._queued
     left: list[Any] = list(targets)
 
@@ -37,6 +43,17 @@ def freeze(boundary: str) -> None:
         return outcome
 
     Writer._queued = frozen  # type: ignore[method-assign]  # the point of this file
+
+
+def _freeze_within(targets: tuple[Write[Any, Any], ...]) -> None:
+    state, left = Writer._statements, list(targets)
+
+    def frozen(self: Writer, connection: Connection, batch: list[Any]) -> None:
+        state(self, connection, batch)
+        if any(waiting.write in left for waiting in batch):
+            _stop(left)
+
+    Writer._statements = frozen  # type: ignore[method-assign]  # the point of this file
 
 
 def _freeze_before_the_post() -> None:

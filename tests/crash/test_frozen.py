@@ -16,7 +16,7 @@ from tests.adapters.slack.whole import Killable
 from tests.conftest import fresh_database
 from tests.crash.order import two_nodes
 from tests.end_to_end.parties import ADMIN, PATIENCE_SECONDS, post, request
-from tests.end_to_end.serving import Served
+from tests.end_to_end.serving import SERVE, Served
 
 TTL_SECONDS = 5
 
@@ -85,4 +85,22 @@ async def test_the_end_of_a_turn_that_comes_after_the_takeover_is_not_written(tm
         books = await frozen.settled(TTL_SECONDS + PATIENCE_SECONDS)
         assert (books["accepted"], books["answered"], books["balanced"]) == (2, 2, True)
         assert [one.data["result"] for one in parties.sink.received] == ["Done: later", "Done: hello"]
+        assert set(parties.agent.begun.values()) == {1}
+
+
+async def test_a_node_that_freezes_in_the_middle_of_a_transaction_keeps_nobody(tmp_path: Path, postgres: str) -> None:
+    """Its rows are locked, and the server hears no more of it: not even that it is gone."""
+    commands = (("-m", "tests.crash.freezing", "within:turns.take", "serve"), SERVE)
+    async with two_nodes(tmp_path, fresh_database(postgres), commands=commands) as parties:
+        frozen, other = parties.nodes
+        assert (await post(frozen.http, request("hello", conversation="c0"))).status_code == 202
+        await _until_frozen(frozen.process.pid)
+        async with asyncio.timeout(TTL_SECONDS + PATIENCE_SECONDS / 3):
+            assert (await post(other.http, request("later", conversation="c0"))).status_code == 202
+        books = await other.settled(TTL_SECONDS + PATIENCE_SECONDS)
+        assert (books["accepted"], books["answered"], books["balanced"]) == (2, 2, True)
+        frozen.send_signal(signal.SIGCONT)
+        assert (await post(frozen.http, request("at last", conversation="c0"))).status_code == 202
+        assert (await frozen.settled())["answered"] == 3
+        assert [one.data["result"] for one in parties.sink.received] == ["Done: hello", "Done: later", "Done: at last"]
         assert set(parties.agent.begun.values()) == {1}
