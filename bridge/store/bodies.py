@@ -46,17 +46,24 @@ def load_files(files: str | None) -> tuple[FileRef, ...]:
 
 
 def storable_message(message: InboundMessage) -> InboundMessage:
-    """The same where databases take it, as nearly always; else with marks in its words, and digests for names."""
+    """The same where databases take it, as nearly always; else with marks in its words, and digests for names.
+
+    Raises ValueError where it could be stored and never read again: an adapter's mistake, told while its platform
+    still has the message.
+    """
     return _with_short_names(_in_storable_words(message))
 
 
 def _in_storable_words(message: InboundMessage) -> InboundMessage:
     try:
-        if b"\\u0000" not in _INBOUND.dump_json(message):
-            return message
-    except PydanticSerializationError:  # half a surrogate pair
-        pass
-    return _INBOUND.validate_python(storable_value(_INBOUND.dump_python(message)))
+        written = _INBOUND.dump_json(message, warnings="error")
+    except PydanticSerializationError:  # half a surrogate pair, or something of another type
+        written = b"\\u0000"
+    if b"\\u0000" not in written:
+        _INBOUND.validate_json(written)
+        return message
+    marked = _INBOUND.validate_python(storable_value(_INBOUND.dump_python(message, warnings=False)))
+    return _INBOUND.validate_json(_INBOUND.dump_json(marked))
 
 
 def _with_short_names(message: InboundMessage) -> InboundMessage:

@@ -50,7 +50,13 @@ class Incoming:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        response = await self._respond(scope, receive)
+        try:
+            response = await self._respond(scope, receive)
+        except Exception:  # told and counted, and raised again for the log: most likely an adapter's mistake
+            source = scope["path_params"]["source"]
+            detail = f"The adapter of {source!r} failed; the log tells why. The same request may be sent again."
+            await problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail)(scope, receive, send)
+            raise
         await response(scope, receive, send)
 
     async def _respond(self, scope: Scope, receive: Receive) -> Response:

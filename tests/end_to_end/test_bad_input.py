@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -9,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from tests.end_to_end.conftest import Opened, bridge_from
-from tests.end_to_end.parties import SECRET, Request, post, request, signed, write_config
+from tests.end_to_end.parties import SECRET, Request, Sink, post, request, signed, write_config
 
 LIMIT = 1 << 20
 OTHER_SECRET = "whsec_" + "QUJD" * 8
@@ -226,3 +227,20 @@ async def test_an_odd_content_type_never_fails(http: httpx2.AsyncClient, content
 async def test_the_operators_side_needs_its_token(http: httpx2.AsyncClient, path: str, authorization: str) -> None:
     response = await http.get(path, headers=[(b"authorization", authorization.encode("latin-1"))])
     _says_what_to_mend(response, 401)
+
+
+@pytest.mark.parametrize("body", [b"raise", b"say what nobody can read again"])
+async def test_a_mistake_of_an_adapter_is_told_counted_and_stores_nothing(
+    tmp_path: Path, database_url: str, sink: Sink, body: bytes
+) -> None:
+    config = write_config(tmp_path, database_url=database_url, callback=sink.url)
+    config.write_text(f'{config.read_text()}\n[sources.mistaken]\nadapter = "tests.end_to_end.mistaken"\n')
+    async with bridge_from(config) as opened:
+        wire = httpx2.ASGITransport(app=opened.bridge.asgi, raise_app_exceptions=False)
+        async with httpx2.AsyncClient(transport=wire, base_url="http://bridge", trust_env=False) as http:
+            response = await http.post("/in/mistaken", content=body)
+            assert (response.status_code, response.headers["content-type"]) == (500, "application/problem+json")
+            assert response.json()["detail"].startswith("The adapter of 'mistaken' failed")
+            told = (await http.get("/metrics")).text
+        assert 'bridge_arrivals_total{outcome="500",source="mistaken"} 1.0' in told
+        assert (await opened.settled()).accepted == 0

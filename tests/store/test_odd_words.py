@@ -1,12 +1,14 @@
 """Words that no database takes as they are."""
 
 import secrets
+from dataclasses import replace
 
 import pytest
 
 from bridge.model import Author, Candidate, DeliveryState, FileRef, InboundMessage, RequestOptions, TurnState
 from bridge.store import reader, tables, waiting
 from bridge.store.arrivals import Arrival
+from bridge.store.bodies import storable_message
 from bridge.store.database import Store
 from bridge.store.ingest import INGEST
 from bridge.store.unread import PUT_OFF, READ, Read, Unreadable, unread
@@ -91,3 +93,26 @@ async def test_a_name_that_no_index_takes_is_known_by_its_digest(store: Store) -
     assert (await store.accept(INGEST, odd_arrival(store, long))).copy
     (said,) = (await take(store, stored.wake[0])).said
     assert said.message.text == long
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("addressed", "nobody"),
+        ("author", "U1"),
+        ("author", Author(id=5)),  # type: ignore[arg-type]  # as an adapter that nobody checked may write it
+        ("text", None),
+        ("files", ("a.txt",)),
+        ("metadata|serialize", {"at": object()}),
+    ],
+)
+def test_a_message_that_could_not_be_read_again_is_refused_before_it_is_stored(field: str, value: object) -> None:
+    message = InboundMessage(
+        message_key="m",
+        conversation=(Candidate(value="c", matched_by="thread"),),
+        return_address="",
+        author=Author(id="u"),
+    )
+    assert storable_message(message) is message
+    with pytest.raises(ValueError, match=field):
+        storable_message(replace(message, **{field.partition("|")[0]: value}))  # type: ignore[arg-type]
