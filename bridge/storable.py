@@ -14,6 +14,11 @@ def storable(text: str) -> str:
     return text.replace("\0", "\ufffd")
 
 
+def storable_id(given: object) -> str:
+    """A platform's id for something of ours, as a text, whatever an adapter makes of it: a number, say."""
+    return storable(str(given))
+
+
 def storable_name(text: str) -> str:
     """What rows are found by: where no index takes it, its digest."""
     name = storable(text)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, null, update
 
 from bridge.model import OutboundMessage, Turn
+from bridge.storable import storable_id
 from bridge.store.statements import insert_missing
 from bridge.store.tables import deliveries
 from bridge.store.turns import delivery_row
@@ -19,6 +20,9 @@ class Shown:
     turn: Turn
     message: OutboundMessage
     remote_id: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "remote_id", storable_id(self.remote_id))
 
 
 def _shown(tx: Tx, rows: Sequence[Shown]) -> list[None]:
@@ -34,6 +38,9 @@ class Gone:
 
     turn: Turn
     remote_id: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "remote_id", storable_id(self.remote_id))
 
 
 def _gone(tx: Tx, rows: Sequence[Gone]) -> list[None]:

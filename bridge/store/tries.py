@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 from sqlalchemy import Boolean, String, bindparam, case, func, null, select, update
 
 from bridge.model import DeliveryState
-from bridge.storable import storable
+from bridge.storable import storable, storable_id
 from bridge.store.ahead import Ahead, Named
 from bridge.store.deliveries import Delivery, stands
 from bridge.store.prepared import Asked, Prepared, Record, among
@@ -29,6 +29,11 @@ class Outcome:
     error: str | None = None
     until: datetime | None = None
     retry_after: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.remote_id is not None:
+            # It was sent. If its row could not take this, it would be sent again and again.
+            object.__setattr__(self, "remote_id", storable_id(self.remote_id))
 
     @property
     def is_final(self) -> bool:

@@ -1,5 +1,6 @@
 """Deliveries: once, in order, within the platform's limits, and honest about what is not known."""
 
+from collections import deque
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -57,6 +58,15 @@ def outbox(store: Store, clock: FakeClock, platform: Plain) -> Outbox:
 
 async def states(store: Store) -> list[tuple[str, str]]:
     return [(one.kind, one.state) for one in reversed(await store.read(reader.delivery_list))]
+
+
+@pytest.mark.parametrize("remote", [5, None, "nul \0", "half \ud83d", "x" * 5000])
+async def test_an_id_of_another_form_is_no_reason_to_send_again(store: Store, clock: FakeClock, remote: Any) -> None:
+    platform = Plain(outcomes=deque([remote]))
+    lease = await answered(store)
+    assert await outbox(store, clock, platform).step(lease) is None
+    assert await states(store) == [("answer", "sent")]
+    assert len(platform.sent) == 1
 
 
 async def test_a_delivery_is_sent_once_and_its_conversation_let_go(store: Store, clock: FakeClock) -> None:
