@@ -62,18 +62,24 @@ def _standing(tx: Tx, rows: Sequence[Outcome]) -> tuple[Asked, Ahead]:
 
 
 def _end(tx: Tx, rows: Sequence[Outcome], asked: tuple[Asked, Ahead]) -> list[bool]:
-    """Note the outcomes; tells of each conversation whether another delivery waits."""
-    standing, ahead = asked
-    outcomes = {row.delivery.id: row for row in rows}
-    _ENDED.run(tx.connection, [_ended(row, tx.now) for row in rows])
-    # one that is there already was noted in a transaction whose answer was lost
+    """Note the outcomes; tells of each conversation whether another delivery waits.
+
+    One that is not on its way any more was noted by this very write, in a transaction whose answer was lost. Since then
+    its words may have been taken back, or an operator may have set it going again.
+    """
+    ahead = asked[1]
+    standing = asked[0].rows()
+    on_the_way = {one.id for one in standing if one.state == DeliveryState.SENDING.value}
+    outcomes = {row.delivery.id: row for row in rows if row.delivery.id in on_the_way}
+    _ENDED.run(tx.connection, [_ended(row, tx.now) for row in outcomes.values()])
+    # one may be there: of a try that began before a replay, and ended behind it
     insert_missing(tx.connection, attempts, [_attempt(outcomes[key], tx.now) for key in sorted(outcomes)])
     names = [
         {"source": source, "key": key, "conversation_id": ahead.named[source, key].conversation_id}
         for source, key in ahead.news()
     ]
     insert_missing(tx.connection, aliases, names)
-    waiting, due = _left(tx, outcomes, standing.rows())
+    waiting, due = _left(tx, outcomes, standing)
     for conversation_id in ahead.heed():
         due[conversation_id].append(tx.now)
     let_go(tx, {key: times for key, times in due.items() if key not in waiting})

@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from sqlalchemy.exc import OperationalError
@@ -187,6 +188,41 @@ async def test_a_delivery_that_arrived_is_sent_once(store: Store, cut: Writer) -
     assert await cut(tries.END, Outcome(delivery=delivery, state=DeliveryState.SENT, remote_id="r")) is False
     assert [row.state for row in await rows_of(store, tables.deliveries)] == ["sent"]
     assert [row.outcome for row in await rows_of(store, tables.attempts)] == ["sent"]
+
+
+async def test_a_delivery_whose_words_were_taken_back_since_is_not_sent_after_all(store: Store) -> None:
+    """The answer to the commit that put it off is lost; before the writer tries that again its message is deleted."""
+    turn = await running(store)
+    delivery = await handed_out(store, turn)
+    later = store.now() + timedelta(minutes=2)
+    put_off = Outcome(delivery=delivery, state=DeliveryState.PENDING, until=later, error="too many")
+    assert await store.write(tries.END, put_off) is True
+    deletion = replace(turn.said[0].message, act=Act.DELETE)
+    await store.accept(INGEST, arriving(store, deletion, key="delete"))
+    assert await store.write(tries.END, put_off) is False
+    assert [(row.state, row.finished_at) for row in await rows_of(store, tables.deliveries)] == [
+        ("withdrawn", store.now())
+    ]
+
+
+async def test_a_delivery_that_was_set_going_again_since_does_not_die_twice(store: Store) -> None:
+    turn = await running(store)
+    delivery = await handed_out(store, turn)
+    await say(store, "m2")  # so that nobody lets go of the conversation
+    refused = Outcome(delivery=delivery, state=DeliveryState.DEAD, error="refused")
+    await store.write(tries.END, refused)
+    await Operations(store, store._clock, agents={}).retry(delivery.id)
+    assert await store.write(tries.END, refused) is True
+    assert [row.state for row in await rows_of(store, tables.deliveries)] == ["pending"]
+    assert [row.number for row in await rows_of(store, tables.attempts)] == [0]
+
+
+async def handed_out(store: Store, turn: Turn) -> Delivery:
+    """The turn's answer, on its way."""
+    await store.write(turns.END, answer(store, turn))
+    delivery = await store.write(deliveries.BEGIN, due(turn.lease))
+    assert isinstance(delivery, Delivery)
+    return delivery
 
 
 async def test_what_arrived_is_begun_at_once(store: Store, cut: Writer) -> None:
