@@ -15,7 +15,7 @@ from bridge.store.lookup import Conversation
 from bridge.store.said import Said
 from bridge.store.statements import AnyRow
 from bridge.store.tables import conversations, messages, turns
-from bridge.store.taking_back import CANCEL, STOP, stop_all, withdraw_words
+from bridge.store.taking_back import STOP, cancel, stop_all, withdraw_words
 
 EDITED = "(Edited, it now reads:) "
 _RESTARTING = frozenset({"interrupt", "steer"})
@@ -116,7 +116,7 @@ def _take_out(batch: Batch, conversation: Conversation, row: AnyRow) -> None:
         if _is_unheard(row) or row.restart:
             batch.tx.connection.execute(_UNSAY, {"at": row.id})
     elif _is_unheard(row):
-        batch.tx.connection.execute(CANCEL, {"at": row.turn_id, "now": batch.tx.now})
+        cancel(batch.tx, row.turn_id)
     elif row.state in {"queued", "running", "paused"}:
         batch.tx.connection.execute(STOP, {"at": row.turn_id, "now": batch.tx.now})
         asked.close(batch.tx, [row.turn_id], asked.OVER)

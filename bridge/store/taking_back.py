@@ -39,12 +39,18 @@ def stop_all(tx: Tx, conversation_id: str) -> None:
     """
     live = tx.connection.execute(LIVE_TURNS, {"conversation": conversation_id}).all()
     told = [turn for turn in live if _is_begun(turn)] or live[-1:]
-    silent = [{"at": turn.turn_id, "now": tx.now} for turn in live if turn not in told]
-    if silent:
-        tx.connection.execute(CANCEL, silent)
+    for turn in live:
+        if turn not in told:
+            cancel(tx, turn.turn_id)
     if told:
         tx.connection.execute(STOP, [{"at": turn.turn_id, "now": tx.now} for turn in told])
         asked.close(tx, [turn.turn_id for turn in told if turn.state == "paused"], asked.OVER)
+
+
+def cancel(tx: Tx, turn_id: str) -> None:
+    """A waiting turn never begins. What an earlier life of it has shown is taken away."""
+    tx.connection.execute(_CANCEL, {"at": turn_id, "now": tx.now})
+    tx.connection.execute(_SHOWN, {"turn": turn_id})
 
 
 def withdraw_words(tx: Tx, turn_id: str) -> None:
@@ -60,7 +66,7 @@ LIVE_TURNS = (
     .where(turns.c.conversation_id == bindparam("conversation"), turns.c.state.in_(LIVE_TURN_STATES))
     .order_by(turns.c.seq)
 )
-CANCEL = update(turns).where(turns.c.id == bindparam("at")).values(state="cancelled", finished_at=bindparam("now"))
+_CANCEL = update(turns).where(turns.c.id == bindparam("at")).values(state="cancelled", finished_at=bindparam("now"))
 STOP = (
     update(turns).where(turns.c.id == bindparam("at")).values(stop_at=bindparam("now"), restart=False, not_before=None)
 )
@@ -81,7 +87,7 @@ _SENT = (
     .where(*_words, deliveries.c.state == "sent")
     .values(state="pending", marker="withdraw", finished_at=None, not_before=None)
 )
-# A view that has not made way for them yet.
+# A view that nothing has taken the place of yet.
 _SHOWN = (
     update(deliveries)
     .where(deliveries.c.turn_id == bindparam("turn"), deliveries.c.kind == "progress", deliveries.c.state == "sending")

@@ -29,8 +29,10 @@ from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
 from bridge.store.ingest import INGEST, Ingested
 from bridge.store.ledger import ledger
+from bridge.store.shown import SHOWN, Shown
 from bridge.store.tables import conversations, decisions, feedback
 from bridge.store.tables import turns as turn_rows
+from bridge.store.waiting import POSTPONE, Postponement
 
 
 def said(key: str, text: str = "hello", *, act: Act = Act.SAY, author: str = "anna", **metadata: str) -> InboundMessage:
@@ -145,6 +147,22 @@ async def test_a_message_deleted_before_its_turn_is_cancelled(store: Store) -> N
     await arrive(store, said("m2"))
     await arrive(store, said("m2", act=Act.DELETE))
     assert await states(store) == ["queued", "cancelled"]
+
+
+@pytest.mark.parametrize("act", [Act.DELETE, Act.STOP])
+async def test_what_an_earlier_life_has_shown_of_a_turn_that_never_begins_is_taken_away(store: Store, act: Act) -> None:
+    """It died behind the first thing it showed, and the agent is away when the next one takes the turn up."""
+    turn = await begin(store, (await arrive(store, said("m1"))).wake[0])
+    view = OutboundMessage(
+        delivery_id="dlv_1", kind="progress", return_address="here", text="", turn_id=turn.id, created_at=store.now()
+    )
+    await store.write(SHOWN, Shown(turn, view, "remote"))
+    await store.write(POSTPONE, Postponement(turn=turn, until=store.now(), error="away", spent=0, away=True))
+    await arrive(store, said("m2"))
+    await arrive(store, said("m1" if act is Act.DELETE else "stop", act=act))
+    taken_away = await store.write(deliveries.BEGIN, deliveries.Due(turn.lease, lambda _, __: ()))
+    assert isinstance(taken_away, deliveries.Delivery)
+    assert (taken_away.id, taken_away.withdrawing) == ("dlv_1", True)
 
 
 async def test_one_of_several_collected_messages_can_be_deleted(store: Store) -> None:
