@@ -36,8 +36,14 @@ def _admit_one(tx: Tx, row: Replay) -> Replayed | Conflict:
     found = tx.connection.execute(_LOCKED, {"at": row.message_id}).one_or_none()
     if found is None:
         return Conflict(f"{row.message_id} is not there any more.")
+    if found.turn_id == row.turn_id:  # by this very wish, in a transaction whose answer was lost
+        return _let_in_before(tx, row, found)
     if found.turn_id is not None or found.blanked:
         return Conflict(f"{row.message_id} was let in already, or what it said is forgotten.")
+    return _let_in(tx, row, found)
+
+
+def _let_in(tx: Tx, row: Replay, found: AnyRow) -> Replayed | Conflict:
     message = replace(load_inbound(found.body, found.text), parked=None, declined=None)
     lookup = Lookup(tx, [(found.source, message)])
     if (missing := lookup.missing(found.source, message)) is not None:
@@ -48,24 +54,35 @@ def _admit_one(tx: Tx, row: Replay) -> Replayed | Conflict:
         agent = row.agents.get(match.conversation.source) or match.conversation.agent
     if agent is None:
         return Conflict(f"No source named {found.source!r} is configured, so nobody can answer it.")
-    does = f"Let the message in, although it was {found.admission}, and ask agent {agent!r} in a turn of its own."
+    does = _letting_in(found.admission, agent)
     if row.dry_run:
         return _done(row, does, "")
     match = match or lookup.create(found.source, message.conversation, agent)
-    turn_id = _line_up(tx, found, message, match, agent)
+    _line_up(tx, row, message, match, agent)
     batch = Batch(tx, lookup, ())
     batch.claim()
-    return replace(_done(row, does, turn_id), wake=batch.leases.get(match.conversation.id))
+    return replace(_done(row, does, row.turn_id), wake=batch.leases.get(match.conversation.id))
 
 
-def _line_up(tx: Tx, found: AnyRow, message: InboundMessage, match: Match, agent: str) -> str:
+def _let_in_before(tx: Tx, row: Replay, found: AnyRow) -> Replayed:
+    agent = tx.connection.execute(select(turns.c.agent).where(turns.c.id == row.turn_id)).scalar_one()
+    batch = Batch(tx, Lookup(tx, ()), ())
+    batch.recall([found.conversation_id])
+    done = _done(row, _letting_in("held back", agent), row.turn_id)
+    return replace(done, wake=batch.leases.get(found.conversation_id))
+
+
+def _letting_in(admission: str, agent: str) -> str:
+    return f"Let the message in, although it was {admission}, and ask agent {agent!r} in a turn of its own."
+
+
+def _line_up(tx: Tx, row: Replay, message: InboundMessage, match: Match, agent: str) -> None:
     match.conversation.seq += 1
     match.conversation.changed = True
-    turn_id = new_id("trn")
     tx.connection.execute(
         turns.insert(),
         {
-            "id": turn_id,
+            "id": row.turn_id,
             "conversation_id": match.conversation.id,
             "seq": match.conversation.seq,
             "state": TurnState.QUEUED.value,
@@ -79,14 +96,13 @@ def _line_up(tx: Tx, found: AnyRow, message: InboundMessage, match: Match, agent
     tx.connection.execute(
         _LET_IN,
         {
-            "at": found.id,
+            "at": row.message_id,
             "conversation": match.conversation.id,
-            "turn": turn_id,
+            "turn": row.turn_id,
             "found_by": match.matched_by,
             "to_body": dump_inbound(message),
         },
     )
-    return turn_id
 
 
 def _done(row: Replay, does: str, turn_id: str) -> Replayed:

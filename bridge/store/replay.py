@@ -1,7 +1,7 @@
 """Replay: a person sets a finished turn, or what it owed, going again. Every dead turn keeps its cause."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, get_args
 
 from sqlalchemy import Connection, bindparam, exists, func, or_, select, update
@@ -34,6 +34,8 @@ class Replay:
     """The agent each source has by the present configuration."""
     keeps_keys: frozenset[str] = frozenset()
     """The agents that tell of an earlier turn again when they are asked with its key."""
+    turn_id: str = field(default_factory=lambda: new_id("trn"))
+    """Of the turn that is made, if one is. By this it is known, where the answer to its commit was lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +97,8 @@ def _replay_one(tx: Tx, row: Replay) -> Replayed | Conflict:
         return Conflict(f"{row.message_id} has no turn any more.")
     said = tx.connection.execute(_SAID, {"turn": turn.id}).scalar_one()
     case = _Case(tx, row, turn, said)
+    if turn.id == row.turn_id:
+        return _made_before(case)
     try:
         _check_over(tx.connection, turn)
         turn_id, does = _WAYS[row.how](case)
@@ -102,6 +106,15 @@ def _replay_one(tx: Tx, row: Replay) -> Replayed | Conflict:
         return conflict
     wake = rouse(tx, turn.conversation_id, claim=row.claim) if case.acting and row.how != "done" else None
     return Replayed(message_id=row.message_id, how=row.how, dry_run=row.dry_run, does=does, turn_id=turn_id, wake=wake)
+
+
+def _made_before(case: _Case) -> Replayed:
+    """By this very wish."""
+    tx, row, made = case.tx, case.row, case.turn
+    old = tx.connection.execute(_OLD, {"at": made.replay_of}).one()
+    does = _asking_again(replace(case, turn=old), made.agent)
+    wake = rouse(tx, made.conversation_id, claim=row.claim)
+    return Replayed(message_id=row.message_id, how=row.how, dry_run=False, does=does, turn_id=made.id, wake=wake)
 
 
 def _check_over(connection: Connection, turn: AnyRow) -> None:
@@ -118,18 +131,14 @@ def _invoke(case: _Case) -> tuple[str, str]:
     first = tx.connection.execute(_FIRST, {"turn": old.id}).one()
     routed = load_inbound(first.body, first.text).agent if first.source == first.of else None
     agent = routed or case.row.agents.get(first.of, old.agent)
-    does = (
-        f"Ask agent {agent!r} again with {_count(case.said)}, as a new turn at the end of the line with a new "
-        f"idempotency key; turn {old.id} stays {old.state}{case.cause}."
-    )
+    does = _asking_again(case, agent)
     if not case.acting:
         return old.id, does
     reposting.silence(tx, old.id)
-    turn_id = new_id("trn")
     tx.connection.execute(
         turns.insert(),
         {
-            "id": turn_id,
+            "id": case.row.turn_id,
             "conversation_id": old.conversation_id,
             "seq": _next_seq(tx, old.conversation_id),
             "state": TurnState.QUEUED.value,
@@ -141,8 +150,15 @@ def _invoke(case: _Case) -> tuple[str, str]:
             "created_at": tx.now,
         },
     )
-    tx.connection.execute(_TAKE_OVER, {"old": old.id, "new": turn_id})
-    return turn_id, does
+    tx.connection.execute(_TAKE_OVER, {"old": old.id, "new": case.row.turn_id})
+    return case.row.turn_id, does
+
+
+def _asking_again(case: _Case, agent: str) -> str:
+    return (
+        f"Ask agent {agent!r} again with {_count(case.said)}, as a new turn at the end of the line with a new "
+        f"idempotency key; turn {case.turn.id} stays {case.turn.state}{case.cause}."
+    )
 
 
 def _reattach(case: _Case) -> tuple[str, str]:
@@ -226,6 +242,7 @@ _TURN = (
     .join(messages, messages.c.turn_id == turns.c.id)
     .where(messages.c.id == bindparam("message"))
 )
+_OLD = select(turns).where(turns.c.id == bindparam("at"))
 _SAID = select(func.count()).select_from(messages).where(messages.c.turn_id == bindparam("turn"))
 _MOVED_ON = (
     select(turns.c.id)

@@ -11,6 +11,7 @@ from sqlalchemy.exc import OperationalError
 from bridge.model import Act, Author, Candidate, DeliveryState, InboundMessage, Turn, TurnState
 from bridge.operations import Operations
 from bridge.store import deliveries, halts, tables, tries, turns, waiting
+from bridge.store.admitting import ADMIT
 from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
 from bridge.store.deliveries import Delivery
@@ -20,6 +21,7 @@ from bridge.store.handover import HAND_OVER, Handover
 from bridge.store.ingest import INGEST
 from bridge.store.on_file import OnFile
 from bridge.store.on_server import OnServer
+from bridge.store.replay import REPLAY, Replay
 from bridge.store.transactions import Statements, Transactions
 from bridge.store.tries import Outcome
 from bridge.store.withheld import WITHHOLD, Withheld
@@ -254,3 +256,23 @@ async def test_what_an_operator_has_set_going_again_since_is_not_ended_once_more
     await Operations(store, store._clock, agents={}).replay(turn.said[0].id, "reattach")
     assert await store.write(turns.END, dead) is True
     assert (await take(store, turn.lease)).id == turn.id
+
+
+async def test_what_is_asked_again_is_asked_once_and_is_no_conflict(store: Store, cut: Writer) -> None:
+    turn = await running(store)
+    await store.write(turns.END, turns.End(turn=turn, state=TurnState.DEAD, error="broken"))
+    wish = Replay(message_id=turn.said[0].id, how="invoke", conversation_id=turn.lease.conversation_id)
+    done = await cut(REPLAY, wish)
+    assert done.wake is not None
+    assert (await take(store, done.wake)).id == done.turn_id
+    assert f"turn {turn.id} stays dead (broken)" in done.does
+    assert len(await rows_of(store, tables.turns)) == 2
+
+
+async def test_what_is_let_in_is_asked_once_and_is_no_conflict(store: Store, cut: Writer) -> None:
+    parked = await say(store, "m1", parked="odd")
+    wish = Replay(message_id=parked.messages[0].message_id, how="invoke", agents={"team": "local"})
+    done = await cut(ADMIT, wish)
+    assert done.wake is not None
+    assert (await take(store, done.wake)).id == done.turn_id
+    assert [row.id for row in await rows_of(store, tables.turns)] == [done.turn_id]
