@@ -2,14 +2,13 @@
 
 import asyncio
 import fcntl
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
@@ -20,6 +19,7 @@ from bridge.store.engine import is_sqlite, open_engine, takes_writes
 from bridge.store.on_file import OnFile
 from bridge.store.pace import Pace
 from bridge.store.pulse import Pulse
+from bridge.store.skew import Skew, skew
 from bridge.store.transactions import Transactions
 from bridge.store.writer import A, R, Write, Writer
 
@@ -29,8 +29,6 @@ T = TypeVar("T")
 READERS = 4
 SILENCE_SECONDS = 2.0
 """How long whoever asks whether the database answers is kept."""
-_UNSURE = timedelta(milliseconds=20)
-"""A difference below this may as well be the time the question took."""
 
 
 Observer: TypeAlias = Callable[[Write[Any, Any], Any, Any], None]
@@ -64,7 +62,7 @@ class Store:
         self.pulse = pulse or Pulse()
         self._clock = clock
         self._lock = lock
-        self._skew = timedelta(0)
+        self._skew: Skew | None = None
         self._pace = Pace(asyncio.get_running_loop())
         self._observer: Observer = _nobody
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-read")
@@ -94,7 +92,8 @@ class Store:
 
     def now(self) -> datetime:
         """The present by the database's clock, so that nodes agree on what is due and what has expired."""
-        return self._clock.now() + self._skew
+        now = self._clock.now()
+        return now if self._skew is None else now + self._skew.now
 
     def observe(self, observer: Observer) -> None:
         """Tell `observer` of each write of this node that is committed from now on; it must not raise."""
@@ -157,7 +156,7 @@ class Store:
     async def settle_clock(self) -> None:
         """Measure how far the database's clock is from this machine's (nothing to do on SQLite)."""
         if not is_sqlite(self.engine):
-            self._skew = await self.read(_skew)
+            self._skew = await self.read(skew)
 
     async def close(self) -> None:
         """Finish queued writes, then let go of the database."""
@@ -186,13 +185,6 @@ def _transactions(engine: Engine) -> Transactions:
     from bridge.store.on_server import OnServer  # noqa: PLC0415 - what it needs comes with the extra `postgres` only
 
     return OnServer(engine.url)
-
-
-def _skew(connection: Connection) -> timedelta:
-    before = time.time()
-    database = float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
-    skew = timedelta(seconds=database - (before + time.time()) / 2)
-    return skew if abs(skew) > _UNSURE else timedelta(0)
 
 
 def _lock_file(database_url: str) -> IO[str] | None:
