@@ -21,9 +21,9 @@ from bridge.store import tries
 from bridge.store.budgets import FREEZE, Cost, Freeze
 from bridge.store.database import Store
 from bridge.store.deliveries import Delivery
+from bridge.store.heads import NotYet
 from bridge.store.settling import NEAR
 from bridge.store.tries import Outcome
-from bridge.store.turns import NotYet
 from bridge.store.withheld import WITHHOLD, Withheld
 
 log = structlog.get_logger()

@@ -28,6 +28,7 @@ from bridge.store import halts, opinions
 from bridge.store import turns as rows
 from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
+from bridge.store.heads import TAKE, NotYet
 from bridge.store.settling import NEAR
 from bridge.store.waiting import PUT_BACK
 from bridge.views import View, open_view
@@ -138,7 +139,7 @@ class Turns:
             if isinstance(head, Turn) and claimant_of(head) == claimant:
                 return await self._run_on(claimant, head)
             self._shares.give(claimant)
-        return head.until if isinstance(head, rows.NotYet) else None
+        return head.until if isinstance(head, NotYet) else None
 
     async def _has_place(self, lease: Lease, claimant: Claimant) -> bool:
         """Wait for a place; False where a person wants the turn stopped meanwhile."""
@@ -149,11 +150,11 @@ class Turns:
             if self._places.get(lease.conversation_id) is place:
                 del self._places[lease.conversation_id]
 
-    async def _take(self, lease: Lease) -> Turn | rows.NotYet | None:
+    async def _take(self, lease: Lease) -> Turn | NotYet | None:
         await self._store.room()
-        return await self._store.write(rows.TAKE, lease)
+        return await self._store.write(TAKE, lease)
 
-    async def _take_again(self, lease: Lease, claimant: Claimant) -> Turn | rows.NotYet | None:
+    async def _take_again(self, lease: Lease, claimant: Claimant) -> Turn | NotYet | None:
         try:
             return await self._take(lease)
         except BaseException:

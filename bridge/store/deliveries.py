@@ -9,10 +9,10 @@ from sqlalchemy import bindparam, select, update
 from bridge.model import DeliveryState, Lease, OutboundMessage, Turn
 from bridge.store.bodies import load_outbound
 from bridge.store.budgets import Cost, Purse
+from bridge.store.heads import NotYet
 from bridge.store.prepared import Asked, Prepared, Record, among
 from bridge.store.settling import settle
 from bridge.store.tables import LIVE_DELIVERY_STATES, deliveries
-from bridge.store.turns import NotYet
 from bridge.store.writer import Tx, Write
 
 OVERTAKE = timedelta(seconds=60)

@@ -38,7 +38,7 @@ class Boundary:
 
 BOUNDARIES = (
     Boundary("stored, not acknowledged", "bridge", "after:ingest"),
-    Boundary("after the acknowledgement", "bridge", "before:turns.take"),
+    Boundary("after the acknowledgement", "bridge", "before:heads.take"),
     Boundary("inside the invoke call", "agent"),
     Boundary("task id known", "bridge", "after:turns.note_task"),
     Boundary("result known", "bridge", "before:turns.end"),

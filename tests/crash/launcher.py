@@ -11,13 +11,13 @@ from typing import Any
 
 from bridge import cli
 from bridge.outbox import Outbox
-from bridge.store import ingest, tries, turns
+from bridge.store import heads, ingest, tries, turns
 from bridge.store.handover import HAND_OVER
 from bridge.store.writer import Write, Writer
 
 WRITES: dict[str, tuple[Write[Any, Any], ...]] = {
     "ingest": (ingest.INGEST,),
-    "turns.take": (turns.TAKE,),
+    "heads.take": (heads.TAKE,),
     "turns.note_task": (turns.NOTE_TASK,),
     "turns.end": (turns.END, HAND_OVER),
     "deliveries.end": (tries.END,),

@@ -90,7 +90,7 @@ async def test_the_end_of_a_turn_that_comes_after_the_takeover_is_not_written(tm
 
 async def test_a_node_that_freezes_in_the_middle_of_a_transaction_keeps_nobody(tmp_path: Path, postgres: str) -> None:
     """Its rows are locked, and the server hears no more of it: not even that it is gone."""
-    commands = (("-m", "tests.crash.freezing", "within:turns.take", "serve"), SERVE)
+    commands = (("-m", "tests.crash.freezing", "within:heads.take", "serve"), SERVE)
     async with two_nodes(tmp_path, fresh_database(postgres), commands=commands) as parties:
         frozen, other = parties.nodes
         assert (await post(frozen.http, request("hello", conversation="c0"))).status_code == 202

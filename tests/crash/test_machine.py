@@ -36,7 +36,7 @@ from bridge.model import (
     new_id,
 )
 from bridge.operations import Operations
-from bridge.store import deliveries, halts, tries, turns, waiting
+from bridge.store import deliveries, halts, heads, tries, turns, waiting
 from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
 from bridge.store.deliveries import Delivery
@@ -195,7 +195,7 @@ class Journeys(RuleBasedStateMachine):
     @rule(pick=PICK)
     def take(self, pick: int) -> None:
         life, lease = _picked(self._living_leases(), pick)
-        head = self._fenced(life, turns.TAKE, lease, lease)
+        head = self._fenced(life, heads.TAKE, lease, lease)
         if isinstance(head, Turn):
             live = self._run(self.lives[life].read(_live_seqs, lease.conversation_id))
             assert head.seq == min(live), "a turn started before an earlier one of its conversation had ended"

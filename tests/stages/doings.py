@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 
 from bridge.errors import Conflict, Missing
 from bridge.model import Act, DeliveryState, Lease, Turn, TurnState
-from bridge.store import deliveries, halts, tables, tries, turns, waiting
+from bridge.store import deliveries, halts, heads, tables, tries, turns, waiting
 from bridge.store.deliveries import Delivery
 from bridge.store.handover import HAND_OVER, Handover
 from bridge.store.replay import WAYS
@@ -138,7 +138,7 @@ async def look(scene: Scene) -> None:
 async def work(scene: Scene) -> None:
     """Whoever has the conversation now begins what there is to do, and knows of nothing else."""
     (lease,) = await scene.store.read(leases_of, [scene.turn.lease.conversation_id])
-    head = await scene.store.write(turns.TAKE, lease)
+    head = await scene.store.write(heads.TAKE, lease)
     scene.at_work = isinstance(head, Turn)
     scene.turn = head if isinstance(head, Turn) else replace(scene.turn, lease=lease)
 

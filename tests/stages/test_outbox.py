@@ -11,7 +11,7 @@ from bridge.answers import LAST
 from bridge.errors import Permanent, Replaced, Retryable
 from bridge.model import Act, DeliveryState, FileRef, Lease, OutboundMessage, Turn, TurnState, new_id
 from bridge.outbox import ATTEMPTS, Outbox
-from bridge.store import deliveries, halts, reader, shown, tries, turns
+from bridge.store import deliveries, halts, heads, reader, shown, tries, turns
 from bridge.store.database import Store
 from bridge.store.ingest import INGEST
 from bridge.store.ledger import ledger
@@ -30,7 +30,7 @@ async def answered(
 ) -> Lease:
     """A turn whose answer is owed; `stands` is what a view of it has left on the platform."""
     (lease,) = (await store.accept(INGEST, arrival(store, key, thread=thread))).wake
-    turn = await store.write(turns.TAKE, lease)
+    turn = await store.write(heads.TAKE, lease)
     assert isinstance(turn, Turn)
     if stands:
         view = message(store, turn, "progress", "")
@@ -232,7 +232,7 @@ async def test_a_view_cannot_become_an_answer_with_files_and_goes_before_it(stor
 async def seen(store: Store) -> Turn:
     """A turn that runs, with a view of it on the platform."""
     (lease,) = (await store.accept(INGEST, arrival(store, "m1"))).wake
-    turn = await store.write(turns.TAKE, lease)
+    turn = await store.write(heads.TAKE, lease)
     assert isinstance(turn, Turn)
     await store.write(shown.SHOWN, shown.Shown(turn, message(store, turn, "progress", ""), "stream-1"))
     return turn
@@ -336,7 +336,7 @@ async def test_tries_end_after_their_number(
 async def asking(store: Store) -> Lease:
     """A notice with buttons is owed."""
     (lease,) = (await store.accept(INGEST, arrival(store, "m1"))).wake
-    turn = await store.write(turns.TAKE, lease)
+    turn = await store.write(heads.TAKE, lease)
     assert isinstance(turn, Turn)
     asks = replace(message(store, turn, "notice", "May I?"), metadata={"buttons": [{"label": "Yes", "choice": "yes"}]})
     decision = {

@@ -17,7 +17,7 @@ from bridge.model import (
     TurnState,
     new_id,
 )
-from bridge.store import deliveries, tries, turns
+from bridge.store import deliveries, heads, tries, turns
 from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
 from bridge.store.deliveries import Delivery, Due
@@ -71,7 +71,7 @@ async def say(
 
 
 async def take(store: Store, lease: Lease) -> Turn:
-    turn = await store.write(turns.TAKE, lease)
+    turn = await store.write(heads.TAKE, lease)
     assert isinstance(turn, Turn), turn
     return turn
 

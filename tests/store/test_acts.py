@@ -24,7 +24,7 @@ from bridge.model import (
     TurnState,
     new_id,
 )
-from bridge.store import deliveries, halts, opinions, reader, tries, turns
+from bridge.store import deliveries, halts, heads, opinions, reader, tries, turns
 from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
 from bridge.store.ingest import INGEST, Ingested
@@ -68,7 +68,7 @@ async def arrive(
 
 
 async def begin(store: Store, lease: Lease) -> Turn:
-    head = await store.write(turns.TAKE, lease)
+    head = await store.write(heads.TAKE, lease)
     assert isinstance(head, Turn)
     return head
 
@@ -370,7 +370,7 @@ async def heard(store: Store, lease: Lease) -> list[str]:
     """Answer whatever waits; what was asked."""
     texts = []
     with suppress(Replaced):  # nothing is left, so it was let go of
-        while isinstance(turn := await store.write(turns.TAKE, lease), Turn):
+        while isinstance(turn := await store.write(heads.TAKE, lease), Turn):
             texts += [one.message.text for one in turn.said]
             await answered(store, turn)
     return texts
@@ -432,7 +432,7 @@ async def left(store: Store, lease: Lease) -> list[str]:
     """What is still asked, once what is to be stopped has stopped."""
     texts: list[str] = []
     with suppress(Replaced):  # nothing is left, and the conversation was let go of
-        while isinstance(head := await store.write(turns.TAKE, lease), Turn):
+        while isinstance(head := await store.write(heads.TAKE, lease), Turn):
             if head.stopping:
                 await store.write(halts.HALT, halts.Halt(turn=head, confirmation=()))
             else:

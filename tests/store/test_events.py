@@ -13,7 +13,7 @@ from bridge.errors import Replaced
 from bridge.model import Lease, Turn, TurnState
 from bridge.recording import FLUSH_CHARS, FLUSH_SECONDS, KEPT_CHARS
 from bridge.retention import Retention
-from bridge.store import turns
+from bridge.store import heads, turns
 from bridge.store.captures import CAPTURE, Captured, captured
 from bridge.store.database import Store
 from bridge.store.erasure import ERASE, Erase
@@ -35,7 +35,7 @@ async def turn(store: Store) -> Turn:
 
 
 async def taken(store: Store, lease: Lease) -> Turn:
-    head = await store.write(turns.TAKE, lease)
+    head = await store.write(heads.TAKE, lease)
     assert isinstance(head, Turn)
     return head
 

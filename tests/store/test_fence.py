@@ -61,7 +61,7 @@ def database_url(postgres: str) -> str:
 
 
 def test_the_writes_of_turns_and_deliveries_are_among_them() -> None:
-    assert LEASED.keys() >= {"turns.TAKE", "turns.NOTE_TASK", "turns.END", "waiting.POSTPONE"}
+    assert LEASED.keys() >= {"heads.TAKE", "turns.NOTE_TASK", "turns.END", "waiting.POSTPONE"}
     assert LEASED.keys() >= {"deliveries.BEGIN", "tries.END"}
 
 

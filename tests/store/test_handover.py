@@ -12,8 +12,9 @@ from bridge.store.arrivals import Arrival
 from bridge.store.budgets import FREEZE, Cost, Freeze
 from bridge.store.database import Store
 from bridge.store.deliveries import Delivery
+from bridge.store.heads import NotYet
 from bridge.store.tries import Outcome
-from bridge.store.turns import NotYet, Stopping
+from bridge.store.turns import Stopping
 from tests.conftest import FakeClock
 from tests.store.journeys import arriving, due, end, parts_of, say, take
 

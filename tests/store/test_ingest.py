@@ -8,7 +8,7 @@ import pytest
 
 from bridge.errors import Replaced, Unprocessable
 from bridge.model import Addressed, Author, Candidate, InboundMessage, Turn, TurnState
-from bridge.store import reader, turns
+from bridge.store import heads, reader, turns
 from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
 from bridge.store.ingest import INGEST
@@ -61,7 +61,7 @@ async def test_a_new_message_gets_a_conversation_a_turn_and_an_owner(store: Stor
     (known,) = stored.messages
     (lease,) = stored.wake
     assert known.conversation_id == lease.conversation_id
-    head = await store.write(turns.TAKE, lease)
+    head = await store.write(heads.TAKE, lease)
     assert isinstance(head, Turn)
     assert [said.message.text for said in head.said] == ["hello"]
     assert head.thread_id is None
@@ -189,14 +189,14 @@ async def test_a_conversation_of_another_source_is_not_found(store: Store) -> No
 async def test_a_foreign_task_id_starts_a_conversation_that_continues_it(store: Store) -> None:
     wanted = (Candidate(value="task-7", matched_by="task_id", kind="task_id"),)
     stored = await store.accept(INGEST, arrival(store, "d1", message("m1", candidates=wanted)))
-    head = await store.write(turns.TAKE, stored.wake[0])
+    head = await store.write(heads.TAKE, stored.wake[0])
     assert isinstance(head, Turn)
     assert head.thread_id == "task-7"
 
 
 async def test_collecting_folds_what_waits_and_leaves_what_runs_alone(store: Store) -> None:
     first = await store.accept(INGEST, arrival(store, "d1", message("m1"), busy="collect"))
-    await store.write(turns.TAKE, first.wake[0])
+    await store.write(heads.TAKE, first.wake[0])
     for number in range(2, 6):
         await store.accept(INGEST, arrival(store, f"d{number}", message(f"m{number}"), busy="collect"))
     newest, *_ = ids = await turn_ids(store)
@@ -217,14 +217,14 @@ async def test_queueing_gives_each_message_a_turn_in_order(store: Store) -> None
     texts = []
     assert lease is not None
     for _ in range(5):
-        head = await store.write(turns.TAKE, lease)
+        head = await store.write(heads.TAKE, lease)
         assert isinstance(head, Turn)
         texts.append(head.said[0].message.text)
         more = await store.write(turns.END, turns.End(turn=head, state=TurnState.ANSWERED))
     assert texts == ["0", "1", "2", "3", "4"]
     assert not more
     with pytest.raises(Replaced):  # nothing was left to do, so the conversation was let go
-        await store.write(turns.TAKE, lease)
+        await store.write(heads.TAKE, lease)
 
 
 async def test_a_poisoned_row_fails_alone(store: Store) -> None:
@@ -246,7 +246,7 @@ async def test_a_copy_that_would_be_read_as_another_message_key_is_still_the_fir
 async def test_a_foreign_task_id_beside_a_key_names_the_thread_of_the_new_conversation(store: Store) -> None:
     both = (Candidate(value="task-7", matched_by="task_id", kind="task_id"), Candidate(value="k", matched_by="key"))
     stored = await store.accept(INGEST, arrival(store, "d1", message("m1", candidates=both)))
-    head = await store.write(turns.TAKE, stored.wake[0])
+    head = await store.write(heads.TAKE, stored.wake[0])
     assert isinstance(head, Turn)
     assert (head.conversation, head.thread_id) == ("k", "task-7")
 
@@ -256,7 +256,7 @@ async def test_a_conversation_that_was_named_by_a_task_is_found_by_that_name_whe
 ) -> None:
     by_task = (Candidate(value="task-7", matched_by="task_id", kind="task_id"),)
     first = await store.accept(INGEST, arrival(store, "d1", message("m1", candidates=by_task)))
-    turn = await store.write(turns.TAKE, first.wake[0])
+    turn = await store.write(heads.TAKE, first.wake[0])
     assert isinstance(turn, Turn)
     await store.write(turns.NOTE_TASK, turns.Tasked(turn.lease, turn.id, "task-8"))
     second = await store.accept(INGEST, arrival(store, "d2", message("m2", candidates=by_task)))

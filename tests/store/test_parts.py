@@ -1,7 +1,7 @@
 """The parts of a long answer go out in their order, however quickly they were made."""
 
 from bridge.model import DeliveryState, OutboundMessage, Turn, TurnState
-from bridge.store import deliveries, tries, turns
+from bridge.store import deliveries, heads, tries, turns
 from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
 from bridge.store.deliveries import Delivery, Due
@@ -13,7 +13,7 @@ from tests.store.test_ingest import arrival, message
 async def test_parts_of_one_answer_go_out_in_order_whatever_their_ids(store: Store) -> None:
     row: Arrival = arrival(store, "d1", message("m1"))
     stored = await store.accept(INGEST, row)
-    turn = await store.write(turns.TAKE, stored.wake[0])
+    turn = await store.write(heads.TAKE, stored.wake[0])
     assert isinstance(turn, Turn)
     parts = [
         OutboundMessage(

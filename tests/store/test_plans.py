@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, event, text
 
 from bridge.model import Act, Author, Candidate, DeliveryState, InboundMessage, OutboundMessage, Turn, TurnState, new_id
 from bridge.retention import Retention
-from bridge.store import deliveries, erasure, events, halts, ledger, nodes, ratings, tries, turns, unread
+from bridge.store import deliveries, erasure, events, halts, heads, ledger, nodes, ratings, tries, turns, unread
 from bridge.store.arrivals import Arrival
 from bridge.store.database import Store
 from bridge.store.ingest import INGEST
@@ -60,11 +60,11 @@ async def live_through_everything(store: Store) -> str:
     for number in range(2, 5):
         await store.accept(INGEST, arrival(store, f"d{number}", said(f"m{number}")))
     await store.accept(INGEST, arrival(store, "d1", said("m1")))
-    head = await store.write(turns.TAKE, lease)
+    head = await store.write(heads.TAKE, lease)
     assert isinstance(head, Turn)
     await store.accept(INGEST, arrival(store, "d5", said("m5"), busy="interrupt"))
     await store.write(halts.HALT, halts.Halt(turn=head, confirmation=()))
-    head = await store.write(turns.TAKE, lease)
+    head = await store.write(heads.TAKE, lease)
     assert isinstance(head, Turn)
     await store.write(turns.NOTE_TASK, turns.Tasked(lease, head.id, "task"))
     out = OutboundMessage(

@@ -239,7 +239,7 @@ async def test_one_answer_stands(whole: Whole, name: str) -> None:
 
 BOUNDARIES = [
     f"{side}:{step}"
-    for step in ("ingest", "turns.take", "turns.note_task", "turns.end", "deliveries.end")
+    for step in ("ingest", "heads.take", "turns.note_task", "turns.end", "deliveries.end")
     for side in ("before", "after")
 ] + [POST]
 
