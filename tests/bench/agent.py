@@ -110,14 +110,15 @@ def bare_app(folder: str) -> web.Application:
 
     async def stream(request: web.Request) -> web.StreamResponse:
         prompt = (await request.json())["input"]["text"]
+        task = TASK | {"input": {"text": prompt, "files": []}}  # or it would be another turn's end, and waited on
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
-        await response.write(line("task_created", TASK | {"status": "pending"}))
+        await response.write(line("task_created", task | {"status": "pending"}))
         if prompt == "wait":
             await asyncio.sleep(600)
         for _ in range(CHUNKS if prompt == "long" else 1):
             await response.write(line("chunk", FRAGMENT))
-        await response.write(line("task_finished", TASK))
+        await response.write(line("task_finished", task))
         return response
 
     async def pending(request: web.Request) -> web.Response:
