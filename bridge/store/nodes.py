@@ -53,9 +53,9 @@ def _beat(tx: Tx, rows: Sequence[Beat]) -> list[list[Lease]]:
 def _claim(tx: Tx, row: Beat) -> list[Lease]:
     """Whole conversations are locked and skipped, never turns, so that their order holds whoever takes them."""
     taken: list[Lease] = []
-    values = {"me": tx.node, "now": tx.now}
     for query in _EXCLUSIVELY if row.exclusive else _AMONG_OTHERS:
-        found = tx.connection.execute(query.limit(row.limit - len(taken)), values)
+        values = {"me": tx.node, "now": tx.now, "most": row.limit - len(taken)}
+        found = tx.connection.execute(query, values)
         taken += [Lease(each.id, each.epoch + 1) for each in found]
     _take(tx, taken)
     return taken
@@ -67,6 +67,7 @@ def _free(*conditions: ColumnElement[bool]) -> Select[tuple[str, int]]:
         select(conversations.c.id, conversations.c.epoch)
         .where(conversations.c.open, *conditions)
         .order_by(conversations.c.owner, conversations.c.wake_at)
+        .limit(bindparam("most"))
         .with_for_update(skip_locked=True)
     )
 
@@ -112,19 +113,20 @@ BEAT: Write[Beat, list[Lease]] = Write(_beat)
 
 def _nudged(tx: Tx, limit: int) -> list[Lease]:
     """Conversations of this node that another one left work in. What is locked right now is found the next time."""
-    query = (
-        select(conversations.c.id, conversations.c.epoch)
-        .where(conversations.c.nudged, conversations.c.owner == tx.node)
-        .order_by(conversations.c.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    found = [Lease(row.id, row.epoch) for row in tx.connection.execute(query)]
+    rows = tx.connection.execute(_NUDGED_HERE, {"me": tx.node, "most": limit})
+    found = [Lease(row.id, row.epoch) for row in rows]
     if found:
         tx.connection.execute(_NOTICED, [{"at": lease.conversation_id} for lease in found])
     return found
 
 
+_NUDGED_HERE = (
+    select(conversations.c.id, conversations.c.epoch)
+    .where(conversations.c.nudged, conversations.c.owner == bindparam("me"))
+    .order_by(conversations.c.id)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+)
 _NOTICED = update(conversations).where(conversations.c.id == bindparam("at")).values(nudged=False)
 
 NUDGED: Write[int, list[Lease]] = Write(lambda tx, rows: [_nudged(tx, limit) for limit in rows])

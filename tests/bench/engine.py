@@ -39,6 +39,8 @@ from tests.conftest import postgres_server
 from tests.end_to_end.serving import ROOT, free_port, until_listening
 
 CLIENTS = 64
+SETTLING = 2.0
+"""Seconds in which a node that begins to beat connects its listener and compiles its statements: once, not to wait."""
 
 
 @dataclass(slots=True)
@@ -214,6 +216,7 @@ async def _waiting(url: str, seconds: float) -> tuple[float, float]:
             await asyncio.sleep(0.05)
         each = (resident_kib(os.getpid()) - before) / count * 1024
         beating = asyncio.create_task(one.sweeper.run())
+        await asyncio.sleep(SETTLING)
         used, at = time.process_time(), time.perf_counter()
         await asyncio.sleep(seconds)
         share = (time.process_time() - used) / (time.perf_counter() - at)
